@@ -1,0 +1,19 @@
+// Package orchestrator decides and does: it takes requests (launch, cutover, rollback …), keeps the state of every
+// app and environment in a store with a journal of what happened and why, and reconciles what should be with what is
+// through a fleet driver, a router backend and health probes.
+//
+// Deciding and doing are apart. next is a pure function from an app's state and the facts of the moment to a new state,
+// actions and reasons. The loop commits the new state, journal entries included, before it starts an action; actions are
+// idempotent and run aside, and what they brought about is seen as facts in a later round. Nothing relies on having seen
+// an event: each round compares everything again.
+//
+// # In the store
+//
+//	meta/installation            {"schema","id"}: minted once; every resource of a driver carries it
+//	apps/APP/ENV                 state of one app in one environment (type State)
+//	events/APP/ENV/SEQ           one journal entry (type Event); SEQ is 12 digits, from 1 without gaps
+//	operations/APP/ENV/N         an operation that ended (type Operation); N is 8 digits
+//
+// A state is written together with the events that explain the change, in one commit that is fenced by the state's
+// version. Fleet incarnations, node names and slots are minted in a state before a driver hears of them.
+package orchestrator

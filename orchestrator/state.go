@@ -1,0 +1,233 @@
+package orchestrator
+
+import (
+	"time"
+
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// schema is the version of everything this package writes to the store.
+const schema = 1
+
+// Role is the one role of an app without roles.
+const Role = "web"
+
+// Key names an app in an environment.
+type Key struct {
+	App string `json:"app"`
+	Env string `json:"env"`
+}
+
+// String is "app/env".
+func (k Key) String() string { return k.App + "/" + k.Env }
+
+// FleetState is where a fleet is in its life.
+type FleetState string
+
+const (
+	FleetLaunching FleetState = "launching" // booting, not yet gated
+	FleetReady     FleetState = "ready"     // healthy, weight 0, never had weight since it was booted
+	FleetServing   FleetState = "serving"   // has weight
+	FleetDraining  FleetState = "draining"  // lost its weight, finishes its requests
+	FleetWarm      FleetState = "warm"      // kept at weight 0 for a rollback
+	FleetShooting  FleetState = "shooting"  // out of the table, being destroyed
+)
+
+// NodeState is where a node is in its life.
+type NodeState string
+
+const (
+	NodeStarting    NodeState = "starting"
+	NodeHealthy     NodeState = "healthy"
+	NodeUnhealthy   NodeState = "unhealthy"
+	NodeDraining    NodeState = "draining" // leaves: out of the table, shot when empty
+	NodeQuarantined NodeState = "quarantined"
+	NodeDead        NodeState = "dead" // gone by itself; what it left is being removed
+)
+
+// ReleaseState is what became of a release.
+type ReleaseState string
+
+const (
+	ReleaseNew        ReleaseState = "new"         // not yet at 100 %
+	ReleaseCompleted  ReleaseState = "completed"   // reached 100 %
+	ReleaseAborted    ReleaseState = "aborted"     // failed its gate or was aborted on the way
+	ReleaseRolledBack ReleaseState = "rolled_back" // was at 100 % and was routed away from as bad
+)
+
+// Release is the immutable record of one version.
+type Release struct {
+	ID           string       `json:"id"` // r1, r2 …
+	Image        string       `json:"image"`
+	Port         int          `json:"port"` // the image's first port; 0: none
+	Config       config.App   `json:"config"`
+	By           string       `json:"by"`
+	At           time.Time    `json:"at"`
+	State        ReleaseState `json:"state"`
+	CompletedAt  time.Time    `json:"completed_at,omitzero"`
+	Incarnations int          `json:"incarnations"` // minted so far
+}
+
+// Node is one node of a fleet, from the moment its name is minted until nothing of it is left.
+type Node struct {
+	Name      string    `json:"name"`
+	Slot      int       `json:"slot"`
+	State     NodeState `json:"state"`
+	Since     time.Time `json:"since"` // of the state
+	MintedAt  time.Time `json:"minted_at"`
+	Booted    bool      `json:"booted"` // the driver has said that it started
+	Address   string    `json:"address,omitempty"`
+	PID       int       `json:"pid,omitempty"`
+	Host      string    `json:"host,omitempty"`
+	Reason    string    `json:"reason,omitempty"`     // why it is unhealthy, draining or dead
+	Replaces  string    `json:"replaces,omitempty"`   // the node whose place it takes
+	Asked     bool      `json:"asked,omitempty"`      // a person asked for its replacement
+	LeavesAt  time.Time `json:"leaves_at,omitzero"`   // draining: when the drain deadline passes
+	WasServed bool      `json:"was_served,omitempty"` // it was healthy once
+}
+
+// Fleet is the nodes of one release, one incarnation.
+type Fleet struct {
+	ID        fleet.FleetID `json:"id"`
+	Driver    string        `json:"driver"`
+	Image     string        `json:"image"`
+	Port      int           `json:"port"`
+	State     FleetState    `json:"state"`
+	Since     time.Time     `json:"since"`
+	Weight    int           `json:"weight"`  // percent of the route
+	Standby   bool          `json:"standby"` // may take spilled requests while warm
+	HadWeight bool          `json:"had_weight"`
+	Prepared  bool          `json:"prepared"` // the image is on the hosts
+	Nodes     []*Node       `json:"nodes"`
+	Failures  int           `json:"failures"`            // nodes that died or never became healthy, since the last that did
+	NotBefore time.Time     `json:"not_before,omitzero"` // no boot of a replacement before
+	WarmLeft  time.Duration `json:"warm_left,omitempty"` // warm: time left, counted while the serving fleet is healthy
+	DrainBy   time.Time     `json:"drain_by,omitzero"`   // draining: the deadline
+	Reason    string        `json:"reason,omitempty"`
+}
+
+// Kind is what an operation does.
+type Kind string
+
+const (
+	KindLaunch   Kind = "launch"
+	KindCutover  Kind = "cutover"
+	KindUp       Kind = "up" // launch and cutover in one
+	KindRollback Kind = "rollback"
+	KindDestroy  Kind = "destroy"
+	KindScale    Kind = "scale"
+	KindReplace  Kind = "replace"
+)
+
+// Exclusive says whether the kind holds the lock of its app and environment.
+func (k Kind) Exclusive() bool { return k != KindScale && k != KindReplace }
+
+// Phase is where an operation is.
+type Phase string
+
+const (
+	PhasePrepare  Phase = "preparing image"
+	PhaseBoot     Phase = "waiting for health"
+	PhaseShift    Phase = "shifting traffic"
+	PhaseHold     Phase = "holding"
+	PhaseAborting Phase = "routing back"
+	PhaseShoot    Phase = "shooting"
+	PhaseDone     Phase = "done"
+)
+
+// Step is one stop of a cutover: a share for the new release, and how long to stay there.
+type Step struct {
+	Percent int           `json:"percent"`
+	Hold    time.Duration `json:"hold"`
+}
+
+// Traffic is what the edges counted for one fleet.
+type Traffic struct {
+	Requests uint64   `json:"requests"`
+	Errors   uint64   `json:"errors"` // 5xx answers of nodes, and connections that failed or broke
+	Latency  []uint64 `json:"latency,omitempty"`
+}
+
+// Ledger is what an operation cost the users, counted at the router from its start to its end.
+type Ledger struct {
+	Requests uint64 `json:"requests"`
+	Failed   uint64 `json:"failed"`
+	Retried  uint64 `json:"retried"`
+	Cut      uint64 `json:"cut"`
+}
+
+// Operation is something under way, or its record once it ended.
+type Operation struct {
+	ID         string         `json:"id"` // "op-7", counted per app and environment
+	Number     int            `json:"number"`
+	Kind       Kind           `json:"kind"`
+	By         string         `json:"by"`
+	At         time.Time      `json:"at"`
+	Phase      Phase          `json:"phase"`
+	Release    string         `json:"release,omitempty"` // what it moves to
+	From       string         `json:"from,omitempty"`    // what served when it began
+	Fleet      string         `json:"fleet,omitempty"`   // id of the fleet that it boots or moves to
+	Steps      []Step         `json:"steps,omitempty"`   // those to come; the first is the one under way
+	Percent    int            `json:"percent"`           // the share of Release that is asked now
+	HoldLeft   time.Duration  `json:"hold_left,omitempty"`
+	Paused     bool           `json:"paused,omitempty"`
+	Before     map[string]int `json:"before,omitempty"` // weights by fleet when it began, to go back to
+	Force      bool           `json:"force,omitempty"`
+	KeepFailed bool           `json:"keep_failed,omitempty"`
+	Size       int            `json:"size,omitempty"`  // scale
+	Nodes      []string       `json:"nodes,omitempty"` // replace: the nodes that are to go
+	Waits      string         `json:"waits,omitempty"` // what it waits for, for people
+	WaitsSince time.Time      `json:"waits_since,omitzero"`
+
+	Baseline   map[string]Traffic `json:"baseline,omitempty"` // by fleet, at the start of the present step
+	LedgerFrom Ledger             `json:"ledger_from"`        // the route's counters when it began
+	Ledger     Ledger             `json:"ledger"`
+
+	Failure *Failure  `json:"failure,omitempty"` // why it was or is being aborted
+	Ended   time.Time `json:"ended,omitzero"`
+}
+
+// Failure says why an operation did not reach what was asked.
+type Failure struct {
+	Code    fault.Code `json:"code"`
+	Message string     `json:"message"`
+	Hint    string     `json:"hint,omitempty"`
+	Logs    []NodeTail `json:"logs,omitempty"` // last lines of the nodes at fault
+}
+
+// NodeTail is the end of a node's output.
+type NodeTail struct {
+	Node  string   `json:"node"`
+	Lines []string `json:"lines"`
+}
+
+// State is all that is known of one app in one environment.
+type State struct {
+	Schema        int          `json:"schema"`
+	Key           Key          `json:"key"`
+	Config        config.App   `json:"config"` // of the newest operation that brought one
+	Size          int          `json:"size"`   // set by scale; 0: the configuration's
+	Releases      []*Release   `json:"releases"`
+	Fleets        []*Fleet     `json:"fleets"`
+	Operations    []*Operation `json:"operations"` // under way; at most one of them is exclusive
+	NextOperation int          `json:"next_operation"`
+	EventSeq      uint64       `json:"event_seq"`
+}
+
+// Event is one entry of the journal.
+type Event struct {
+	Seq       uint64    `json:"seq"`
+	At        time.Time `json:"at"`
+	App       string    `json:"app"`
+	Env       string    `json:"env"`
+	Type      string    `json:"type"` // "node.healthy", "cutover.step" …: object.what
+	Operation string    `json:"operation,omitempty"`
+	Release   string    `json:"release,omitempty"`
+	Fleet     string    `json:"fleet,omitempty"`
+	Node      string    `json:"node,omitempty"`
+	Percent   int       `json:"percent,omitempty"`
+	Message   string    `json:"message"` // one line for people
+	Epoch     uint64    `json:"epoch"`   // of the agent that wrote it
+}
