@@ -1,0 +1,104 @@
+// Package sandbox runs one command isolated in a root file system: the run steps of a bake and the nodes of the
+// sandbox driver. It needs no daemon, no container engine and no privileges beyond user namespaces.
+//
+// A sandbox is one re-execution of this program: Start clones it into fresh user, mount, pid, ipc, uts (and net)
+// namespaces, where it is PID 1, the init. The init mounts an overlay as its root, gives up what the command
+// must not have, starts the command as its child and stays: it reaps, forwards signals, and for a detached
+// sandbox keeps the output in files, writes the exit status and answers on a control socket. All mounts live and
+// die with the init: there is nothing to unmount, and killing the init ends every process of the sandbox.
+//
+// Every program that uses this package calls Main first thing in main, and test binaries in TestMain.
+//
+// # The folder of a detached sandbox
+//
+//	log, log.1, log.2 …   output, newest in log: "RFC3339Nano stream text\n", stream is out or err; appended only
+//	exit                  JSON of Exit, written whole when the command has ended
+//	control.sock          SOCK_SEQPACKET: one request and its answers a connection, see control.go
+//	init.err              what the init itself had to say, usually empty
+package sandbox
+
+import (
+	"io"
+	"time"
+)
+
+// Network is what a sandbox sees of the network.
+type Network string
+
+const (
+	// HostNetwork shares the machine's network.
+	HostNetwork Network = "host"
+	// NoNetwork is a network namespace with nothing but its own loopback.
+	NoNetwork Network = "none"
+	// OwnNetwork is a network namespace that the caller fits out, through /proc/PID/ns/net, in Spec.Prepare.
+	OwnNetwork Network = "own"
+)
+
+// Mount is something of the host, or a fresh tmpfs, at a place in the sandbox.
+type Mount struct {
+	Source   string // file or folder of the host; ignored for a tmpfs
+	Target   string // absolute path inside; made when missing, without a trace in Root.Upper
+	ReadOnly bool
+	Tmpfs    bool
+	Size     int64 // of a tmpfs, in bytes; 0: 64 MiB
+}
+
+// Root is an overlay: what the sandbox writes lands in Upper, Lower is never changed.
+type Root struct {
+	Lower []string // folders, topmost first; at least one
+	Upper string   // folder
+	Work  string   // empty folder on the file system of Upper
+}
+
+// Limits bounds a sandbox where the cgroup tree is writable. Zero means no limit.
+type Limits struct {
+	CPUs   float64 // cores
+	Memory int64   // bytes
+	Pids   int64   // processes and threads
+}
+
+// Spec describes a sandbox.
+type Spec struct {
+	Root     Root
+	Command  []string // the program is looked up in PATH of Env inside the root
+	Env      []string // the whole environment, "K=V"
+	Dir      string   // working folder inside; "": "/"; made when missing
+	User     string   // "", "name", "uid", "name:group", "uid:gid"; names are looked up in the root's passwd and group
+	Hostname string
+	Network  Network // "": NoNetwork
+	Mounts   []Mount
+	Limits   Limits
+	// CgroupName names the sandbox's group below our own part of the cgroup tree; "": no group, no limits.
+	CgroupName string
+	// Fixed makes all that the command can see the same on every machine: host name "release", one CPU, fixed
+	// figures in /proc, no /sys. Bakes use it.
+	Fixed bool
+
+	// Attached sandboxes: where the command's streams go; nil is /dev/null. The end of ctx kills the sandbox.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// TTY gives the command a terminal of its own: Stdin must be a terminal, its line discipline is left raw by
+	// the caller; all output is on Stdout.
+	TTY bool
+
+	// Detach, when set, makes a sandbox that outlives this process and ctx.
+	Detach *Detach
+	// Prepare, when set, is called once the sandbox exists and before the command starts: to fit out its network
+	// and to note its PID. An error, or the death of this process meanwhile, ends the sandbox unstarted.
+	Prepare func(p *Process) error
+}
+
+// Detach is the place of a detached sandbox.
+type Detach struct {
+	Dir      string // folder of its own; see the package's documentation
+	LogBytes int64  // size at which log is rotated; 0: 8 MiB
+	LogKeep  int    // rotated files kept; 0: 2
+}
+
+// Exit is how the command ended.
+type Exit struct {
+	Code   int       `json:"code"`             // exit code; 128 + signal; 126 or 127 when it could not start
+	Signal string    `json:"signal,omitempty"` // name without SIG, if a signal ended it
+	Reason string    `json:"reason,omitempty"` // for people: "out of memory", "could not start: …"
+	At     time.Time `json:"at"`
+}
