@@ -1,0 +1,138 @@
+package config
+
+import "github.com/bootandshoot/release/internal/strictyaml"
+
+// Position is a place in a configuration file.
+type Position = strictyaml.Pos
+
+// DefaultEnv is the environment that needs no overlay.
+const DefaultEnv = "production"
+
+// App is one release.yaml with one environment's overlay merged and all defaults filled in. As JSON it is complete and
+// reads back equal: this is how it travels to the agent and is kept in the journal.
+type App struct {
+	App     string  `yaml:"app,required" json:"app" doc:"Name of the app: 1 to 20 of a-z, 0-9 and -, beginning with a letter." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
+	Env     string  `yaml:"-" json:"env"`
+	Recipe  string  `yaml:"recipe,omitempty" json:"recipe,omitempty" doc:"The recipe, relative to this file. Not needed when images are always given by name."`
+	Fleet   Fleet   `yaml:"fleet" json:"fleet" doc:"The nodes that run a release."`
+	Health  Health  `yaml:"health" json:"health" doc:"How it is proven that a node is well. Without a kind of check: a TCP connection to the image's first port."`
+	Route   Route   `yaml:"route,required" json:"route" doc:"The entry that users reach."`
+	Cutover Cutover `yaml:"cutover" json:"cutover" doc:"How traffic moves from one release to the next."`
+
+	path string
+	root *strictyaml.Node
+}
+
+// Path is the absolute path of the file the app was loaded from; "" for an app that came as JSON.
+func (a *App) Path() string { return a.path }
+
+// At is the place of the value at a path of keys and indexes, e.g. At("cutover", "steps", 1), or of the nearest value
+// above it that the file has; the zero Position for an app that came as JSON.
+func (a *App) At(path ...any) Position { return a.root.Locate(path...) }
+
+// Fleet is the nodes of one release in one environment.
+type Fleet struct {
+	Driver    string            `yaml:"driver,omitempty" json:"driver,omitempty" doc:"What runs the nodes. Default: docker where a Docker engine answers, else sandbox." enum:"sandbox,docker"`
+	Size      int               `yaml:"size" json:"size" doc:"Number of nodes." default:"1" minimum:"1" maximum:"1000"`
+	Resources Resources         `yaml:"resources,omitempty" json:"resources" doc:"Limits of each node."`
+	Stop      Stop              `yaml:"stop" json:"stop" doc:"How a node is asked to end."`
+	Env       map[string]string `yaml:"env,omitempty" json:"env,omitempty" doc:"Environment variables of every node, besides those of the image."`
+	Secrets   map[string]string `yaml:"secrets,omitempty" json:"secrets,omitempty" doc:"Environment variables whose values the agent reads at each start of a node: file:/path or env:NAME." valuePattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
+}
+
+// Resources limits one node; zero means no limit.
+type Resources struct {
+	CPUs   float64 `yaml:"cpus,omitempty" json:"cpus,omitempty" doc:"CPU cores, e.g. 0.5. Default: no limit." minimum:"0.01" maximum:"1024"`
+	Memory Bytes   `yaml:"memory,omitempty" json:"memory,omitempty" doc:"Memory, e.g. 512MiB; at least 6MiB. Default: no limit."`
+}
+
+// Stop is how a node is asked to end.
+type Stop struct {
+	Signal string   `yaml:"signal" json:"signal" doc:"Signal that asks the app to end, without SIG." default:"TERM" enum:"TERM,INT,QUIT,HUP,USR1,USR2,WINCH,KILL"`
+	Grace  Duration `yaml:"grace" json:"grace" doc:"Time from the signal to the kill." default:"10s"`
+}
+
+// Health is a check and how its answers become a verdict. At most one of HTTP, TCP, GRPC and Exec is set; none means a
+// TCP connection to the image's first port.
+type Health struct {
+	HTTP           *HTTPCheck `yaml:"http,omitempty" json:"http,omitempty" doc:"Well if a GET is answered with an accepted status."`
+	TCP            *TCPCheck  `yaml:"tcp,omitempty" json:"tcp,omitempty" doc:"Well if a connection is accepted."`
+	GRPC           *GRPCCheck `yaml:"grpc,omitempty" json:"grpc,omitempty" doc:"Well if grpc.health.v1.Health/Check says SERVING."`
+	Exec           *ExecCheck `yaml:"exec,omitempty" json:"exec,omitempty" doc:"Well if a command inside the node ends with 0."`
+	Interval       Duration   `yaml:"interval" json:"interval" doc:"Time between two checks of a node that has started." default:"1s"`
+	Timeout        Duration   `yaml:"timeout" json:"timeout" doc:"How long one check may take." default:"500ms"`
+	HealthyAfter   int        `yaml:"healthy_after" json:"healthy_after" doc:"Good checks in a row that make a node healthy." default:"2" minimum:"1" maximum:"100"`
+	UnhealthyAfter int        `yaml:"unhealthy_after" json:"unhealthy_after" doc:"Bad checks in a row that take a node out of the route." default:"3" minimum:"1" maximum:"100"`
+	StartWithin    Duration   `yaml:"start_within" json:"start_within" doc:"A node that is not healthy this long after its start has failed." default:"1m"`
+	ReplaceAfter   Duration   `yaml:"replace_after" json:"replace_after" doc:"A node that stays unhealthy this long is replaced." default:"30s"`
+}
+
+// HTTPCheck is a GET request.
+type HTTPCheck struct {
+	Path   string `yaml:"path" json:"path" doc:"Path to ask for." default:"/" pattern:"^/"`
+	Port   int    `yaml:"port,omitempty" json:"port,omitempty" doc:"Port; one that the image declares means the node's own. Default: the image's first." minimum:"1" maximum:"65535"`
+	Status []int  `yaml:"status,omitempty,flow" json:"status,omitempty" doc:"Statuses that mean well. Default: 200 to 399." itemMinimum:"100" itemMaximum:"599"`
+}
+
+// TCPCheck is a connection.
+type TCPCheck struct {
+	Port int `yaml:"port,omitempty" json:"port,omitempty" doc:"Port; one that the image declares means the node's own. Default: the image's first." minimum:"1" maximum:"65535"`
+}
+
+// GRPCCheck is a call of the standard health service.
+type GRPCCheck struct {
+	Port    int    `yaml:"port,omitempty" json:"port,omitempty" doc:"Port; one that the image declares means the node's own. Default: the image's first." minimum:"1" maximum:"65535"`
+	Service string `yaml:"service,omitempty" json:"service,omitempty" doc:"Name of the service to ask about. Default: the server as a whole."`
+}
+
+// ExecCheck is a command.
+type ExecCheck struct {
+	Command []string `yaml:"command,required,flow" json:"command" doc:"Program and arguments; no shell."`
+}
+
+// Route is the entry that users reach.
+type Route struct {
+	Listen  string   `yaml:"listen,required" json:"listen" doc:"Address that users connect to, host:port or :port."`
+	Hosts   []string `yaml:"hosts,omitempty,flow" json:"hosts,omitempty" doc:"Host names that belong to this app, exact or *.example. Default: all."`
+	Paths   []string `yaml:"paths,omitempty,flow" json:"paths,omitempty" doc:"Path prefixes that belong to this app, on segment borders. Default: all." itemPattern:"^/"`
+	TLS     *TLS     `yaml:"tls,omitempty" json:"tls,omitempty" doc:"Serve HTTPS with this certificate. Default: plain HTTP."`
+	Preview Preview  `yaml:"preview" json:"preview" doc:"Who may choose a release by the header X-Release."`
+}
+
+// TLS is a certificate from files. After Load the paths are absolute.
+type TLS struct {
+	Cert string `yaml:"cert,required" json:"cert" doc:"Certificate chain in PEM, relative to this file."`
+	Key  string `yaml:"key,required" json:"key" doc:"Private key in PEM, relative to this file."`
+}
+
+// Preview says whose X-Release header is obeyed.
+type Preview struct {
+	From []string `yaml:"from,flow" json:"from" doc:"Networks (CIDR) or addresses whose X-Release header is obeyed." default:"127.0.0.0/8, ::1/128"`
+	Key  string   `yaml:"key,omitempty" json:"key,omitempty" doc:"Reference (file:/path or env:NAME) to a key; requests that send it in X-Release-Key are obeyed from everywhere." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
+}
+
+// Cutover is the plan for moving traffic.
+type Cutover struct {
+	Steps        []Step   `yaml:"steps" json:"steps" doc:"Shares of the traffic that the new release gets one after the other; the last is 100." default:"[{percent: 100}]"`
+	AbortOn      *AbortOn `yaml:"abort_on,omitempty" json:"abort_on,omitempty" doc:"When to go back to the old release without being asked."`
+	KeepPrevious Duration `yaml:"keep_previous" json:"keep_previous" doc:"How long the old fleet stays warm after the cutover." default:"15m"`
+	Drain        Drain    `yaml:"drain" json:"drain" doc:"How nodes that leave the route finish their requests."`
+}
+
+// Step is one share and how long it is watched.
+type Step struct {
+	Percent int      `yaml:"percent,required" json:"percent" doc:"Share of all requests." minimum:"1" maximum:"100"`
+	Hold    Duration `yaml:"hold,omitempty" json:"hold,omitempty" doc:"How long to watch before the next step."`
+}
+
+// AbortOn compares the new release with the old one. A zero limit is not set.
+type AbortOn struct {
+	ErrorRate   Percent `yaml:"error_rate,omitempty" json:"error_rate,omitempty" doc:"Highest share of the new release's requests that may fail, e.g. 1%."`
+	P99OverOld  Ratio   `yaml:"p99_over_old,omitempty" json:"p99_over_old,omitempty" doc:"Highest 99th percentile of the new release's latency over the old one's, e.g. 1.5x."`
+	MinRequests int     `yaml:"min_requests" json:"min_requests" doc:"Nothing is judged before the new release had so many requests in the step." default:"100" minimum:"1"`
+}
+
+// Drain is how long nodes may finish requests.
+type Drain struct {
+	Timeout Duration `yaml:"timeout" json:"timeout" doc:"Longest time for requests under way to end." default:"30s"`
+}

@@ -1,0 +1,2 @@
+// Package recipes reads recipes.
+package recipes
