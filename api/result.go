@@ -1,0 +1,119 @@
+package api
+
+import "time"
+
+// Head begins the one object that ends standard output with --json. Error is set when the command failed.
+type Head struct {
+	Type   string `json:"type"`   // "result"
+	Schema string `json:"schema"` // Schema
+	Error  *Error `json:"error,omitempty"`
+}
+
+// NewHead is the head of a command's result; err may be nil.
+func NewHead(err error) Head { return Head{Type: "result", Schema: Schema, Error: ErrorOf(err)} }
+
+// FailedResult is the result of a command that failed before it had anything else to say.
+type FailedResult struct{ Head }
+
+// OperationResult is the result of launch, cutover, rollback, up, replace, scale, pause, resume, abort and destroy.
+type OperationResult struct {
+	Head
+	Operation string  `json:"operation,omitempty"`
+	Kind      string  `json:"kind,omitempty"`
+	Phase     string  `json:"phase,omitempty"`
+	Release   string  `json:"release"`
+	From      string  `json:"from"`
+	Image     string  `json:"image,omitempty"`
+	Percent   int     `json:"percent"`
+	Seconds   float64 `json:"seconds"`
+	Ledger    Ledger  `json:"ledger"`
+}
+
+// ResultOf is the result of an operation, under way or ended.
+func ResultOf(o Operation) OperationResult {
+	return OperationResult{
+		Head: NewHead(nil), Operation: o.ID, Kind: o.Kind, Phase: o.Phase, Release: o.Release, From: o.From,
+		Percent: o.Percent, Seconds: o.Seconds, Ledger: o.Ledger,
+	}
+}
+
+// StatusResult is the result of status.
+type StatusResult struct {
+	Head
+	Status
+}
+
+// EventsResult is the result of events: how many were shown, and the last one's number.
+type EventsResult struct {
+	Head
+	Count int    `json:"count"`
+	Last  uint64 `json:"last"`
+}
+
+// HistoryResult is the result of history.
+type HistoryResult struct {
+	Head
+	Releases   []Release   `json:"releases"`
+	Operations []Operation `json:"operations"`
+}
+
+// BakeResult is the result of bake.
+type BakeResult struct {
+	Head
+	Image        string     `json:"image"`
+	Name         string     `json:"name,omitempty"`
+	Cached       bool       `json:"cached"`
+	Reproducible bool       `json:"reproducible"`
+	Steps        []BakeStep `json:"steps"`
+	Seconds      float64    `json:"seconds"`
+	Differences  []string   `json:"differences,omitempty"` // --check: paths that differ
+}
+
+// BakeStep is one step of a bake.
+type BakeStep struct {
+	Name    string  `json:"name"`
+	Cached  bool    `json:"cached"`
+	Seconds float64 `json:"seconds"`
+	Bytes   int64   `json:"bytes"`
+}
+
+// AgentResult is the result of agent status.
+type AgentResult struct {
+	Head
+	Running  bool      `json:"running"`
+	PID      int       `json:"pid"`
+	Socket   string    `json:"socket"`
+	Version  string    `json:"version"`
+	Since    time.Time `json:"since,omitzero"`
+	StateDir string    `json:"state_dir"`
+}
+
+// ImagesResult is the result of images ls.
+type ImagesResult struct {
+	Head
+	Images []ImageInfo `json:"images"`
+}
+
+// ImageInfo is one image of the local store.
+type ImageInfo struct {
+	Image   string    `json:"image"`
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"` // when it was put into this store
+	Size    int64     `json:"size"`
+	Layers  int       `json:"layers"`
+	Pinned  bool      `json:"pinned"`
+}
+
+// DoctorResult is the result of doctor.
+type DoctorResult struct {
+	Head
+	Checks []Check `json:"checks"`
+}
+
+// Check is one thing that doctor looked at.
+type Check struct {
+	Name    string `json:"name"`
+	State   string `json:"state"` // ok, warn, fail
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
