@@ -115,7 +115,8 @@ type Releases struct {
 type Status struct {
 	App        string      `json:"app"`
 	Env        string      `json:"env"`
-	Size       int         `json:"size"` // nodes asked for each fleet
+	Size       int         `json:"size"`      // nodes asked for each fleet
+	EventSeq   uint64      `json:"event_seq"` // number of the newest event
 	Routes     []Route     `json:"routes"`
 	Fleets     []Fleet     `json:"fleets"`
 	Operation  *Operation  `json:"operation"`            // the one that holds the lock; null: none

@@ -1,0 +1,147 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator"
+)
+
+func (s *Server) agent(w http.ResponseWriter, _ *http.Request) error { return answer(w, s.Agent) }
+
+func (s *Server) stop(w http.ResponseWriter, _ *http.Request) error {
+	s.Stop()
+	return answer(w, struct{}{})
+}
+
+func (s *Server) apps(w http.ResponseWriter, _ *http.Request) error {
+	apps := []api.App{}
+	for _, k := range s.Orchestrator.Keys() {
+		apps = append(apps, api.App{App: k.App, Env: k.Env})
+	}
+	return answer(w, api.Apps{Apps: apps})
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
+	st, err := s.Orchestrator.Status(r.Context(), keyOf(r))
+	if err != nil {
+		return err
+	}
+	return answer(w, statusOf(st, s.Now()))
+}
+
+func (s *Server) releases(w http.ResponseWriter, r *http.Request) error {
+	st, err := s.Orchestrator.Status(r.Context(), keyOf(r))
+	if err != nil {
+		return err
+	}
+	return answer(w, api.Releases{Releases: releasesOf(st.State)})
+}
+
+func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
+	var in api.Request
+	if err := readJSON(w, r, &in); err != nil {
+		return err
+	}
+	key := keyOf(r)
+	req, err := requestOf(key, in)
+	if err != nil {
+		return err
+	}
+	seq := s.eventSeq(r.Context(), key)
+	op, err := s.Orchestrator.Submit(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	return answer(w, api.Submitted{Operation: operationOf(op, s.Now()), EventSeq: seq})
+}
+
+// eventSeq is the number of the app's last event; 0 for an app that is not known yet.
+func (s *Server) eventSeq(ctx context.Context, key orchestrator.Key) uint64 {
+	st, err := s.Orchestrator.Status(ctx, key)
+	if err != nil {
+		return 0
+	}
+	return st.State.EventSeq
+}
+
+func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, error) {
+	req := orchestrator.Request{
+		Kind: orchestrator.Kind(in.Kind), Key: key, By: in.By, Image: in.Image, Release: in.Release,
+		Percent: in.Percent, Size: in.Size, Nodes: in.Nodes, Force: in.Force, KeepFailed: in.KeepFailed,
+	}
+	if len(in.Config) == 0 {
+		return req, nil
+	}
+	if err := json.Unmarshal(in.Config, &req.Config); err != nil {
+		return req, fault.New(fault.Invalid, "read the configuration of %s: %w", key, err)
+	}
+	return req, nil
+}
+
+func (s *Server) steer(w http.ResponseWriter, r *http.Request) error {
+	var in api.Steer
+	if err := readJSON(w, r, &in); err != nil {
+		return err
+	}
+	if err := s.Orchestrator.Steer(r.Context(), keyOf(r), in.Verb, in.By); err != nil {
+		return err
+	}
+	return answer(w, struct{}{})
+}
+
+func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
+	ops, err := s.Orchestrator.History(r.Context(), keyOf(r))
+	if err != nil {
+		return err
+	}
+	out := api.History{Operations: []api.Operation{}}
+	for _, op := range ops {
+		out.Operations = append(out.Operations, operationOf(op, s.Now()))
+	}
+	return answer(w, out)
+}
+
+// operation answers at once, or with wait when the operation has ended or been paused or the time is over.
+func (s *Server) operation(w http.ResponseWriter, r *http.Request) error {
+	wait, err := waitOf(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	for {
+		changed := s.Orchestrator.Changed()
+		op, err := s.Orchestrator.Operation(r.Context(), keyOf(r), r.PathValue("id"))
+		if err != nil {
+			return err
+		}
+		if !op.Ended.IsZero() || op.Paused || ctx.Err() != nil {
+			return answer(w, operationOf(op, s.Now()))
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// maxWait bounds a long poll.
+const maxWait = 5 * time.Minute
+
+func waitOf(r *http.Request) (time.Duration, error) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		return 0, nil
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || seconds < 0 {
+		return 0, fault.New(fault.Invalid, "read wait=%q: not a number of seconds", text)
+	}
+	return min(time.Duration(seconds*float64(time.Second)), maxWait), nil
+}

@@ -1,0 +1,123 @@
+// Package console is the agent's HTTP API on its unix socket: it turns requests into calls of the orchestrator and
+// what the orchestrator knows into the wire types of package api, where the routes are listed. It holds no state.
+// Streams wait for Orchestrator.Changed, never for a timer.
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/orchestrator"
+)
+
+// Orchestrator is what the console asks; *orchestrator.Orchestrator is one.
+type Orchestrator interface {
+	Submit(ctx context.Context, r orchestrator.Request) (orchestrator.Operation, error)
+	Steer(ctx context.Context, k orchestrator.Key, verb, by string) error
+	Operation(ctx context.Context, k orchestrator.Key, id string) (orchestrator.Operation, error)
+	Status(ctx context.Context, k orchestrator.Key) (orchestrator.Status, error)
+	Keys() []orchestrator.Key
+	Events(ctx context.Context, k orchestrator.Key, after uint64, limit int) ([]orchestrator.Event, error)
+	History(ctx context.Context, k orchestrator.Key) ([]orchestrator.Operation, error)
+	Changed() <-chan struct{}
+	Logs(ctx context.Context, k orchestrator.Key, node string, o fleet.LogOptions) (io.ReadCloser, error)
+	Exec(ctx context.Context, k orchestrator.Key, node string, s fleet.ExecSpec) (int, error)
+}
+
+// Images is the agent's image store, to which clients upload what it lacks.
+type Images interface {
+	Has(digest string) bool
+	// Write stores a blob whose digest and size must be those given.
+	Write(ctx context.Context, b api.Blob, r io.Reader) error
+	// Tag lists uploaded blobs as an image.
+	Tag(ctx context.Context, digest, name string) error
+}
+
+// Options are what a Server needs; all but Log and Now are required.
+type Options struct {
+	Orchestrator Orchestrator
+	Images       Images
+	Agent        api.Agent // what GET /v1/agent answers
+	Stop         func()    // begins the agent's end; returns at once
+	Log          *slog.Logger
+	Now          func() time.Time
+}
+
+// Server answers the API.
+type Server struct {
+	Options
+	mux *http.ServeMux
+}
+
+// New returns a server with its routes.
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{Options: o, mux: http.NewServeMux()}
+	for pattern, h := range s.routes() {
+		s.mux.Handle(pattern, s.handle(h))
+	}
+	return s
+}
+
+func (s *Server) routes() map[string]handler {
+	const app = "/v1/apps/{app}/{env}/"
+	return map[string]handler{
+		"GET /v1/agent":                     s.agent,
+		"POST /v1/agent/stop":               s.stop,
+		"GET /v1/apps":                      s.apps,
+		"GET " + app + "status":             s.status,
+		"POST " + app + "operations":        s.submit,
+		"GET " + app + "operations":         s.history,
+		"GET " + app + "operations/{id}":    s.operation,
+		"POST " + app + "steer":             s.steer,
+		"GET " + app + "events":             s.events,
+		"GET " + app + "releases":           s.releases,
+		"GET " + app + "nodes/{node}/logs":  s.logs,
+		"POST " + app + "nodes/{node}/exec": s.exec,
+		"POST /v1/images/missing":           s.missing,
+		"PUT /v1/blobs/{digest}":            s.putBlob,
+		"PUT /v1/images/{digest}":           s.putImage,
+	}
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// shutdownTime bounds how long the end waits for answers under way.
+const shutdownTime = 2 * time.Second
+
+// Serve answers on l until ctx ends, then ends streams, lets short answers finish and returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           s,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve the API: %w", err)
+	case <-ctx.Done():
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if err := srv.Shutdown(bounded); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("serve the API: stop: %w", err)
+	}
+	return srv.Close()
+}

@@ -1,0 +1,355 @@
+package console_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/console"
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/unixsock"
+	"github.com/bootandshoot/release/orchestrator"
+)
+
+// fake is an orchestrator of one app whose operation the test moves on.
+type fake struct {
+	mu      sync.Mutex
+	status  orchestrator.Status
+	op      orchestrator.Operation
+	events  []orchestrator.Event
+	changed chan struct{}
+	asked   orchestrator.Request
+	steered string
+	refuse  error
+}
+
+func newFake() *fake {
+	f := &fake{changed: make(chan struct{})}
+	f.status.State.Key = orchestrator.Key{App: "shop", Env: "production"}
+	f.op = orchestrator.Operation{ID: "op-1", Kind: orchestrator.KindUp, At: time.Unix(1000, 0), Release: "r1"}
+	return f
+}
+
+// move changes the fake and wakes who waits.
+func (f *fake) move(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fake) Submit(_ context.Context, r orchestrator.Request) (orchestrator.Operation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = r
+	return f.op, f.refuse
+}
+
+func (f *fake) Steer(_ context.Context, _ orchestrator.Key, verb, by string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.steered = verb + " by " + by
+	return nil
+}
+
+func (f *fake) Operation(_ context.Context, _ orchestrator.Key, id string) (orchestrator.Operation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if id != f.op.ID {
+		return orchestrator.Operation{}, fault.New(fault.NotFound, "find operation %s", id)
+	}
+	return f.op, nil
+}
+
+func (f *fake) Status(context.Context, orchestrator.Key) (orchestrator.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status, nil
+}
+
+func (f *fake) Keys() []orchestrator.Key { return []orchestrator.Key{f.status.State.Key} }
+
+func (f *fake) Events(_ context.Context, _ orchestrator.Key, after uint64, limit int) ([]orchestrator.Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []orchestrator.Event
+	for _, e := range f.events {
+		if e.Seq > after && len(out) < limit {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+func (f *fake) History(context.Context, orchestrator.Key) ([]orchestrator.Operation, error) {
+	return []orchestrator.Operation{f.op}, nil
+}
+
+func (f *fake) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+func (f *fake) Logs(_ context.Context, _ orchestrator.Key, node string, o fleet.LogOptions) (io.ReadCloser, error) {
+	if node != "n1" {
+		return nil, fault.New(fault.NotFound, "no node %s", node)
+	}
+	return io.NopCloser(strings.NewReader(fmt.Sprintf("tail %d follow %t\n", o.Tail, o.Follow))), nil
+}
+
+// Exec copies its input to its output, says its sizes on stderr and exits with 7.
+func (f *fake) Exec(ctx context.Context, _ orchestrator.Key, node string, s fleet.ExecSpec) (int, error) {
+	if s.Command[0] == "wait" {
+		<-ctx.Done()
+		f.move(func() { f.steered = "exec ended" })
+		return 0, ctx.Err()
+	}
+	if s.Stdin != nil {
+		if _, err := io.Copy(s.Stdout, s.Stdin); err != nil {
+			return 0, err
+		}
+	}
+	if s.TTY {
+		fmt.Fprintf(s.Stderr, "%d then %d", s.Window.Columns, (<-s.Resize).Columns)
+	}
+	return 7, nil
+}
+
+// images is a store in memory.
+type images struct {
+	mu    sync.Mutex
+	blobs map[string]string
+	name  string
+}
+
+func (i *images) Has(digest string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, ok := i.blobs[digest]
+	return ok
+}
+
+func (i *images) Write(_ context.Context, b api.Blob, r io.Reader) error {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.blobs[b.Digest] = string(data)
+	return nil
+}
+
+func (i *images) Tag(_ context.Context, digest, name string) error {
+	if !i.Has(digest) {
+		return fault.New(fault.NotFound, "no blob %s", digest)
+	}
+	i.name = name
+	return nil
+}
+
+// serve starts a console on a real socket and returns its client.
+func serve(t *testing.T, f *fake, store *images, stop func()) *api.Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), api.SocketName)
+	l, err := unixsock.Listen(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := console.New(console.Options{Orchestrator: f, Images: store, Agent: api.Agent{Version: "v1", PID: 42}, Stop: stop})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return api.NewClient(path)
+}
+
+func shop() api.App { return api.App{App: "shop", Env: "production"} }
+
+func TestAgentAndApps(t *testing.T) {
+	stopped := make(chan struct{})
+	c := serve(t, newFake(), nil, func() { close(stopped) })
+	a, err := c.Agent(t.Context())
+	if err != nil || a.PID != 42 || a.Version != "v1" {
+		t.Errorf("agent: %+v, %v", a, err)
+	}
+	apps, err := c.Apps(t.Context())
+	if err != nil || len(apps) != 1 || apps[0] != shop() {
+		t.Errorf("apps: %v, %v", apps, err)
+	}
+	if err := c.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-stopped
+}
+
+func TestSubmitWaitAndSteer(t *testing.T) {
+	f := newFake()
+	f.status.State.EventSeq = 9
+	c := serve(t, f, nil, nil)
+	sub, err := c.Submit(t.Context(), shop(), api.Request{
+		Kind: "up", By: "ann@laptop", Image: "sha256:1", Config: []byte(`{"app":"shop","fleet":{"size":3}}`), KeepFailed: true,
+	})
+	if err != nil || sub.Operation.ID != "op-1" || sub.EventSeq != 9 {
+		t.Fatalf("submit: %+v, %v", sub, err)
+	}
+	if f.asked.Config == nil || f.asked.Config.Fleet.Size != 3 || f.asked.By != "ann@laptop" || !f.asked.KeepFailed {
+		t.Errorf("the orchestrator was asked %+v", f.asked)
+	}
+	ended := make(chan api.Operation, 1)
+	go func() {
+		o, err := c.Operation(context.Background(), shop(), "op-1", time.Minute)
+		if err != nil {
+			t.Error(err)
+		}
+		ended <- o
+	}()
+	f.move(func() { f.op.Percent = 50 })
+	f.move(func() {
+		f.op.Ended = time.Unix(1002, 0)
+		f.op.Failure = &orchestrator.Failure{
+			Code: fault.RolledBack, Message: "never healthy", Logs: []orchestrator.NodeTail{{Node: "n1", Lines: []string{"boom"}}},
+		}
+	})
+	o := <-ended
+	if !o.Done() || o.Percent != 50 || o.Seconds != 2 || o.Failure == nil || o.Failure.Logs[0].Lines[0] != "boom" {
+		t.Errorf("operation: %+v", o)
+	}
+	if err := c.Steer(t.Context(), shop(), api.Steer{Verb: "abort", By: "bob"}); err != nil || f.steered != "abort by bob" {
+		t.Errorf("steer: %q, %v", f.steered, err)
+	}
+}
+
+func TestErrorsKeepTheirClass(t *testing.T) {
+	f := newFake()
+	f.refuse = fault.New(fault.Busy, "launch shop: ann@laptop runs up since 10:00").WithHint("release abort")
+	c := serve(t, f, nil, nil)
+	_, err := c.Submit(t.Context(), shop(), api.Request{Kind: "launch"})
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Code != fault.Busy || e.Hint != "release abort" {
+		t.Errorf("submit: %#v", err)
+	}
+	if _, err := c.Operation(t.Context(), shop(), "op-9", 0); !fault.Is(err, fault.NotFound) {
+		t.Errorf("unknown operation: %v", err)
+	}
+	if _, err := api.NewClient(c.Socket + ".none").Agent(t.Context()); !errors.Is(err, api.ErrNoAgent) {
+		t.Errorf("no agent: %v", err)
+	}
+}
+
+func TestEventsFollow(t *testing.T) {
+	f := newFake()
+	add := func() {
+		f.events = append(f.events, orchestrator.Event{Seq: uint64(len(f.events) + 1), Type: "node.healthy", Node: "n1"})
+	}
+	for range 1200 { // more than one batch
+		add()
+	}
+	c := serve(t, f, nil, nil)
+	enough := errors.New("enough")
+	var last uint64
+	err := c.Events(t.Context(), shop(), 10, true, func(e api.Event) error {
+		if e.Seq != max(last, 10)+1 {
+			t.Fatalf("event %d after %d", e.Seq, last)
+		}
+		if last = e.Seq; last == 1200 {
+			go f.move(add)
+		}
+		if last == 1201 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("follow: %v", err)
+	}
+	count := 0
+	if err := c.Events(t.Context(), shop(), 0, false, func(api.Event) error { count++; return nil }); err != nil || count != 1201 {
+		t.Errorf("all events: %d, %v", count, err)
+	}
+}
+
+func TestLogs(t *testing.T) {
+	c := serve(t, newFake(), nil, nil)
+	r, err := c.Logs(t.Context(), shop(), "n1", api.LogOptions{Tail: 5, Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if b, err := io.ReadAll(r); string(b) != "tail 5 follow true\n" || err != nil {
+		t.Errorf("logs: %q, %v", b, err)
+	}
+	if _, err := c.Logs(t.Context(), shop(), "n2", api.LogOptions{}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("unknown node: %v", err)
+	}
+}
+
+func TestExec(t *testing.T) {
+	f := newFake()
+	c := serve(t, f, nil, nil)
+	input := strings.Repeat("0123456789", 20_000) // several frames
+	var out, errOut bytes.Buffer
+	resize := make(chan api.Window, 1)
+	resize <- api.Window{Columns: 99}
+	x := api.Exec{Command: []string{"cat"}, TTY: true, Window: api.Window{Columns: 80}}
+	code, err := c.Exec(t.Context(), shop(), "n1", x, api.Streams{Stdin: strings.NewReader(input), Stdout: &out, Stderr: &errOut, Resize: resize})
+	if err != nil || code != 7 || out.String() != input || errOut.String() != "80 then 99" {
+		t.Errorf("exec: %d, %v, %d bytes, %q", code, err, out.Len(), errOut.String())
+	}
+	if _, err := c.Exec(t.Context(), shop(), "n1", api.Exec{}, api.Streams{}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("no command: %v", err)
+	}
+}
+
+func TestExecEndsWithItsClient(t *testing.T) {
+	f := newFake()
+	c := serve(t, f, nil, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := f.Changed()
+	time.AfterFunc(10*time.Millisecond, cancel)
+	_, err := c.Exec(ctx, shop(), "n1", api.Exec{Command: []string{"wait"}}, api.Streams{Stdout: io.Discard, Stderr: io.Discard})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("exec: %v", err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		if f.steered != "exec ended" {
+			t.Error("the command goes on without its client")
+		}
+	}
+}
+
+func TestUpload(t *testing.T) {
+	store := &images{blobs: map[string]string{"sha256:a": "old"}}
+	c := serve(t, newFake(), store, nil)
+	missing, err := c.Missing(t.Context(), []api.Blob{{Digest: "sha256:a", Size: 3}, {Digest: "sha256:b", Size: 3}})
+	if err != nil || len(missing) != 1 || missing[0].Digest != "sha256:b" {
+		t.Fatalf("missing: %v, %v", missing, err)
+	}
+	if err := c.PutBlob(t.Context(), missing[0], strings.NewReader("new")); err != nil || store.blobs["sha256:b"] != "new" {
+		t.Errorf("upload: %v, %v", store.blobs, err)
+	}
+	if err := c.PutImage(t.Context(), "sha256:b", "shop"); err != nil || store.name != "shop" {
+		t.Errorf("tag: %q, %v", store.name, err)
+	}
+	if err := c.PutImage(t.Context(), "sha256:c", "shop"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("tag of nothing: %v", err)
+	}
+}

@@ -1,0 +1,57 @@
+package console
+
+import (
+	"fmt"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/orchestrator"
+)
+
+// next is the command that a person would type now.
+func next(s api.Status, state orchestrator.State) string {
+	switch {
+	case s.Operation != nil && s.Operation.Paused:
+		return "release resume   (or: release abort)"
+	case s.Operation != nil:
+		return "release events --follow   (or: release abort)"
+	case len(s.Fleets) == 0:
+		return "release up"
+	}
+	serving, candidate := newest(s, "serving"), newest(s, "ready")
+	switch {
+	case candidate != "":
+		return fmt.Sprintf("release cutover %s", candidate)
+	case split(s):
+		return fmt.Sprintf("release cutover %s   (or: release rollback)", serving)
+	case newest(s, "warm") != "" && state.Releases != nil:
+		return fmt.Sprintf("release up   (or back to %s: release rollback)", newest(s, "warm"))
+	}
+	return "release up"
+}
+
+// newest is the newest release with a fleet in the state.
+func newest(s api.Status, state string) string {
+	best := ""
+	for _, fl := range s.Fleets {
+		if fl.State == state && (best == "" || compareReleases(fl.Release, best) > 0) {
+			best = fl.Release
+		}
+	}
+	return best
+}
+
+// split says whether several releases share the traffic.
+func split(s api.Status) bool {
+	for _, r := range s.Routes {
+		sharing := 0
+		for _, w := range r.Weights {
+			if w.Percent > 0 {
+				sharing++
+			}
+		}
+		if sharing > 1 {
+			return true
+		}
+	}
+	return false
+}

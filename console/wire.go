@@ -1,0 +1,115 @@
+package console
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/orchestrator"
+)
+
+func operationOf(o orchestrator.Operation, now time.Time) api.Operation {
+	end := o.Ended
+	if end.IsZero() {
+		end = now
+	}
+	out := api.Operation{
+		ID: o.ID, Kind: string(o.Kind), By: o.By, At: o.At, Phase: string(o.Phase), Release: o.Release, From: o.From,
+		Percent: o.Percent, HoldLeft: o.HoldLeft.Seconds(), Paused: o.Paused, Waits: o.Waits, WaitsSince: o.WaitsSince,
+		Ledger: api.Ledger(o.Ledger), Failure: failureOf(o.Failure), Ended: o.Ended, Seconds: end.Sub(o.At).Seconds(),
+	}
+	for _, step := range o.Steps {
+		out.Steps = append(out.Steps, api.Step{Percent: step.Percent, Hold: step.Hold.Seconds()})
+	}
+	return out
+}
+
+func failureOf(f *orchestrator.Failure) *api.Error {
+	if f == nil {
+		return nil
+	}
+	e := &api.Error{Code: string(f.Code), Message: f.Message, Hint: f.Hint}
+	for _, tail := range f.Logs {
+		e.Logs = append(e.Logs, api.NodeTail(tail))
+	}
+	return e
+}
+
+func eventOf(e orchestrator.Event) api.Event {
+	return api.Event{
+		Seq: e.Seq, At: e.At, App: e.App, Env: e.Env, Type: e.Type, Operation: e.Operation, Release: e.Release,
+		Fleet: e.Fleet, Node: e.Node, Percent: e.Percent, Message: e.Message,
+	}
+}
+
+func releasesOf(s orchestrator.State) []api.Release {
+	out := []api.Release{}
+	for _, r := range s.Releases {
+		out = append(out, api.Release{
+			ID: r.ID, Image: r.Image, By: r.By, At: r.At, State: string(r.State), CompletedAt: r.CompletedAt,
+		})
+	}
+	return out
+}
+
+func statusOf(st orchestrator.Status, now time.Time) api.Status {
+	s := st.State
+	out := api.Status{
+		App: s.Key.App, Env: s.Key.Env, Size: cmp.Or(s.Size, s.Config.Fleet.Size), EventSeq: s.EventSeq,
+		Routes: []api.Route{}, Fleets: []api.Fleet{},
+	}
+	for _, r := range st.Routes {
+		out.Routes = append(out.Routes, routeOf(r))
+	}
+	for _, fl := range s.Fleets {
+		out.Fleets = append(out.Fleets, fleetOf(fl, st))
+	}
+	for _, o := range s.Operations {
+		wire := operationOf(*o, now)
+		if o.Kind.Exclusive() {
+			out.Operation = &wire
+		} else {
+			out.Background = append(out.Background, wire)
+		}
+	}
+	out.Next = next(out, s)
+	return out
+}
+
+func routeOf(r orchestrator.RouteStatus) api.Route {
+	out := api.Route{Role: r.Role, Listen: r.Listen, Version: r.Version, Error: r.Error, Weights: []api.Weight{}}
+	for release, percent := range r.Weights {
+		out.Weights = append(out.Weights, api.Weight{Release: release, Percent: percent})
+	}
+	slices.SortFunc(out.Weights, func(a, b api.Weight) int { return compareReleases(a.Release, b.Release) })
+	return out
+}
+
+// compareReleases orders r2 before r10.
+func compareReleases(a, b string) int {
+	x, _ := strconv.Atoi(strings.TrimPrefix(a, "r"))
+	y, _ := strconv.Atoi(strings.TrimPrefix(b, "r"))
+	return cmp.Or(cmp.Compare(x, y), cmp.Compare(a, b))
+}
+
+func fleetOf(fl *orchestrator.Fleet, st orchestrator.Status) api.Fleet {
+	out := api.Fleet{
+		ID: fl.ID.String(), Role: fl.ID.Role, Release: fl.ID.Release, Image: fl.Image, Driver: fl.Driver,
+		State: string(fl.State), Since: fl.Since, Percent: fl.Weight, WarmLeft: fl.WarmLeft.Seconds(), Reason: fl.Reason,
+		InFlight: st.Drained[fl.ID.String()], Nodes: []api.Node{},
+	}
+	if r, ok := st.Traffic[fl.ID.String()]; ok {
+		out.Rates = &api.Rates{RequestsPerSecond: r.RequestsPerSecond, ErrorRate: r.ErrorRate, P99: r.P99.Seconds()}
+	}
+	for _, n := range fl.Nodes {
+		seen := st.Nodes[n.Name]
+		out.Nodes = append(out.Nodes, api.Node{
+			ID: n.Name, State: string(n.State), Address: n.Address, PID: n.PID, Host: n.Host, Since: n.Since,
+			Present: seen.Present, Health: seen.Health, Reason: n.Reason, InFlight: seen.InFlight,
+		})
+	}
+	return out
+}
