@@ -77,9 +77,6 @@ type Spec struct {
 	// Attached sandboxes: where the command's streams go; nil is /dev/null. The end of ctx kills the sandbox.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	// TTY gives the command a terminal of its own: Stdin must be a terminal, its line discipline is left raw by
-	// the caller; all output is on Stdout.
-	TTY bool
 
 	// Detach, when set, makes a sandbox that outlives this process and ctx.
 	Detach *Detach
