@@ -1,0 +1,221 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/registry"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// repository is the name under which the installation's images are at the engine. It always has a host part: the
+// engine takes a name without one for a name in the public registry.
+func (d *Driver) repository() string {
+	host := d.opts.Registry.Address
+	if host == "" {
+		host = "release.invalid"
+	}
+	return host + "/release/" + d.opts.Installation
+}
+
+// pulledName and sentName are the names of an image that came by pull and by archive.
+func (d *Driver) pulledName(digest string) string { return d.repository() + "@" + digest }
+func (d *Driver) sentName(digest string) string {
+	return d.repository() + ":" + strings.TrimPrefix(digest, "sha256:")
+}
+
+// Prepare brings the image to the engine: it pulls from the agent's registry endpoint, or is sent an archive where it
+// cannot reach that. An image that is there already is left as it is.
+func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
+	want, err := d.manifest(spec.Image)
+	if err != nil {
+		return fmt.Errorf("prepare image %s: %w", short(spec.Image), err)
+	}
+	id, err := d.present(ctx, spec.Image, want)
+	if err == nil && id == "" {
+		if err = d.bring(ctx, spec.Image, want); err == nil {
+			id, err = d.present(ctx, spec.Image, want)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("prepare image %s: %w", short(spec.Image), err)
+	}
+	if id == "" {
+		return fault.New(fault.Failed, "prepare image %s: the engine took it but does not have it", short(spec.Image))
+	}
+	d.rememberImage(spec.Image, id)
+	return nil
+}
+
+// bring pulls the image, or sends it when the engine cannot pull.
+func (d *Driver) bring(ctx context.Context, digest string, want *ocispec.Manifest) error {
+	r, err := d.reach(ctx)
+	if err != nil {
+		return err
+	}
+	if r.near && d.opts.Registry.Address != "" {
+		err := d.pull(ctx, digest)
+		if err == nil || d.opts.Images == nil || ctx.Err() != nil || !errors.Is(err, errRegistry) {
+			return err
+		}
+		d.log.InfoContext(ctx, "engine cannot pull from us, sending the image", "image", digest, "error", err)
+	}
+	if want == nil {
+		return fault.New(fault.Unsupported, "the engine at %s cannot reach the registry at %s", d.engine.DaemonHost(), d.opts.Registry.Address)
+	}
+	return d.send(ctx, digest, *want, r)
+}
+
+// errRegistry: the engine could not get the image from our endpoint, for reasons that sending it may not have.
+var errRegistry = errors.New("pull from the agent's registry")
+
+func (d *Driver) pull(ctx context.Context, digest string) error {
+	auth := registry.AuthConfig{ServerAddress: d.opts.Registry.Address}
+	if d.opts.Registry.Token != nil {
+		auth.Username, auth.Password = "release", d.opts.Registry.Token()
+	}
+	encoded, err := registry.EncodeAuthConfig(auth)
+	if err != nil {
+		return fmt.Errorf("encode registry token: %w", err)
+	}
+	body, err := d.engine.ImagePull(ctx, d.pulledName(digest), image.PullOptions{RegistryAuth: encoded})
+	if err == nil {
+		defer body.Close()
+		err = progress(body)
+	}
+	return d.pullError(err, digest)
+}
+
+func (d *Driver) pullError(err error, digest string) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "media type") || strings.Contains(err.Error(), "mediatype"):
+		return fmt.Errorf("%w: %w", fleet.ErrImageLacksTarget, err)
+	case silent(err) || errors.Is(err, context.Canceled) || fault.Is(engineError(err, ""), fault.NoSpace):
+		return engineError(err, "pull %s", d.pulledName(digest))
+	}
+	return unavailable(fault.Unavailable, "pull "+d.pulledName(digest), fmt.Errorf("%w: %w", errRegistry, err)).
+		WithHint("the engine pulls from the agent on this machine; see: release agent status")
+}
+
+// progress reads the engine's stream of messages to its end and returns the error in it, if there is one.
+func progress(body io.Reader) error {
+	for dec := json.NewDecoder(body); ; {
+		var m struct {
+			Error  string `json:"error"`
+			Detail struct {
+				Message string `json:"message"`
+			} `json:"errorDetail"`
+		}
+		switch err := dec.Decode(&m); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the engine's progress: %w", err)
+		case m.Detail.Message != "":
+			return errors.New(m.Detail.Message)
+		case m.Error != "":
+			return errors.New(m.Error)
+		}
+	}
+}
+
+// manifest reads the image's manifest from our store; nil when the driver was given none. An image without a
+// container form is fleet.ErrImageLacksTarget.
+func (d *Driver) manifest(digest string) (*ocispec.Manifest, error) {
+	if !images.Digest(digest).Valid() {
+		return nil, fault.New(fault.Invalid, "read image %q: not a digest", digest)
+	}
+	if d.opts.Images == nil {
+		return nil, nil
+	}
+	f, err := d.opts.Images.OpenBlob(images.Digest(digest))
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	defer f.Close()
+	var m ocispec.Manifest
+	if err := json.NewDecoder(io.LimitReader(f, 4<<20)).Decode(&m); err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if m.Config.MediaType != ocispec.MediaTypeImageConfig && m.Config.MediaType != "application/vnd.docker.container.image.v1+json" {
+		return nil, fmt.Errorf("%w: its config is %q", fleet.ErrImageLacksTarget, m.Config.MediaType)
+	}
+	return &m, nil
+}
+
+// present is the engine's id of the image, "" when the engine does not have it. With a manifest at hand the id is
+// checked: it must be the digest of the config, or of the manifest where the engine counts so. A name that somebody
+// moved to another image is an error if it names a digest, and counts as absent if it is only a tag.
+func (d *Driver) present(ctx context.Context, digest string, want *ocispec.Manifest) (string, error) {
+	right := func(id string) bool {
+		return id == digest || want == nil || id == want.Config.Digest.String()
+	}
+	in, err := d.engine.ImageInspect(ctx, d.pulledName(digest))
+	switch {
+	case err == nil && right(in.ID):
+		return in.ID, nil
+	case err == nil:
+		return "", fault.New(fault.Failed, "check image: the engine has config %s, we baked %s", short(in.ID), short(want.Config.Digest.String())).
+			WithHint("remove it from the engine: docker rmi %s", d.pulledName(digest))
+	case !errdefs.IsNotFound(err):
+		return "", engineError(err, "inspect image")
+	}
+	if want == nil {
+		return "", nil
+	}
+	in, err = d.engine.ImageInspect(ctx, d.sentName(digest))
+	switch {
+	case err == nil && right(in.ID):
+		return in.ID, nil
+	case err == nil || errdefs.IsNotFound(err):
+		return "", nil
+	}
+	return "", engineError(err, "inspect image")
+}
+
+// imageID is the engine's id of the spec's image, which is brought there if it is missing.
+func (d *Driver) imageID(ctx context.Context, spec fleet.Spec) (string, error) {
+	if id := d.knownImage(spec.Image); id != "" {
+		return id, nil
+	}
+	if err := d.Prepare(ctx, spec); err != nil {
+		return "", err
+	}
+	return d.knownImage(spec.Image), nil
+}
+
+func (d *Driver) knownImage(digest string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.images[digest]
+}
+
+func (d *Driver) rememberImage(digest, id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.images[digest] = id
+}
+
+func (d *Driver) forgetImage(digest string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.images, digest)
+}
+
+// short is a digest for people.
+func short(digest string) string {
+	h := strings.TrimPrefix(digest, "sha256:")
+	return h[:min(12, len(h))]
+}
