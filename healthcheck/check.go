@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode"
@@ -145,12 +146,14 @@ func good(codes []int, code int) bool {
 
 // askGRPC keeps the error of the dialer, since the one that gRPC makes of it is unreadable.
 func askGRPC(ctx context.Context, t Target, g GRPC) error {
-	var dialErr error
+	var dialErr atomic.Pointer[error] // the dialer runs on a goroutine of the connection
 	conn, err := grpc.NewClient("passthrough:///"+t.Address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			conn, err := dial(ctx, t)
-			dialErr = err
+			if err != nil {
+				dialErr.Store(&err)
+			}
 			return conn, err
 		}))
 	if err != nil {
@@ -159,8 +162,8 @@ func askGRPC(ctx context.Context, t Target, g GRPC) error {
 	resp, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: g.Service})
 	_ = conn.Close()
 	switch {
-	case err != nil && dialErr != nil:
-		return dialErr
+	case err != nil && dialErr.Load() != nil:
+		return *dialErr.Load()
 	case err != nil:
 		return fmt.Errorf("gRPC health of %q at %s: %w", g.Service, where(t), err)
 	case resp.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING:
