@@ -1,6 +1,12 @@
 package config
 
-import "github.com/bootandshoot/release/internal/strictyaml"
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/strictyaml"
+)
 
 // Agent is an agent.yaml: what belongs to the machine and not to an app. Everything has a default.
 type Agent struct {
@@ -34,4 +40,65 @@ type AgentLogs struct {
 type AgentLimits struct {
 	Boots int `yaml:"boots" json:"boots" doc:"Nodes that are booted at the same time." default:"16" minimum:"1" maximum:"1000"`
 	Pids  int `yaml:"pids" json:"pids" doc:"Processes and threads that one sandbox node may have." default:"4096" minimum:"16" maximum:"4194304"`
+}
+
+// LoadAgent reads an agent.yaml and fills in the defaults; path "" gives the defaults alone. The error is a fault.List
+// with all problems and their places, or fault.NotFound when there is no such file.
+func LoadAgent(path string) (*Agent, error) {
+	a := &Agent{}
+	strictyaml.Defaults(a)
+	if path == "" {
+		return a, nil
+	}
+	root, err := strictyaml.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
+	}
+	a.root = root
+	c := &checker{root: root, errs: strictyaml.Decode(root, a)}
+	c.agent(a)
+	a.Images, a.Router.AccessLog = absolute(filepath.Dir(abs), a.Images), absolute(filepath.Dir(abs), a.Router.AccessLog)
+	if err := strictyaml.Sort(c.errs).Err(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (c *checker) agent(a *Agent) {
+	if a.Subnet.Overlaps(a.DockerSubnet.Prefix) {
+		key := "docker_subnet"
+		if c.root.Get(key) == nil {
+			key = "subnet"
+		}
+		c.fail(c.at(key), "%s overlaps: subnet is %s, docker_subnet is %s", key, a.Subnet, a.DockerSubnet)
+	}
+	if a.Router.Metrics != "" && !validListen(a.Router.Metrics) {
+		c.fail(c.at("router", "metrics"), "router.metrics %q must be host:port or :port, with an IP address or localhost as host", a.Router.Metrics)
+	}
+	if c.root.Get("logs").Get("size") != nil && a.Logs.Size < leastLog && c.decodes(new(Bytes), "logs", "size") {
+		c.fail(c.at("logs", "size"), "logs.size must be at least %s", leastLog)
+	}
+}
+
+// leastLog leaves room for the last lines that an error shows.
+const leastLog Bytes = 64 << 10
+
+// FindAgent is the path of the agent.yaml in the user's configuration folder, else in /etc/release, "" if there is
+// neither.
+func FindAgent() string {
+	var folders []string
+	if dir, err := os.UserConfigDir(); err == nil {
+		folders = append(folders, filepath.Join(dir, "release"))
+	}
+	for _, dir := range append(folders, "/etc/release") {
+		path := filepath.Join(dir, "agent.yaml")
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			return path
+		}
+	}
+	return ""
 }

@@ -37,7 +37,7 @@ type Fleet struct {
 	Resources Resources         `yaml:"resources,omitempty" json:"resources" doc:"Limits of each node."`
 	Stop      Stop              `yaml:"stop" json:"stop" doc:"How a node is asked to end."`
 	Env       map[string]string `yaml:"env,omitempty" json:"env,omitempty" doc:"Environment variables of every node, besides those of the image."`
-	Secrets   map[string]string `yaml:"secrets,omitempty" json:"secrets,omitempty" doc:"Environment variables whose values the agent reads at each start of a node: file:/path or env:NAME." valuePattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
+	Secrets   map[string]string `yaml:"secrets,omitempty" json:"secrets,omitempty" doc:"Environment variables whose values the agent reads at each start of a node: file:/path or env:NAME." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
 }
 
 // Resources limits one node; zero means no limit.
@@ -71,7 +71,7 @@ type Health struct {
 type HTTPCheck struct {
 	Path   string `yaml:"path" json:"path" doc:"Path to ask for." default:"/" pattern:"^/"`
 	Port   int    `yaml:"port,omitempty" json:"port,omitempty" doc:"Port; one that the image declares means the node's own. Default: the image's first." minimum:"1" maximum:"65535"`
-	Status []int  `yaml:"status,omitempty,flow" json:"status,omitempty" doc:"Statuses that mean well. Default: 200 to 399." itemMinimum:"100" itemMaximum:"599"`
+	Status []int  `yaml:"status,omitempty,flow" json:"status,omitempty" doc:"Statuses that mean well. Default: 200 to 399." minimum:"100" maximum:"599"`
 }
 
 // TCPCheck is a connection.
@@ -94,7 +94,7 @@ type ExecCheck struct {
 type Route struct {
 	Listen  string   `yaml:"listen,required" json:"listen" doc:"Address that users connect to, host:port or :port."`
 	Hosts   []string `yaml:"hosts,omitempty,flow" json:"hosts,omitempty" doc:"Host names that belong to this app, exact or *.example. Default: all."`
-	Paths   []string `yaml:"paths,omitempty,flow" json:"paths,omitempty" doc:"Path prefixes that belong to this app, on segment borders. Default: all." itemPattern:"^/"`
+	Paths   []string `yaml:"paths,omitempty,flow" json:"paths,omitempty" doc:"Path prefixes that belong to this app, on segment borders. Default: all." pattern:"^/"`
 	TLS     *TLS     `yaml:"tls,omitempty" json:"tls,omitempty" doc:"Serve HTTPS with this certificate. Default: plain HTTP."`
 	Preview Preview  `yaml:"preview" json:"preview" doc:"Who may choose a release by the header X-Release."`
 }
@@ -107,7 +107,7 @@ type TLS struct {
 
 // Preview says whose X-Release header is obeyed.
 type Preview struct {
-	From []string `yaml:"from,flow" json:"from" doc:"Networks (CIDR) or addresses whose X-Release header is obeyed." default:"127.0.0.0/8, ::1/128"`
+	From []string `yaml:"from,flow" json:"from" doc:"Networks (CIDR) or addresses whose X-Release header is obeyed." default:"[127.0.0.0/8, \"::1/128\"]"`
 	Key  string   `yaml:"key,omitempty" json:"key,omitempty" doc:"Reference (file:/path or env:NAME) to a key; requests that send it in X-Release-Key are obeyed from everywhere." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
 }
 

@@ -1,33 +1,227 @@
 package config
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 
-var errPending = errors.New("config: not built yet")
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/strictyaml"
+)
+
+// FileName is the name that Find looks for.
+const FileName = "release.yaml"
+
+// file is a release.yaml as it is written.
+type file struct {
+	App
+	Environments map[string]overlay `yaml:"environments" json:"-" doc:"Overlays by environment: the same image with other sizes and routes. production needs none."`
+}
+
+// overlay is what an environment may say otherwise. All keys within are optional, whatever they are in the app.
+type overlay struct {
+	Fleet   *Fleet   `yaml:"fleet" doc:"The nodes that run a release."`
+	Health  *Health  `yaml:"health" doc:"How it is proven that a node is well; another kind of check replaces the app's."`
+	Route   *Route   `yaml:"route" doc:"The entry that users reach."`
+	Cutover *Cutover `yaml:"cutover" doc:"How traffic moves from one release to the next."`
+}
 
 // Load reads a release.yaml, lays the environment's overlay over it and fills in the defaults; env "" is DefaultEnv. The
 // error is a fault.List with all problems and their places, or fault.NotFound when there is no such file.
-func Load(path, env string) (*App, error) { return nil, errPending }
-
-// Find searches a release.yaml in start and the folders above it, and gives its path; fault.NotFound if there is none.
-func Find(start string) (string, error) { return "", errPending }
-
-// Redacted is a copy without values that look secret; references to secrets stay, since they are not the secrets.
-func Redacted(a *App) *App { return a }
-
-// YAML is the app as a release.yaml that Load reads back equal, with the same environment.
-func (a *App) YAML() ([]byte, error) { return nil, errPending }
+func Load(path, env string) (*App, error) {
+	if env == "" {
+		env = DefaultEnv
+	}
+	root, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
+	}
+	overlays, errs := findOverlays(root)
+	if !slices.Contains(names(overlays), env) {
+		errs = append(errs, unknownEnv(root, env, overlays))
+	}
+	base := root.Without("environments")
+	var chosen *App
+	for _, o := range toCheck(overlays, env) {
+		app, problems := resolve(base, o, abs)
+		errs = append(errs, problems...)
+		if o.name == env {
+			chosen = app
+		}
+	}
+	if err := strictyaml.Sort(errs).Err(); err != nil {
+		return nil, err
+	}
+	return chosen, nil
+}
 
 // Environments lists the environments that a release.yaml knows, sorted, DefaultEnv included.
-func Environments(path string) ([]string, error) { return nil, errPending }
+func Environments(path string) ([]string, error) {
+	root, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	overlays, errs := findOverlays(root)
+	return names(overlays), errs.Err()
+}
 
-// Schema is the JSON Schema of release.yaml.
-func Schema() []byte { return nil }
+func readFile(path string) (*strictyaml.Node, error) {
+	root, err := strictyaml.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.NotFound, "read %s: %w", path, fs.ErrNotExist).
+			WithHint("write one with: release init")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if root.Kind != strictyaml.Map {
+		return nil, fault.List{strictyaml.WrongKind(root, "", "a mapping")}
+	}
+	return root, nil
+}
 
-// LoadAgent reads an agent.yaml; path "" gives the defaults.
-func LoadAgent(path string) (*Agent, error) { return nil, errPending }
+// named is an environment and the overlay that the file has for it, nil for none.
+type named struct {
+	name string
+	node *strictyaml.Node
+}
 
-// FindAgent is the path of the agent.yaml of the user or the system, "" if there is none.
-func FindAgent() string { return "" }
+// findOverlays lists the environments of the file. Their keys are checked here, what they hold when it is merged.
+func findOverlays(root *strictyaml.Node) ([]named, fault.List) {
+	all := root.Get("environments")
+	if all == nil {
+		return nil, nil
+	}
+	if all.Kind != strictyaml.Map {
+		return nil, fault.List{strictyaml.WrongKind(all, "environments", "a mapping")}
+	}
+	var overlays []named
+	var errs fault.List
+	for _, e := range all.Entries {
+		path := "environments." + e.Key
+		if !validName(e.Key) {
+			errs = append(errs, e.KeyPos.Errorf("environment %q must be 1 to %d of a-z, 0-9 and -, beginning with a letter", e.Key, maxName))
+		}
+		if e.Value.Kind != strictyaml.Map && e.Value.Kind != strictyaml.Null {
+			errs = append(errs, strictyaml.WrongKind(e.Value, path, "a mapping"))
+			continue
+		}
+		valid := []string{"fleet", "health", "route", "cutover"}
+		kept := *e.Value
+		kept.Entries = nil
+		for _, key := range e.Value.Entries {
+			if slices.Contains(valid, key.Key) {
+				kept.Entries = append(kept.Entries, key)
+				continue
+			}
+			errs = append(errs, strictyaml.UnknownName(key.KeyPos, "key", key.Key, "in "+path, valid))
+		}
+		overlays = append(overlays, named{e.Key, &kept})
+	}
+	return overlays, errs
+}
 
-// AgentSchema is the JSON Schema of agent.yaml.
-func AgentSchema() []byte { return nil }
+func names(overlays []named) []string {
+	list := []string{DefaultEnv}
+	for _, o := range overlays {
+		if o.name != DefaultEnv {
+			list = append(list, o.name)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+func unknownEnv(root *strictyaml.Node, env string, overlays []named) *fault.Error {
+	err := strictyaml.UnknownName(root.LocateKey("environments"), "environment", env, "", names(overlays))
+	if root.Get("environments") == nil {
+		return err.WithHint("the file has no environments; valid here: %s", DefaultEnv)
+	}
+	return err
+}
+
+// toCheck is all overlays, so that a mistake in another environment is found too, and the app alone when that is
+// what was asked for or all there is.
+func toCheck(overlays []named, env string) []named {
+	plain := !slices.ContainsFunc(overlays, func(o named) bool { return o.name == DefaultEnv })
+	if plain && (env == DefaultEnv || len(overlays) == 0) {
+		return append([]named{{name: DefaultEnv}}, overlays...)
+	}
+	return overlays
+}
+
+// resolve makes the app of one environment.
+func resolve(base *strictyaml.Node, o named, path string) (*App, fault.List) {
+	root := base
+	if o.node != nil && o.node.Kind == strictyaml.Map {
+		root = strictyaml.Merge(withoutOtherCheck(base, o.node), o.node)
+	}
+	app := &App{Env: o.name, path: path, root: root}
+	strictyaml.Defaults(app)
+	errs := strictyaml.Decode(root, app)
+	c := &checker{root: root}
+	c.app(app)
+	app.resolvePaths(filepath.Dir(path))
+	return app, append(errs, c.errs...)
+}
+
+// withoutOtherCheck takes the kind of health check out of the app when the overlay brings its own.
+func withoutOtherCheck(base, over *strictyaml.Node) *strictyaml.Node {
+	kinds := checkKinds()
+	if !slices.ContainsFunc(kinds, func(k string) bool { return over.Get("health").Get(k) != nil }) {
+		return base
+	}
+	others := slices.DeleteFunc(kinds, func(k string) bool { return over.Get("health").Get(k) != nil })
+	merged := base.Without()
+	for i, e := range merged.Entries {
+		if e.Key == "health" {
+			merged.Entries[i].Value = e.Value.Without(others...)
+		}
+	}
+	return merged
+}
+
+func checkKinds() []string { return []string{"http", "tcp", "grpc", "exec"} }
+
+// resolvePaths makes the paths of files absolute that processes with another working folder read.
+func (a *App) resolvePaths(dir string) {
+	if t := a.Route.TLS; t != nil {
+		t.Cert, t.Key = absolute(dir, t.Cert), absolute(dir, t.Key)
+	}
+}
+
+func absolute(dir, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// Find searches a release.yaml in start and the folders above it, and gives its path, relative if start is;
+// fault.NotFound if there is none.
+func Find(start string) (string, error) {
+	dir := start
+	for {
+		path := filepath.Join(dir, FileName)
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			return path, nil
+		}
+		here, err := os.Stat(dir)
+		if err != nil {
+			return "", fault.New(fault.NotFound, "find %s: %w", FileName, err)
+		}
+		up := filepath.Join(dir, "..")
+		above, err := os.Stat(up)
+		if err != nil || os.SameFile(here, above) {
+			return "", fault.New(fault.NotFound, "no %s in %s or any folder above it", FileName, start).
+				WithHint("write one with: release init")
+		}
+		dir = up
+	}
+}

@@ -88,7 +88,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 		}
 		if dotted {
 			f, err := strconv.ParseFloat("0."+fraction, 64)
-			if err != nil || strings.Trim(fraction, "0123456789") != "" || f*float64(u.size) != math.Trunc(f*float64(u.size)) {
+			if err != nil || fraction == "" || strings.Trim(fraction, "0123456789") != "" || f*float64(u.size) != math.Trunc(f*float64(u.size)) {
 				return bad
 			}
 			n += int64(f * float64(u.size))

@@ -1,0 +1,99 @@
+package config_test
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+func sameAgent(t *testing.T, want, got *config.Agent) {
+	t.Helper()
+	prefixes := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+	if diff := cmp.Diff(want, got, prefixes, cmpopts.IgnoreUnexported(config.Agent{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func defaultAgent() *config.Agent {
+	return &config.Agent{
+		Ports:  config.PortRange{First: 20000, Last: 29999},
+		Subnet: config.Subnet{Prefix: netip.MustParsePrefix("10.213.0.0/16")}, DockerSubnet: config.Subnet{Prefix: netip.MustParsePrefix("10.214.0.0/16")},
+		Logs: config.AgentLogs{Size: 10 << 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Pids: 4096},
+	}
+}
+
+func TestAgentDefaults(t *testing.T) {
+	for _, path := range []string{"", write(t, ""), write(t, "# nothing\n"), write(t, "router:\n")} {
+		got, err := config.LoadAgent(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameAgent(t, defaultAgent(), got)
+	}
+}
+
+func TestAgent(t *testing.T) {
+	path := write(t, "images: ../images\nports: 21000-21999\nsubnet: 10.9.0.0/24\nrouter: {metrics: \"127.0.0.1:9464\", access_log: access.log}\nlogs: {size: 1MiB, keep: 5}\nlimits: {boots: 4}\n")
+	got, err := config.LoadAgent(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaultAgent()
+	want.Images = filepath.Join(filepath.Dir(path), "../images")
+	want.Ports = config.PortRange{First: 21000, Last: 21999}
+	want.Subnet.Prefix = netip.MustParsePrefix("10.9.0.0/24")
+	want.Router = config.AgentRouter{Metrics: "127.0.0.1:9464", AccessLog: filepath.Join(filepath.Dir(path), "access.log")}
+	want.Logs = config.AgentLogs{Size: 1 << 20, Keep: 5}
+	want.Limits.Boots = 4
+	sameAgent(t, want, got)
+}
+
+func TestAgentErrors(t *testing.T) {
+	for src, want := range map[string]string{
+		"port: 1-2\n":                    `1:1: unknown key "port", did you mean "ports"?`,
+		"ports: 80-90\n":                 `1:8: ports: "80-90" is not a range of ports from 1024 to 65535 such as 20000-29999`,
+		"subnet: 10.0.0.1/24\n":          `1:9: subnet: "10.0.0.1/24" is not an IPv4 network of 16 to 28 bits such as 10.213.0.0/16`,
+		"subnet: 10.214.3.0/24\n":        `1:9: subnet overlaps: subnet is 10.214.3.0/24, docker_subnet is 10.214.0.0/16`,
+		"docker_subnet: 10.213.3.0/24\n": `1:16: docker_subnet overlaps: subnet is 10.213.0.0/16, docker_subnet is 10.213.3.0/24`,
+		"router: {metrics: 9464}\n":      `1:19: router.metrics must be text, not a number 9464`,
+		"router: {metrics: \"9464\"}\n":  `1:19: router.metrics "9464" must be host:port or :port, with an IP address or localhost as host`,
+		"logs: {size: 1B}\n":             `1:14: logs.size must be at least 64KiB`,
+		"limits: {pids: 1}\n":            `1:16: limits.pids must be at least 16, not 1`,
+		"[]\n":                           `1:1: the file must be a mapping, not a list`,
+	} {
+		path := write(t, src)
+		_, err := config.LoadAgent(path)
+		if err == nil || strings.ReplaceAll(err.Error(), path+":", "") != want {
+			t.Errorf("%s: got %v", src, err)
+		}
+	}
+	if _, err := config.LoadAgent(filepath.Join(t.TempDir(), "agent.yaml")); !fault.Is(err, fault.NotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFindAgent(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	path := filepath.Join(dir, "release", "agent.yaml")
+	if got := config.FindAgent(); got == path {
+		t.Errorf("found %s before it was there", got)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := config.FindAgent(); got != path {
+		t.Errorf("got %q", got)
+	}
+}

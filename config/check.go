@@ -1,0 +1,279 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/strictyaml"
+)
+
+// maxName keeps app-environment-release-suffix within the 50 characters of a node's name.
+const maxName = 20
+
+// leastMemory is what a Docker engine takes at least.
+const leastMemory Bytes = 6 << 20
+
+// shortestInterval keeps a mistyped unit from turning health checks into an attack on the nodes.
+const shortestInterval = Duration(10 * time.Millisecond)
+
+var (
+	namePattern = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
+	envPattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	hostPattern = regexp.MustCompile(`^(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+)
+
+func validName(name string) bool { return len(name) <= maxName && namePattern.MatchString(name) }
+
+// checker looks at the meaning of what was decoded. Values that did not decode are zero and reported already, so every
+// check begins with whether the file has the value.
+type checker struct {
+	root *strictyaml.Node
+	errs fault.List
+}
+
+func (c *checker) fail(pos Position, format string, args ...any) *fault.Error {
+	err := pos.Errorf(format, args...)
+	c.errs = append(c.errs, err)
+	return err
+}
+
+func (c *checker) at(path ...any) Position { return c.root.Locate(path...) }
+
+func (c *checker) app(a *App) {
+	if c.decodes(new(string), "app") && !validName(a.App) {
+		c.fail(c.at("app"), "app %q must be 1 to %d of a-z, 0-9 and -, beginning with a letter", a.App, maxName)
+	}
+	c.fleet(&a.Fleet)
+	c.health(&a.Health)
+	c.route(&a.Route)
+	c.cutover(&a.Cutover)
+}
+
+func (c *checker) fleet(f *Fleet) {
+	if f.Resources.Memory < leastMemory && c.decodes(new(Bytes), "fleet", "resources", "memory") {
+		c.fail(c.at("fleet", "resources", "memory"), "fleet.resources.memory must be at least %s", leastMemory)
+	}
+	for _, name := range sortedKeys(f.Env) {
+		c.variable("env", name)
+	}
+	for _, name := range sortedKeys(f.Secrets) {
+		c.variable("secrets", name)
+		if _, twice := f.Env[name]; twice {
+			c.fail(c.root.LocateKey("fleet", "secrets", name), "%s is in fleet.env and in fleet.secrets", name)
+		}
+		c.reference(c.at("fleet", "secrets", name), "fleet.secrets."+name, f.Secrets[name])
+	}
+}
+
+func (c *checker) variable(where, name string) {
+	pos := c.root.LocateKey("fleet", where, name)
+	switch {
+	case !envPattern.MatchString(name):
+		c.fail(pos, "%q in fleet.%s is not a name of an environment variable", name, where)
+	case name == "PORT":
+		c.fail(pos, "PORT in fleet.%s: it is given to every node by release", where).
+			WithHint("the first of the recipe's ports is the one that the app is told to listen on")
+	}
+}
+
+// reference checks a secret's reference. The value is not shown: it may be the secret itself, written there by mistake.
+func (c *checker) reference(pos Position, path, ref string) {
+	kind, rest, _ := strings.Cut(ref, ":")
+	switch {
+	case kind == "file" && strings.HasPrefix(rest, "/") && !strings.ContainsAny(rest, "\n\x00"):
+	case kind == "env" && envPattern.MatchString(rest):
+	default:
+		c.fail(pos, "%s must be a reference, file:/path or env:NAME", path).
+			WithHint("secrets are never written into this file; put the value into a file or a variable of the agent")
+	}
+}
+
+// has reports whether the file has a value at the path.
+func (c *checker) has(path ...string) bool {
+	n := c.root
+	for _, key := range path {
+		if n = n.Get(key); n == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// decodes tells a zero that was written from a value that did not decode.
+func (c *checker) decodes(into any, path ...string) bool {
+	n := c.root
+	for _, key := range path {
+		n = n.Get(key)
+	}
+	return n != nil && len(strictyaml.DecodeAt(n, into, "")) == 0
+}
+
+func (c *checker) health(h *Health) {
+	var kinds []string
+	for _, k := range checkKinds() {
+		if c.has("health", k) {
+			kinds = append(kinds, k)
+		}
+	}
+	if len(kinds) > 1 {
+		c.fail(c.root.LocateKey("health", kinds[1]), "health.%s: there is health.%s already; a node has one kind of check", kinds[1], kinds[0])
+	}
+	if h.HTTP != nil {
+		c.requestPath(h.HTTP.Path)
+	}
+	if h.Exec != nil && c.has("health", "exec", "command") && (len(h.Exec.Command) == 0 || h.Exec.Command[0] == "") {
+		c.fail(c.at("health", "exec", "command"), "health.exec.command must begin with a program")
+	}
+	for _, d := range []struct {
+		key   string
+		value Duration
+		least Duration
+	}{
+		{"interval", h.Interval, shortestInterval}, {"timeout", h.Timeout, Duration(time.Millisecond)},
+		{"start_within", h.StartWithin, Duration(time.Millisecond)}, {"replace_after", h.ReplaceAfter, 0},
+	} {
+		if d.value < d.least {
+			c.fail(c.at("health", d.key), "health.%s must be at least %s, not %s", d.key, d.least, d.value)
+		}
+	}
+}
+
+func (c *checker) requestPath(path string) {
+	_, err := url.ParseRequestURI(path)
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || err != nil || strings.ContainsAny(path, " #") {
+		c.fail(c.at("health", "http", "path"), "health.http.path %q must be a path such as /healthz", path)
+	}
+}
+
+func (c *checker) route(r *Route) {
+	if c.decodes(new(string), "route", "listen") && !validListen(r.Listen) {
+		c.fail(c.at("route", "listen"), "route.listen %q must be host:port or :port, with an IP address or localhost as host", r.Listen)
+	}
+	for i, host := range r.Hosts {
+		switch {
+		case !hostPattern.MatchString(host) || len(host) > 253:
+			c.fail(c.at("route", "hosts", i), "route.hosts[%d] %q must be a name such as shop.example or *.shop.example, in lower case, without a port", i, host)
+		case slices.Index(r.Hosts, host) < i:
+			c.fail(c.at("route", "hosts", i), "route.hosts[%d] %q is given twice", i, host)
+		}
+	}
+	for i, path := range r.Paths {
+		switch {
+		case !validPrefix(path):
+			c.fail(c.at("route", "paths", i), "route.paths[%d] %q must be a clean path that begins with /, such as /api", i, path)
+		case slices.Index(r.Paths, path) < i:
+			c.fail(c.at("route", "paths", i), "route.paths[%d] %q is given twice", i, path)
+		}
+	}
+	if r.TLS != nil {
+		for key, value := range map[string]string{"cert": r.TLS.Cert, "key": r.TLS.Key} {
+			if value == "" && c.decodes(new(string), "route", "tls", key) {
+				c.fail(c.at("route", "tls", key), "route.tls.%s must be the path of a file", key)
+			}
+		}
+	}
+	c.preview(&r.Preview)
+}
+
+// validListen takes what net.Listen takes, but for names that need a resolver and port 0.
+func validListen(listen string) bool {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0 && port == strconv.FormatUint(n, 10)
+}
+
+func validPrefix(path string) bool {
+	if !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || strings.ContainsAny(path, " ?#*\\%") {
+		return false
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return strings.IndexFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
+}
+
+func (c *checker) preview(p *Preview) {
+	for i, from := range p.From {
+		network, ok := parseNetwork(from)
+		if !ok {
+			c.fail(c.at("route", "preview", "from", i), "route.preview.from[%d] %q must be an address or a network such as 10.0.0.0/8", i, from)
+			continue
+		}
+		p.From[i] = network
+	}
+	if c.decodes(new(string), "route", "preview", "key") {
+		c.reference(c.at("route", "preview", "key"), "route.preview.key", p.Key)
+	}
+}
+
+// parseNetwork gives the CIDR form of an address or network.
+func parseNetwork(text string) (string, bool) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()).String(), true
+	}
+	p, err := netip.ParsePrefix(text)
+	return p.Masked().String(), err == nil
+}
+
+func (c *checker) cutover(cut *Cutover) {
+	c.steps(cut.Steps)
+	a := cut.AbortOn
+	if a == nil {
+		return
+	}
+	if !c.has("cutover", "abort_on", "error_rate") && !c.has("cutover", "abort_on", "p99_over_old") {
+		c.fail(c.at("cutover", "abort_on"), "cutover.abort_on needs error_rate or p99_over_old")
+	}
+	if a.ErrorRate == 0 && c.decodes(new(Percent), "cutover", "abort_on", "error_rate") {
+		c.fail(c.at("cutover", "abort_on", "error_rate"), "cutover.abort_on.error_rate must be above 0%%")
+	}
+	if a.P99OverOld < 1 && c.decodes(new(Ratio), "cutover", "abort_on", "p99_over_old") {
+		c.fail(c.at("cutover", "abort_on", "p99_over_old"), "cutover.abort_on.p99_over_old must be at least 1x")
+	}
+}
+
+// steps must rise and end at 100. A percentage that did not decode is 0 and reported already.
+func (c *checker) steps(steps []Step) {
+	if len(steps) == 0 {
+		c.fail(c.at("cutover", "steps"), "cutover.steps must have at least one step")
+		return
+	}
+	before := 0
+	for i, s := range steps {
+		if s.Percent == 0 {
+			return
+		}
+		if s.Percent <= before {
+			c.fail(c.at("cutover", "steps", i, "percent"), "cutover.steps[%d].percent must be above the step before it, %d", i, before)
+		}
+		before = s.Percent
+	}
+	if last := len(steps) - 1; steps[last].Percent != 100 {
+		c.fail(c.at("cutover", "steps", last, "percent"), "cutover.steps[%d].percent is the last and must be 100", last).
+			WithHint("to stop earlier use: release cutover --percent %d", steps[last].Percent)
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

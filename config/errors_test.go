@@ -1,0 +1,127 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// Each case is what follows the smallest app (three lines), or a whole file, and the whole error text.
+func TestErrors(t *testing.T) {
+	for name, c := range map[string]struct{ src, want string }{
+		"empty file":         {"=", `1:1: the file must be a mapping, but is empty`},
+		"list":               {"=- a\n", `1:1: the file must be a mapping, not a list`},
+		"nothing required":   {"={}\n", "1:1: app is missing\n1:1: route is missing"},
+		"no listen":          {"=app: a\nroute: {}\n", `2:8: route.listen is missing`},
+		"unknown":            {"flet: {}\n", `4:1: unknown key "flet", did you mean "fleet"?`},
+		"hooks":              {"hooks: {}\n", `4:1: unknown key "hooks"`},
+		"app name":           {"=app: Shop\nroute: {listen: \":1\"}\n", `1:6: app "Shop" must be 1 to 20 of a-z, 0-9 and -, beginning with a letter`},
+		"app empty":          {"=app: \"\"\nroute: {listen: \":1\"}\n", `1:6: app "" must be 1 to 20 of a-z, 0-9 and -, beginning with a letter`},
+		"app long":           {"=app: abcdefghijklmnopqrstu\nroute: {listen: \":1\"}\n", `1:6: app "abcdefghijklmnopqrstu" must be 1 to 20 of a-z, 0-9 and -, beginning with a letter`},
+		"app number":         {"=app: 12\nroute: {listen: \":1\"}\n", `1:6: app must be text, not a number 12`},
+		"driver":             {"fleet: {driver: dokcer}\n", `4:17: unknown value "dokcer" for fleet.driver, did you mean "docker"?`},
+		"size":               {"fleet: {size: 0}\n", `4:15: fleet.size must be at least 1, not 0`},
+		"size text":          {"fleet: {size: \"4\"}\n", `4:15: fleet.size must be a whole number, not text "4"`},
+		"cpus":               {"fleet: {resources: {cpus: 0}}\n", `4:27: fleet.resources.cpus must be at least 0.01, not 0`},
+		"memory small":       {"fleet: {resources: {memory: 1MiB}}\n", `4:29: fleet.resources.memory must be at least 6MiB`},
+		"memory zero":        {"fleet: {resources: {memory: 0B}}\n", `4:29: fleet.resources.memory must be at least 6MiB`},
+		"memory no unit":     {"fleet: {resources: {memory: 512}}\n", `4:29: fleet.resources.memory: "512" is not an amount such as 512MiB or 2GiB`},
+		"signal":             {"fleet: {stop: {signal: SIGTERM}}\n", `4:24: unknown value "SIGTERM" for fleet.stop.signal, did you mean "TERM"?`},
+		"grace":              {"fleet: {stop: {grace: 10}}\n", `4:23: fleet.stop.grace: "10" is not a duration such as 500ms, 10s or 1m30s`},
+		"negative":           {"fleet: {stop: {grace: -1s}}\n", `4:23: fleet.stop.grace: "-1s" is negative`},
+		"env number":         {"fleet: {env: {A: 1}}\n", `4:18: fleet.env.A must be text, not a number 1`},
+		"env name":           {"fleet: {env: {1A: x}}\n", `4:15: "1A" in fleet.env is not a name of an environment variable`},
+		"env port":           {"fleet: {env: {PORT: \"1\"}}\n", `4:15: PORT in fleet.env: it is given to every node by release`},
+		"secret value":       {"fleet: {secrets: {DB: hunter2}}\n", `4:23: fleet.secrets.DB must be a reference, file:/path or env:NAME`},
+		"secret relative":    {"fleet: {secrets: {DB: file:run/db}}\n", `4:23: fleet.secrets.DB must be a reference, file:/path or env:NAME`},
+		"secret env":         {"fleet: {secrets: {DB: env:A-B}}\n", `4:23: fleet.secrets.DB must be a reference, file:/path or env:NAME`},
+		"secret twice":       {"fleet: {env: {A: x}, secrets: {A: env:A}}\n", `4:32: A is in fleet.env and in fleet.secrets`},
+		"two checks":         {"health: {http: {}, tcp: {}}\n", `4:20: health.tcp: there is health.http already; a node has one kind of check`},
+		"check path":         {"health: {http: {path: healthz}}\n", `4:23: health.http.path "healthz" must be a path such as /healthz`},
+		"check url":          {"health: {http: {path: \"//x/y\"}}\n", `4:23: health.http.path "//x/y" must be a path such as /healthz`},
+		"check port":         {"health: {tcp: {port: 65536}}\n", `4:22: health.tcp.port must be at most 65535, not 65536`},
+		"check status":       {"health: {http: {status: [200, 99]}}\n", `4:31: health.http.status[1] must be at least 100, not 99`},
+		"check command":      {"health: {exec: {command: []}}\n", `4:26: health.exec.command must begin with a program`},
+		"check no command":   {"health: {exec: {}}\n", `4:16: health.exec.command is missing`},
+		"interval":           {"health: {interval: 1ms}\n", `4:20: health.interval must be at least 10ms, not 1ms`},
+		"timeout":            {"health: {timeout: 0s}\n", `4:19: health.timeout must be at least 1ms, not 0s`},
+		"healthy_after":      {"health: {healthy_after: 0}\n", `4:25: health.healthy_after must be at least 1, not 0`},
+		"listen":             {"=app: a\nroute: {listen: 8080}\n", `2:17: route.listen must be text, not a number 8080`},
+		"listen bare":        {"=app: a\nroute: {listen: \"8080\"}\n", `2:17: route.listen "8080" must be host:port or :port, with an IP address or localhost as host`},
+		"listen zero":        {"=app: a\nroute: {listen: \":0\"}\n", `2:17: route.listen ":0" must be host:port or :port, with an IP address or localhost as host`},
+		"listen name":        {"=app: a\nroute: {listen: \"shop.example:80\"}\n", `2:17: route.listen "shop.example:80" must be host:port or :port, with an IP address or localhost as host`},
+		"host":               {"=app: a\nroute: {listen: \":1\", hosts: [Shop.example, a.b, a.b, \"*\", \"x:1\"]}\n", "2:31: route.hosts[0] \"Shop.example\" must be a name such as shop.example or *.shop.example, in lower case, without a port\n2:50: route.hosts[2] \"a.b\" is given twice\n2:55: route.hosts[3] \"*\" must be a name such as shop.example or *.shop.example, in lower case, without a port\n2:60: route.hosts[4] \"x:1\" must be a name such as shop.example or *.shop.example, in lower case, without a port"},
+		"paths":              {"=app: a\nroute: {listen: \":1\", paths: [api, /a/../b, /a, /a]}\n", "2:31: route.paths[0] \"api\" must be a clean path that begins with /, such as /api\n2:36: route.paths[1] \"/a/../b\" must be a clean path that begins with /, such as /api\n2:49: route.paths[3] \"/a\" is given twice"},
+		"tls":                {"=app: a\nroute: {listen: \":1\", tls: {cert: \"\"}}\n", "2:28: route.tls.key is missing\n2:35: route.tls.cert must be the path of a file"},
+		"acme":               {"=app: a\nroute: {listen: \":1\", tls: {cert: a, key: b, acme: {}}}\n", `2:46: unknown key "acme" in route.tls`},
+		"preview":            {"=app: a\nroute: {listen: \":1\", preview: {from: [10.0.0.0/33, x], key: abc}}\n", "2:40: route.preview.from[0] \"10.0.0.0/33\" must be an address or a network such as 10.0.0.0/8\n2:53: route.preview.from[1] \"x\" must be an address or a network such as 10.0.0.0/8\n2:62: route.preview.key must be a reference, file:/path or env:NAME"},
+		"no steps":           {"cutover: {steps: []}\n", `4:18: cutover.steps must have at least one step`},
+		"steps fall":         {"cutover:\n  steps:\n    - percent: 50\n    - percent: 50\n    - percent: 100\n", `7:16: cutover.steps[1].percent must be above the step before it, 50`},
+		"steps end":          {"cutover: {steps: [{percent: 50}]}\n", `4:29: cutover.steps[0].percent is the last and must be 100`},
+		"steps bounds":       {"cutover: {steps: [{percent: 0}, {percent: 101}]}\n", "4:29: cutover.steps[0].percent must be at least 1, not 0\n4:43: cutover.steps[1].percent must be at most 100, not 101"},
+		"steps hold":         {"cutover: {steps: [{percent: 100, hold: 2}]}\n", `4:40: cutover.steps[0].hold: "2" is not a duration such as 500ms, 10s or 1m30s`},
+		"steps share":        {"cutover: {steps: [{hold: 2s}]}\n", `4:19: cutover.steps[0].percent is missing`},
+		"abort on nothing":   {"cutover: {abort_on: {min_requests: 5}}\n", `4:21: cutover.abort_on needs error_rate or p99_over_old`},
+		"abort rate":         {"cutover: {abort_on: {error_rate: 1}}\n", `4:34: cutover.abort_on.error_rate: "1" is not a percentage such as 1% or 0.5%`},
+		"abort rate zero":    {"cutover: {abort_on: {error_rate: 0%}}\n", `4:34: cutover.abort_on.error_rate must be above 0%`},
+		"abort ratio":        {"cutover: {abort_on: {p99_over_old: 0.5x}}\n", `4:36: cutover.abort_on.p99_over_old must be at least 1x`},
+		"abort ratio no x":   {"cutover: {abort_on: {p99_over_old: 1.5}}\n", `4:36: cutover.abort_on.p99_over_old: "1.5" is not a ratio such as 1.5x`},
+		"overlay key":        {"environments: {staging: {flett: {}, app: x}}\n", "4:26: unknown key \"flett\" in environments.staging, did you mean \"fleet\"?\n4:37: unknown key \"app\" in environments.staging"},
+		"overlay inner":      {"environments:\n  staging:\n    fleet: {sizes: 2}\n", `6:13: unknown key "sizes" in fleet, did you mean "size"?`},
+		"overlay meaning":    {"environments:\n  staging:\n    cutover: {steps: [{percent: 5}]}\n", `6:33: cutover.steps[0].percent is the last and must be 100`},
+		"overlay name":       {"environments: {Stage: {}}\n", `4:16: environment "Stage" must be 1 to 20 of a-z, 0-9 and -, beginning with a letter`},
+		"overlay list":       {"environments: [staging]\n", `4:15: environments must be a mapping, not a list`},
+		"overlay text":       {"environments: {staging: x}\n", `4:25: environments.staging must be a mapping, not text "x"`},
+		"base and overlay":   {"fleet: {size: x}\nenvironments: {staging: {}}\n", `4:15: fleet.size must be a whole number, not text "x"`},
+		"overlay duplicates": {"environments: {a: {}, a: {}}\n", `4:23: key "a" is given twice, first in line 4`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, whole := strings.CutPrefix(c.src, "=")
+			if !whole {
+				src = small + src
+			}
+			path := write(t, src)
+			app, err := config.Load(path, "")
+			if err == nil {
+				t.Fatalf("no error: %+v", app)
+			}
+			if got := strings.ReplaceAll(err.Error(), path+":", ""); got != c.want {
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
+			}
+			if fault.CodeOf(err).ExitCode() != 2 {
+				t.Errorf("exit code %d", fault.CodeOf(err).ExitCode())
+			}
+		})
+	}
+}
+
+func TestUnknownEnvironment(t *testing.T) {
+	path := write(t, full)
+	_, err := config.Load(path, "stagin")
+	all := fault.All(err)
+	if len(all) != 1 {
+		t.Fatalf("got %v", err)
+	}
+	if got, want := all[0].Message, `unknown environment "stagin", did you mean "staging"?`; got != want {
+		t.Errorf("got %s", got)
+	}
+	if got, want := all[0].Hint, "valid here: dev, production, staging"; got != want {
+		t.Errorf("got %s", got)
+	}
+	if all[0].Line != 11 || all[0].Column != 1 {
+		t.Errorf("at %d:%d", all[0].Line, all[0].Column)
+	}
+	if _, err := config.Load(write(t, small), "staging"); !strings.Contains(fault.All(err)[0].Hint, "no environments") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A secret that stands in the file by mistake is not shown by the error.
+func TestErrorsHideSecrets(t *testing.T) {
+	_, err := config.Load(write(t, small+"fleet: {secrets: {DB: hunter2}}\n"), "")
+	if err == nil || strings.Contains(err.Error()+fault.All(err)[0].Hint, "hunter2") {
+		t.Errorf("got %v", err)
+	}
+}
