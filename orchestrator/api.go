@@ -52,18 +52,3 @@ type NodeStatus struct {
 	Health   string // last probe's message
 	InFlight int
 }
-
-// The exported methods of Orchestrator, for those who build on it:
-//
-//	New(Options) (*Orchestrator, error)
-//	Run(ctx) error                                  the loop; returns when ctx ends or leadership is lost
-//	Submit(ctx, Request) (Operation, error)         begins, or attaches to the same one under way (fault.Busy otherwise)
-//	Steer(ctx, Key, verb, by) error                 verb: pause, resume, abort
-//	Operation(ctx, Key, id) (Operation, error)      under way or ended (Ended is set)
-//	Status(ctx, Key) (Status, error)
-//	Keys() []Key
-//	Events(ctx, Key, after uint64, limit int) ([]Event, error)
-//	History(ctx, Key) ([]Operation, error)          ended ones, newest first
-//	Changed() <-chan struct{}                       closed at the next change of any state; ask again for the next
-//	Logs(ctx, Key, node, fleet.LogOptions) (io.ReadCloser, error)
-//	Exec(ctx, Key, node, fleet.ExecSpec) (int, error)

@@ -67,7 +67,8 @@ type Release struct {
 	At           time.Time    `json:"at"`
 	State        ReleaseState `json:"state"`
 	CompletedAt  time.Time    `json:"completed_at,omitzero"`
-	Incarnations int          `json:"incarnations"` // minted so far
+	Incarnations int          `json:"incarnations"`           // minted so far
+	PreviewHash  string       `json:"preview_hash,omitempty"` // SHA-256 of the preview key, hex
 }
 
 // Node is one node of a fleet, from the moment its name is minted until nothing of it is left.
@@ -86,6 +87,7 @@ type Node struct {
 	Asked     bool      `json:"asked,omitempty"`      // a person asked for its replacement
 	LeavesAt  time.Time `json:"leaves_at,omitzero"`   // draining: when the drain deadline passes
 	WasServed bool      `json:"was_served,omitempty"` // it was healthy once
+	Tailed    bool      `json:"tailed,omitempty"`     // its last lines were read, or cannot be
 }
 
 // Fleet is the nodes of one release, one incarnation.
@@ -106,6 +108,8 @@ type Fleet struct {
 	WarmLeft  time.Duration `json:"warm_left,omitempty"` // warm: time left, counted while the serving fleet is healthy
 	DrainBy   time.Time     `json:"drain_by,omitzero"`   // draining: the deadline
 	Reason    string        `json:"reason,omitempty"`
+	Kept      bool          `json:"kept,omitempty"`  // failed, and kept as it is to be looked at
+	Tails     []NodeTail    `json:"tails,omitempty"` // last lines of the newest nodes that failed
 }
 
 // Kind is what an operation does.
@@ -207,9 +211,11 @@ type NodeTail struct {
 type State struct {
 	Schema        int          `json:"schema"`
 	Key           Key          `json:"key"`
-	Config        config.App   `json:"config"` // of the newest operation that brought one
-	Size          int          `json:"size"`   // set by scale; 0: the configuration's
+	Config        config.App   `json:"config"` // of the release that the route follows
+	PreviewHash   string       `json:"preview_hash,omitempty"`
+	Size          int          `json:"size"` // set by scale; 0: the configuration's
 	Releases      []*Release   `json:"releases"`
+	NextRelease   int          `json:"next_release"`
 	Fleets        []*Fleet     `json:"fleets"`
 	Operations    []*Operation `json:"operations"` // under way; at most one of them is exclusive
 	NextOperation int          `json:"next_operation"`

@@ -1,0 +1,246 @@
+package orchestrator
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/store"
+)
+
+// view is what the loop publishes of an app after each round.
+type view struct {
+	routes  []RouteStatus
+	traffic map[string]Rates
+	nodes   map[string]NodeStatus
+	flight  map[string]int
+}
+
+// publish makes a state the present one and wakes those who wait for a change.
+func (o *Orchestrator) publish(a *app, s *State) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a.state = s
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
+// show publishes what is seen beside the states. It runs in the loop.
+func (o *Orchestrator) show() {
+	views := map[Key]view{}
+	for key, a := range o.apps {
+		views[key] = o.view(a.state)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.views = views
+}
+
+func (o *Orchestrator) view(s *State) view {
+	w := &o.world
+	v := view{traffic: map[string]Rates{}, nodes: map[string]NodeStatus{}, flight: map[string]int{}}
+	for _, fl := range s.Fleets {
+		id := fl.ID.String()
+		v.traffic[id] = w.edges.rates(id)
+		for _, n := range fl.Nodes {
+			busy := max(0, w.inFlight(n.Name))
+			v.flight[id] += busy
+			v.nodes[n.Name] = NodeStatus{
+				Present: string(w.nodes[n.Name].node.Presence), Health: w.health[n.Name].Last.Message, InFlight: busy,
+			}
+		}
+	}
+	for _, route := range routesOf(w.table.effective.Routes, s.Key) {
+		rs := RouteStatus{
+			Role: Role, Listen: route.Listen, Weights: map[string]int{}, Error: w.edges.errors[route.Listen],
+			Version: fmt.Sprintf("%d.%d", w.table.effective.Version.Epoch, w.table.effective.Version.Seq),
+		}
+		if err := w.table.refused[s.Key].err; err != nil {
+			rs.Error = err.Error()
+		}
+		for _, fl := range route.Fleets {
+			if fl.Weight > 0 {
+				rs.Weights[fl.Release] += fl.Weight
+			}
+		}
+		v.routes = append(v.routes, rs)
+	}
+	return v
+}
+
+// Keys lists all apps and environments that were ever launched, sorted.
+func (o *Orchestrator) Keys() []Key {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	keys := make([]Key, 0, len(o.apps))
+	for key := range o.apps {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b Key) int { return cmp.Or(strings.Compare(a.App, b.App), strings.Compare(a.Env, b.Env)) })
+	return keys
+}
+
+// Changed returns a channel that is closed at the next change of any state.
+func (o *Orchestrator) Changed() <-chan struct{} {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.changed
+}
+
+// state is the present state of an app. States are never changed after they are published.
+func (o *Orchestrator) state(ctx context.Context, key Key) (*State, error) {
+	if err := o.waitReady(ctx); err != nil {
+		return nil, err
+	}
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if a := o.apps[key]; a != nil {
+		return a.state, nil
+	}
+	return nil, fault.New(fault.NotFound, "app %s is not known to this agent", key).WithHint("launch it with: release up")
+}
+
+// Status is an app as it is now. fault.NotFound when it was never launched.
+func (o *Orchestrator) Status(ctx context.Context, key Key) (Status, error) {
+	s, err := o.state(ctx, key)
+	if err != nil {
+		return Status{}, err
+	}
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	v := o.views[key]
+	return Status{State: *s, Routes: v.routes, Traffic: v.traffic, Nodes: v.nodes, Drained: v.flight}, nil
+}
+
+// Operation is one that is under way or ended (Ended is set).
+func (o *Orchestrator) Operation(ctx context.Context, key Key, id string) (Operation, error) {
+	s, err := o.state(ctx, key)
+	if err != nil {
+		return Operation{}, err
+	}
+	for _, op := range s.Operations {
+		if op.ID == id {
+			return *op, nil
+		}
+	}
+	var n int
+	if _, err := fmt.Sscanf(id, "op-%d", &n); err != nil {
+		return Operation{}, fault.New(fault.Invalid, "%q is not an operation's id such as op-7", id)
+	}
+	e, err := o.opts.Store.Get(ctx, operationKey(key, n))
+	if errors.Is(err, store.ErrNotFound) {
+		return Operation{}, fault.New(fault.NotFound, "%s has no operation %s", key, id).WithHint("release history lists them")
+	}
+	if err != nil {
+		return Operation{}, fmt.Errorf("read operation %s: %w", id, err)
+	}
+	var op Operation
+	if err := json.Unmarshal(e.Value, &op); err != nil {
+		return Operation{}, fmt.Errorf("read operation %s: %w", id, err)
+	}
+	return op, nil
+}
+
+// History lists the operations that ended, newest first.
+func (o *Orchestrator) History(ctx context.Context, key Key) ([]Operation, error) {
+	if _, err := o.state(ctx, key); err != nil {
+		return nil, err
+	}
+	entries, err := o.opts.Store.List(ctx, operationPrefix(key))
+	if err != nil {
+		return nil, fmt.Errorf("read history of %s: %w", key, err)
+	}
+	var ops []Operation
+	for _, e := range slices.Backward(entries) {
+		var op Operation
+		if err := json.Unmarshal(e.Value, &op); err != nil {
+			return nil, fmt.Errorf("read history of %s: %w", key, err)
+		}
+		ops = append(ops, op)
+	}
+	return ops, nil
+}
+
+// Events reads the journal entries after a sequence number, oldest first, at most limit of them. Entries that are no
+// longer kept are skipped.
+func (o *Orchestrator) Events(ctx context.Context, key Key, after uint64, limit int) ([]Event, error) {
+	s, err := o.state(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if s.EventSeq > keptEvents {
+		after = max(after, s.EventSeq-keptEvents)
+	}
+	var events []Event
+	for seq := after + 1; seq <= s.EventSeq && len(events) < limit; seq++ {
+		e, err := o.opts.Store.Get(ctx, eventKey(key, seq))
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read events of %s: %w", key, err)
+		}
+		var event Event
+		if err := json.Unmarshal(e.Value, &event); err != nil {
+			return nil, fmt.Errorf("read events of %s: %w", key, err)
+		}
+		events = append(events, event)
+	}
+	return events, nil
+}
+
+// Logs reads a node's output. The node is named in full or by a unique part.
+func (o *Orchestrator) Logs(ctx context.Context, key Key, node string, opts fleet.LogOptions) (io.ReadCloser, error) {
+	d, id, err := o.find(ctx, key, node)
+	if err != nil {
+		return nil, err
+	}
+	logger, ok := d.(fleet.Logger)
+	if !ok {
+		return nil, fault.New(fault.Unsupported, "logs of %s: the driver keeps none", node)
+	}
+	r, err := logger.Logs(ctx, id, opts)
+	if errors.Is(err, fleet.ErrNoNode) {
+		return nil, fault.New(fault.NotFound, "logs of %s: %w", node, err)
+	}
+	return r, err
+}
+
+// Exec runs a command in a node and returns its exit code.
+func (o *Orchestrator) Exec(ctx context.Context, key Key, node string, spec fleet.ExecSpec) (int, error) {
+	d, id, err := o.find(ctx, key, node)
+	if err != nil {
+		return 0, err
+	}
+	execer, ok := d.(fleet.Execer)
+	if !ok {
+		return 0, fault.New(fault.Unsupported, "exec in %s: the driver cannot run commands in its nodes", node)
+	}
+	return execer.Exec(ctx, id, spec)
+}
+
+// find resolves a node's name to its driver and id.
+func (o *Orchestrator) find(ctx context.Context, key Key, name string) (fleet.Driver, fleet.NodeID, error) {
+	s, err := o.state(ctx, key)
+	if err != nil {
+		return nil, fleet.NodeID{}, err
+	}
+	n, err := s.node(name)
+	if err != nil {
+		return nil, fleet.NodeID{}, err
+	}
+	for _, fl := range s.Fleets {
+		if slices.Contains(fl.Nodes, n) {
+			d, err := o.opts.Drivers.Driver(fl.Driver)
+			return d, fleet.NodeID{Fleet: fl.ID, Node: n.Name}, err
+		}
+	}
+	return nil, fleet.NodeID{}, fault.New(fault.NotFound, "%s has no node %q", key, name)
+}

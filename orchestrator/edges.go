@@ -1,0 +1,169 @@
+package orchestrator
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/router"
+)
+
+const (
+	observeEvery   = 250 * time.Millisecond
+	observeTimeout = 3 * time.Second
+	// rateWindow is how far back request rates look.
+	rateWindow = 5 * time.Second
+)
+
+// edgesSeen is what the edges counted.
+type edgesSeen struct {
+	at       time.Time // when the newest reading began; zero: none yet
+	inFlight map[string]int
+	traffic  map[string]Traffic // by fleet, since this agent started
+	routes   map[string]Ledger  // by route, since the edges started
+	cut      map[string]uint64  // by fleet
+	last     map[string]router.NodeTraffic
+	errors   map[string]string // listen address → why it does not serve
+	samples  []sample          // of the last rateWindow
+}
+
+// sample is the traffic at one time.
+type sample struct {
+	at      time.Time
+	traffic map[string]Traffic
+}
+
+func newEdgesSeen() edgesSeen {
+	return edgesSeen{
+		inFlight: map[string]int{}, traffic: map[string]Traffic{}, routes: map[string]Ledger{}, cut: map[string]uint64{},
+		last: map[string]router.NodeTraffic{}, errors: map[string]string{},
+	}
+}
+
+// watchRouter reads what the edges see, a few times a second.
+func (o *Orchestrator) watchRouter(ctx context.Context) {
+	ticker := time.NewTicker(observeEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			o.observeRouter(ctx)
+		case <-o.lookNow:
+			o.observeRouter(ctx)
+		}
+	}
+}
+
+func (o *Orchestrator) observeRouter(ctx context.Context) {
+	began := o.opts.Now()
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	obs, err := o.opts.Router.Observe(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			o.post(func() { o.complain("observe router", err) })
+		}
+		return
+	}
+	o.post(func() { o.world.edges.take(obs, began) })
+}
+
+// take adds a reading. Counters of nodes that left the edges stay counted; an edge that began anew counts from 0.
+func (e *edgesSeen) take(obs router.Observation, began time.Time) {
+	first := e.at.IsZero()
+	e.at = began
+	e.inFlight = map[string]int{}
+	e.routes = map[string]Ledger{}
+	e.errors = map[string]string{}
+	last := map[string]router.NodeTraffic{}
+	e.traffic = cloneTraffic(e.traffic)
+	for _, edge := range obs.Edges {
+		for _, rt := range edge.Routes {
+			l := e.routes[rt.Route]
+			l.Requests, l.Failed, l.Retried = l.Requests+rt.Requests, l.Failed+rt.Failed, l.Retried+rt.Retried
+			e.routes[rt.Route] = l
+		}
+		for _, n := range edge.Nodes {
+			key := edge.Instance + " " + n.Node
+			last[key] = n
+			e.inFlight[n.Node] += n.InFlight
+			if !first {
+				e.add(n, e.last[key])
+			}
+		}
+		for _, l := range edge.Listeners {
+			if l.Error != "" {
+				e.errors[l.Listen] = l.Error
+			}
+		}
+	}
+	e.last = last
+	e.sample(began)
+}
+
+func cloneTraffic(in map[string]Traffic) map[string]Traffic {
+	out := make(map[string]Traffic, len(in))
+	for id, t := range in {
+		out[id] = t
+	}
+	return out
+}
+
+// add counts what a node got between two readings.
+func (e *edgesSeen) add(now, before router.NodeTraffic) {
+	count := func(n router.NodeTraffic) Traffic {
+		return Traffic{Requests: n.Requests, Errors: n.Status5x + n.Connect + n.Reset + n.Timeout, Latency: n.Latency.Counts}
+	}
+	e.traffic[now.Fleet] = e.traffic[now.Fleet].plus(count(now).since(count(before)))
+	e.cut[now.Fleet] += now.Cut - min(before.Cut, now.Cut)
+}
+
+func (e *edgesSeen) sample(at time.Time) {
+	e.samples = append(e.samples, sample{at: at, traffic: e.traffic})
+	for len(e.samples) > 1 && at.Sub(e.samples[0].at) > rateWindow {
+		e.samples = e.samples[1:]
+	}
+}
+
+// rates is a fleet's traffic over the last seconds.
+func (e *edgesSeen) rates(id string) Rates {
+	if len(e.samples) < 2 {
+		return Rates{}
+	}
+	from, to := e.samples[0], e.samples[len(e.samples)-1]
+	d := to.traffic[id].since(from.traffic[id])
+	r := Rates{P99: d.quantile(0.99)}
+	if s := to.at.Sub(from.at).Seconds(); s > 0 {
+		r.RequestsPerSecond = float64(d.Requests) / s
+	}
+	if d.Requests > 0 {
+		r.ErrorRate = min(1, float64(d.Errors)/float64(d.Requests))
+	}
+	return r
+}
+
+// ledger sums the routes of an app.
+func (e *edgesSeen) ledger(key Key) Ledger {
+	var sum Ledger
+	for name, l := range e.routes {
+		if strings.HasPrefix(name, key.String()+"/") {
+			sum.Requests, sum.Failed, sum.Retried = sum.Requests+l.Requests, sum.Failed+l.Failed, sum.Retried+l.Retried
+		}
+	}
+	for id, n := range e.cut {
+		if strings.HasPrefix(id, key.String()+"/") {
+			sum.Cut += n
+		}
+	}
+	return sum
+}
+
+// inFlight is how many requests a node has, or -1 when nobody has looked since it left the table.
+func (w *world) inFlight(node string) int {
+	if w.edges.at.IsZero() || w.edges.at.Before(w.table.left[node]) {
+		return -1
+	}
+	return w.edges.inFlight[node]
+}

@@ -1,0 +1,75 @@
+package orchestrator
+
+import (
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/healthcheck"
+	"github.com/bootandshoot/release/router"
+)
+
+// Facts are what is known of the world at one moment, as far as one app needs it. They may be old or incomplete;
+// what is missing is unknown and never a reason to shoot.
+type Facts struct {
+	Now     time.Time
+	Elapsed time.Duration // since the round before; 0 in an agent's first round, so that time nobody watched does not count
+	Nodes   map[string]NodeFact
+	Routes  []router.Route       // this app's, in the newest table that every edge confirmed
+	Refused error                // why the router refuses the newest routes of this app, if it does
+	Traffic map[string]Traffic   // by fleet id
+	Ledger  Ledger               // of this app's routes
+	Results map[string]Result    // of actions, by key
+	Mint    func() (string, int) // a new random suffix and a free slot
+}
+
+// NodeFact is what is known of one node.
+type NodeFact struct {
+	Presence fleet.Presence // "" when nobody has looked yet
+	Absent   bool           // its driver listed the fleet after the boot was confirmed, and does not know the node
+	Address  string
+	Host     string
+	PID      int
+	Exit     *fleet.Exit
+	Verdict  healthcheck.Verdict // "" when not probed yet
+	Message  string              // of the last probe that failed
+	Routed   bool                // a table that names it is, or may be, in effect at an edge
+	InFlight int                 // requests it has at the edges; -1: not known since it left the table
+}
+
+// ActionKind is what an action does.
+type ActionKind string
+
+const (
+	ActPrepare ActionKind = "prepare" // bring the image to the hosts
+	ActBoot    ActionKind = "boot"    // make nodes exist
+	ActTail    ActionKind = "tail"    // read the end of a node's output
+	ActRemove  ActionKind = "remove"  // stop and remove a node
+	ActDestroy ActionKind = "destroy" // remove what is left of a fleet
+)
+
+// Action is a side effect to bring about. It may be started again after a crash.
+type Action struct {
+	Kind  ActionKind
+	Fleet fleet.FleetID
+	Node  string // all but prepare and destroy
+	Grace time.Duration
+}
+
+// Key identifies the action among those under way and in Facts.Results.
+func (a Action) Key() string { return actionKey(a.Kind, a.Fleet, a.Node) }
+
+func actionKey(kind ActionKind, id fleet.FleetID, node string) string {
+	if node != "" {
+		return string(kind) + " " + node
+	}
+	return string(kind) + " " + id.String()
+}
+
+// Result is the outcome of an action's last try. While a try is under way the action has no result.
+type Result struct {
+	Done  bool
+	Err   error
+	Final bool // trying again is no use
+	Tries int
+	Lines []string // tail: the lines
+}

@@ -1,0 +1,245 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+)
+
+const (
+	// listEvery is how often the nodes of a fleet are listed when its driver gives no hints.
+	listEvery   = 2 * time.Second
+	listTimeout = 10 * time.Second
+	orphanEvery = 30 * time.Second
+	watchAgain  = 5 * time.Second // after a driver was not there
+)
+
+// facts gathers what is known for one app.
+func (o *Orchestrator) facts(s *State, now time.Time) Facts {
+	w := &o.world
+	if w.stale {
+		w.lease(o.apps)
+	}
+	f := Facts{
+		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Mint: o.mint,
+		Routes: w.table.routesOf(s.Key), Ledger: w.edges.ledger(s.Key), Refused: w.table.refused[s.Key].err,
+	}
+	for _, fl := range s.Fleets {
+		id := fl.ID.String()
+		f.Traffic[id] = w.edges.traffic[id]
+		for _, n := range fl.Nodes {
+			f.Nodes[n.Name] = o.nodeFact(n)
+		}
+	}
+	return f
+}
+
+func (o *Orchestrator) nodeFact(n *Node) NodeFact {
+	w := &o.world
+	seen := w.nodes[n.Name]
+	fact := NodeFact{
+		Presence: seen.node.Presence, Absent: seen.absent, Address: seen.node.Address, Host: seen.node.Host,
+		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.table.routed[n.Name], InFlight: w.inFlight(n.Name),
+	}
+	if state, ok := w.health[n.Name]; ok {
+		fact.Verdict, fact.Message = state.Verdict, state.Last.Message
+	}
+	return fact
+}
+
+// hint asks for a fleet's nodes to be listed soon.
+func (o *Orchestrator) hint(id string) {
+	if l := o.world.listings[id]; l != nil {
+		l.hinted = true
+	}
+}
+
+// syncListings lists the nodes of every fleet that is due.
+func (o *Orchestrator) syncListings(ctx context.Context) {
+	now := o.opts.Now()
+	for _, a := range o.apps {
+		for _, fl := range a.state.Fleets {
+			l := o.world.listings[fl.ID.String()]
+			if l == nil {
+				l = &listing{}
+				o.world.listings[fl.ID.String()] = l
+			}
+			if fl.Prepared && !l.running && (l.hinted || now.Sub(l.at) >= listEvery) {
+				l.running, l.hinted, l.at = true, false, now
+				go o.list(ctx, fl.Driver, fl.ID, now)
+			}
+		}
+	}
+}
+
+// list asks a driver for a fleet's nodes and hands the answer to the loop.
+func (o *Orchestrator) list(ctx context.Context, driver string, id fleet.FleetID, began time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	d, err := o.opts.Drivers.Driver(driver)
+	var nodes []fleet.Node
+	if err == nil {
+		nodes, err = d.Nodes(ctx, id)
+	}
+	o.post(func() { o.listed(id, nodes, err, began) })
+}
+
+// listed takes a listing into what is known: nodes that it lacks are absent if their boot was confirmed before it began.
+func (o *Orchestrator) listed(id fleet.FleetID, nodes []fleet.Node, err error, began time.Time) {
+	w := &o.world
+	if l := w.listings[id.String()]; l != nil {
+		l.running = false
+	}
+	fl := o.fleet(id)
+	if fl == nil {
+		return
+	}
+	w.stale = true
+	if err != nil {
+		o.complain("list nodes of "+id.String(), err)
+		o.unknown(fl)
+		return
+	}
+	found := map[string]fleet.Node{}
+	for _, n := range nodes {
+		found[n.ID.Node] = n
+	}
+	for _, n := range fl.Nodes {
+		seen := w.nodes[n.Name]
+		if node, ok := found[n.Name]; ok {
+			w.nodes[n.Name] = nodeSeen{node: node, since: seen.since}
+		} else if n.Booted && seen.since.Before(began) && !w.running[actionKey(ActBoot, id, n.Name)] {
+			seen.absent = true
+			w.nodes[n.Name] = seen
+		}
+		delete(found, n.Name)
+	}
+	for _, stray := range found {
+		o.removeStray(fl, stray)
+	}
+}
+
+// unknown marks a fleet's nodes as out of sight: that is no reason to shoot any.
+func (o *Orchestrator) unknown(fl *Fleet) {
+	for _, n := range fl.Nodes {
+		if seen, ok := o.world.nodes[n.Name]; ok && seen.node.Presence == fleet.Present {
+			seen.node.Presence = fleet.Unknown
+			o.world.nodes[n.Name] = seen
+		}
+	}
+}
+
+// removeStray shoots a node of a fleet of ours that the journal has forgotten: a boot that came through after its node
+// was given up.
+func (o *Orchestrator) removeStray(fl *Fleet, n fleet.Node) {
+	key := actionKey(ActRemove, fl.ID, n.ID.Node)
+	if o.world.running[key] || o.world.table.routed[n.ID.Node] || o.world.inFlight(n.ID.Node) != 0 {
+		return
+	}
+	o.world.running[key] = true
+	o.log.Warn("removing a node that no record names", "node", n.ID.Node)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		d, err := o.opts.Drivers.Driver(fl.Driver)
+		if err == nil {
+			err = d.Remove(ctx, n.ID, 0)
+		}
+		o.post(func() {
+			delete(o.world.running, key)
+			if err != nil {
+				o.complain("remove node "+n.ID.Node, err)
+			}
+		})
+	}()
+}
+
+// fleet finds a living fleet by its id.
+func (o *Orchestrator) fleet(id fleet.FleetID) *Fleet {
+	if a := o.apps[Key{App: id.App, Env: id.Env}]; a != nil {
+		return a.state.fleet(id.String())
+	}
+	return nil
+}
+
+// watchDrivers turns the hints of drivers into listings, and looks for what a crash left.
+func (o *Orchestrator) watchDrivers(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	for _, name := range o.opts.Drivers.Names() {
+		group.Go(func() { o.watchDriver(ctx, name) })
+	}
+}
+
+func (o *Orchestrator) watchDriver(ctx context.Context, name string) {
+	var hints <-chan fleet.FleetID
+	var orphans time.Time
+	timer := time.NewTicker(watchAgain)
+	defer timer.Stop()
+	for {
+		d, err := o.opts.Drivers.Driver(name)
+		if w, ok := d.(fleet.Watcher); ok && err == nil && hints == nil {
+			if hints, err = w.Watch(ctx); err != nil && !errors.Is(err, fleet.ErrUnavailable) {
+				o.log.Warn("watch driver", "driver", name, "error", err)
+			}
+		}
+		if err == nil && time.Since(orphans) >= orphanEvery {
+			orphans = time.Now()
+			o.findOrphans(ctx, name, d)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case id, ok := <-hints:
+			if !ok {
+				hints = nil
+				continue
+			}
+			o.post(func() { o.hint(id.String()) })
+		}
+	}
+}
+
+// findOrphans shoots fleets that the journal says were begun and abandoned, and reports those it knows nothing of.
+func (o *Orchestrator) findOrphans(ctx context.Context, name string, d fleet.Driver) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	found, err := d.Fleets(ctx)
+	if err != nil {
+		o.log.Warn("look for what a crash left", "driver", name, "error", err)
+		return
+	}
+	for _, fl := range found {
+		ours := false
+		if err := o.call(ctx, func() { ours = o.abandoned(fl.ID) }); err != nil || !ours {
+			continue
+		}
+		o.log.Warn("shooting an abandoned fleet", "fleet", fl.ID, "driver", name)
+		if err := d.Destroy(ctx, fl.ID); err != nil {
+			o.log.Warn("shoot an abandoned fleet", "fleet", fl.ID, "error", err)
+		}
+	}
+}
+
+// abandoned says whether a fleet that a driver found was minted here, has no record any more, and gets no traffic.
+func (o *Orchestrator) abandoned(id fleet.FleetID) bool {
+	a := o.apps[Key{App: id.App, Env: id.Env}]
+	if a == nil {
+		o.complain("fleet "+id.String(), errors.New("it carries this installation's id, but no record knows it: left alone"))
+		return false
+	}
+	if a.state.fleet(id.String()) != nil || o.world.table.names(id.String()) {
+		return false
+	}
+	n := releaseNumber(id.Release)
+	if n == 0 || n > a.state.NextRelease {
+		o.complain("fleet "+id.String(), errors.New("it carries this installation's id, but no record knows its release: left alone"))
+		return false
+	}
+	rel := a.state.release(id.Release)
+	return rel == nil || id.Incarnation <= rel.Incarnations
+}

@@ -1,0 +1,292 @@
+package orchestrator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/bootandshoot/release/healthcheck"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/store"
+)
+
+const (
+	tick     = 100 * time.Millisecond // rounds at least so often
+	leaseTTL = 15 * time.Second
+	lease    = "leader"
+	// bootWidth is how many nodes are booted at the same time: enough to fill an engine's wait for its disk.
+	bootWidth = 16
+	// maxRounds bounds how often one app's state may change without time passing: more is a defect, and waits a tick.
+	maxRounds = 20
+)
+
+// Orchestrator is one agent's mind. Everything it knows is touched by one goroutine, the loop in Run; others hand it
+// functions and read what it publishes.
+type Orchestrator struct {
+	opts    Options
+	log     *slog.Logger
+	prober  *healthcheck.Prober
+	epoch   uint64
+	inbox   chan func()
+	ready   chan struct{} // closed when the states are loaded
+	over    chan struct{} // closed when the loop has ended
+	lookNow chan struct{} // asks for a reading of the edges
+	boots   chan struct{} // holds a token for each boot under way
+
+	world world // the loop's own
+
+	mu      sync.RWMutex // guards what follows; never held across a wait
+	apps    map[Key]*app
+	views   map[Key]view
+	changed chan struct{}
+}
+
+// New returns an orchestrator that does nothing before Run.
+func New(opts Options) (*Orchestrator, error) {
+	if opts.Store == nil || opts.Drivers == nil || opts.Router == nil || opts.Images == nil || opts.Installation == "" || opts.Slots < 1 {
+		return nil, errors.New("new orchestrator: store, drivers, router, images, slots and installation are needed")
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Rand == nil {
+		opts.Rand = rand.Reader
+	}
+	if opts.Secret == nil {
+		opts.Secret = ReadSecret
+	}
+	o := &Orchestrator{
+		opts: opts, log: opts.Log, prober: healthcheck.NewProber(healthcheck.Options{Log: opts.Log, Check: opts.Check}),
+		inbox: make(chan func(), 64), ready: make(chan struct{}), over: make(chan struct{}),
+		lookNow: make(chan struct{}, 1), boots: make(chan struct{}, bootWidth), apps: map[Key]*app{}, views: map[Key]view{},
+		changed: make(chan struct{}),
+	}
+	o.world = newWorld()
+	return o, nil
+}
+
+// Run leads until ctx ends (nil) or leadership is lost (ErrLeaseLost, store.ErrConflict). Nodes and router go on.
+func (o *Orchestrator) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l, err := o.opts.Store.Acquire(ctx, lease, o.opts.Holder, leaseTTL)
+	if err != nil {
+		return fmt.Errorf("lead installation %s: %w", o.opts.Installation, err)
+	}
+	defer func() { _ = l.Release(context.WithoutCancel(ctx)) }()
+	o.epoch = l.Epoch()
+	if err := o.load(ctx); err != nil {
+		return err
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	defer close(o.over)
+	group.Go(func() { o.prober.Run(ctx) })
+	o.adopt(ctx)
+	group.Go(func() { o.watchDrivers(ctx) })
+	group.Go(func() { o.watchRouter(ctx) })
+	close(o.ready)
+	return o.loop(ctx, l)
+}
+
+func (o *Orchestrator) loop(ctx context.Context, l store.Lease) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		if err := o.rounds(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.Lost():
+			return fmt.Errorf("lead installation %s: %w", o.opts.Installation, store.ErrLeaseLost)
+		case <-ticker.C:
+		case <-o.prober.Changes():
+		case f := <-o.inbox:
+			f()
+			o.drainInbox()
+		}
+	}
+}
+
+// drainInbox takes what else has come meanwhile, so that one round sees it all.
+func (o *Orchestrator) drainInbox() {
+	for range cap(o.inbox) {
+		select {
+		case f := <-o.inbox:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+// post hands the loop a function; it is dropped when the loop has ended.
+func (o *Orchestrator) post(f func()) {
+	select {
+	case o.inbox <- f:
+	case <-o.over:
+	}
+}
+
+// call runs f in the loop and waits for it.
+func (o *Orchestrator) call(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case o.inbox <- func() { f(); close(done) }:
+	case <-o.over:
+		return errStopped()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-o.over:
+		return errStopped()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func errStopped() error { return fault.New(fault.Unavailable, "the agent is stopping") }
+
+// rounds decides for every app, then brings the router up to date. Only the loss of leadership is an error.
+func (o *Orchestrator) rounds(ctx context.Context) error {
+	o.world.health = o.prober.States()
+	for _, key := range o.Keys() {
+		if err := o.decide(ctx, o.apps[key]); err != nil {
+			if errors.Is(err, store.ErrConflict) {
+				return fmt.Errorf("another agent has taken over: %w", err)
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			o.complain("decide "+key.String(), err)
+		}
+	}
+	o.syncTable(ctx)
+	o.syncListings(ctx)
+	o.syncTargets()
+	o.syncPins()
+	o.show()
+	return nil
+}
+
+// decide runs rounds for one app until nothing changes, and starts the actions of the last.
+func (o *Orchestrator) decide(ctx context.Context, a *app) error {
+	for range maxRounds {
+		s, actions, events, ended := o.next(a)
+		changed, err := o.commit(ctx, a, s, events, ended)
+		if err != nil {
+			return err
+		}
+		if !changed {
+			for _, act := range actions {
+				o.start(ctx, s, act)
+			}
+			return nil
+		}
+		o.world.stale = true
+	}
+	return nil
+}
+
+func (o *Orchestrator) next(a *app) (*State, []Action, []Event, []*Operation) {
+	now := o.opts.Now()
+	f := o.facts(a.state, now)
+	if !a.round.IsZero() {
+		f.Elapsed = now.Sub(a.round)
+	}
+	a.round = now
+	return next(a.state, f)
+}
+
+// complain logs an error once a second at most for the same doing.
+func (o *Orchestrator) complain(doing string, err error) {
+	now := o.opts.Now()
+	if now.Sub(o.world.complained[doing]) < time.Second {
+		return
+	}
+	o.world.complained[doing] = now
+	o.log.Error(doing, "error", err)
+}
+
+// mint draws a name's suffix and a free slot.
+func (o *Orchestrator) mint() (string, int) {
+	suffix, err := randomName(o.opts.Rand, 5)
+	if err != nil {
+		panic("orchestrator: the random source failed: " + err.Error()) // crypto/rand never does
+	}
+	return suffix, o.world.slot(o.opts.Slots)
+}
+
+// Submit begins an operation, or attaches to the same one under way. Errors: fault.Busy when another is under way,
+// fault.NotFound for releases and nodes that are not there, what the driver or the image says.
+func (o *Orchestrator) Submit(ctx context.Context, req Request) (Operation, error) {
+	if err := o.waitReady(ctx); err != nil {
+		return Operation{}, err
+	}
+	ask, err := o.ask(ctx, req)
+	if err != nil {
+		return Operation{}, err
+	}
+	var op Operation
+	var failed error
+	err = o.call(ctx, func() {
+		a := o.app(req.Key)
+		s, begun, events, err := begin(a.state, o.facts(a.state, o.opts.Now()), ask)
+		if err == nil {
+			op = *begun
+			_, err = o.commit(ctx, a, s, events, nil)
+		}
+		failed = err
+	})
+	return op, errors.Join(err, failed)
+}
+
+func (o *Orchestrator) waitReady(ctx context.Context) error {
+	select {
+	case <-o.ready:
+		return nil
+	case <-ctx.Done():
+		return fault.New(fault.Unavailable, "the agent is still starting: %w", ctx.Err())
+	}
+}
+
+// app is the app of that key, made when there is none. For the loop only.
+func (o *Orchestrator) app(key Key) *app {
+	a := o.apps[key]
+	if a == nil {
+		a = &app{state: &State{Schema: schema, Key: key}}
+		o.mu.Lock()
+		o.apps[key] = a
+		o.mu.Unlock()
+	}
+	return a
+}
+
+// Steer pauses, resumes or aborts what is under way.
+func (o *Orchestrator) Steer(ctx context.Context, key Key, verb, by string) error {
+	if err := o.waitReady(ctx); err != nil {
+		return err
+	}
+	var failed error
+	err := o.call(ctx, func() {
+		a := o.app(key)
+		r := &round{s: a.state.clone(), f: o.facts(a.state, o.opts.Now())}
+		if failed = r.steer(verb, by); failed == nil {
+			_, failed = o.commit(ctx, a, r.s, r.events, nil)
+		}
+	})
+	return errors.Join(err, failed)
+}

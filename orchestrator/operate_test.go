@@ -1,0 +1,226 @@
+package orchestrator
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+func wantWeights(r *rig, want map[string]int) {
+	r.t.Helper()
+	if got := r.weights(); !maps.Equal(got, want) {
+		r.t.Fatalf("weights are %v, want %v\n%s", got, want, r.describe())
+	}
+}
+
+func TestUpBootsHealthyFleetAndRoutes(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		op := r.up(1, 3)
+		wantWeights(r, map[string]int{"r1": 100})
+		if n := len(r.running("r1")); n != 3 {
+			t.Fatalf("%d nodes run, want 3", n)
+		}
+		if took := op.Ended.Sub(op.At); took > 2*time.Second {
+			t.Errorf("up took %s of virtual time", took)
+		}
+		if again := r.up(1, 3); again.ID != "" || again.Release != "r1" {
+			t.Errorf("up with nothing changed began %+v", again)
+		}
+	})
+}
+
+func TestCutoverStepsHoldAndRetire(t *testing.T) {
+	steps := func(c *config.App) {
+		c.Cutover.Steps = []config.Step{{Percent: 10, Hold: config.Duration(2 * time.Minute)}, {Percent: 100}}
+		c.Cutover.KeepPrevious = config.Duration(10 * time.Minute)
+	}
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2, steps)
+		r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(2, steps)})
+		wantWeights(r, map[string]int{"r1": 100})
+		op := r.submit(Request{Kind: KindCutover})
+		r.until("10 %", func(*State) bool { return r.weights()["r2"] == 10 })
+		op = r.wait(op)
+		wantWeights(r, map[string]int{"r2": 100})
+		if held := op.Ended.Sub(op.At); held < 2*time.Minute || held > 2*time.Minute+5*time.Second {
+			t.Errorf("the cutover took %s, want the hold of 2m", held)
+		}
+		r.until("r1 warm", func(s *State) bool { return s.fleetOf("r1").State == FleetWarm })
+		began := time.Now()
+		r.until("r1 shot", func(s *State) bool { return len(s.Fleets) == 1 })
+		if warm := time.Since(began); warm < 9*time.Minute || warm > 11*time.Minute {
+			t.Errorf("the old fleet was warm for %s, want 10m", warm)
+		}
+		if left := r.running("r1"); len(left) > 0 {
+			t.Errorf("nodes of r1 still run: %v", left)
+		}
+	})
+}
+
+func TestCutoverPercentHoldsThenGoesOn(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(2)})
+		r.done(Request{Kind: KindCutover, Percent: 10})
+		wantWeights(r, map[string]int{"r1": 90, "r2": 10})
+		r.done(Request{Kind: KindCutover})
+		wantWeights(r, map[string]int{"r2": 100})
+	})
+}
+
+func TestRollbackToWarmFleetBootsNothing(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		r.up(2, 2)
+		before := r.running("")
+		op := r.done(Request{Kind: KindRollback})
+		if op.Release != "r1" || op.Ended.Sub(op.At) > time.Second {
+			t.Errorf("rollback to %s took %s", op.Release, op.Ended.Sub(op.At))
+		}
+		wantWeights(r, map[string]int{"r1": 100})
+		if after := r.running(""); len(after) != len(before) {
+			t.Errorf("running before %v, after %v", before, after)
+		}
+		if st := r.state().release("r2").State; st != ReleaseRolledBack {
+			t.Errorf("r2 is %s", st)
+		}
+	})
+}
+
+func TestRollbackToGoneFleetBootsSameImage(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		short := func(c *config.App) { c.Cutover.KeepPrevious = 0 }
+		r.up(1, 2, short)
+		r.up(2, 2, short)
+		r.until("r1 shot", func(s *State) bool { return len(s.Fleets) == 1 })
+		r.done(Request{Kind: KindRollback})
+		wantWeights(r, map[string]int{"r1": 100})
+		fl := r.state().fleetOf("r1")
+		if fl.ID.Incarnation != 2 || fl.Image != image(1) {
+			t.Errorf("booted %s of %s", fl.ID, fl.Image)
+		}
+	})
+}
+
+func TestNeverHealthyImageIsShotAndUsersStay(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		r.setSick(image(2), true)
+		op := r.wait(r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(2)}))
+		if op.Failure == nil || op.Failure.Code != fault.RolledBack {
+			t.Fatalf("failure is %+v", op.Failure)
+		}
+		if len(op.Failure.Logs) == 0 {
+			t.Error("the failing nodes' last lines are missing")
+		}
+		wantWeights(r, map[string]int{"r1": 100})
+		r.until("r2 shot", func(s *State) bool { return s.fleetOf("r2") == nil && len(r.running("r2")) == 0 })
+		if st := r.state().release("r2").State; st != ReleaseAborted {
+			t.Errorf("r2 is %s", st)
+		}
+	})
+}
+
+func TestKeepFailedKeepsNodesUntilNextLaunch(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		r.setSick(image(2), true)
+		r.wait(r.submit(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(2), KeepFailed: true}))
+		time.Sleep(5 * time.Minute)
+		if n := len(r.running("r2")); n != 2 {
+			t.Fatalf("%d nodes of the failed release are kept, want 2\n%s", n, r.describe())
+		}
+		r.done(Request{Kind: KindLaunch, Image: image(3), Config: shopConfig(1)})
+		r.until("r2 shot", func(*State) bool { return len(r.running("r2")) == 0 })
+	})
+}
+
+func TestCrashingImageGivesUpEarly(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.setSick(image(1), true)
+		op := r.submit(Request{Kind: KindLaunch, Image: image(1), Config: shopConfig(1)})
+		for range 20 {
+			time.Sleep(time.Second)
+			for _, name := range r.running("r1") {
+				r.driver.Kill(name, fleet.Exit{Code: 3})
+			}
+		}
+		op = r.wait(op)
+		if op.Failure == nil || op.Ended.Sub(op.At) > 20*time.Second {
+			t.Fatalf("ended after %s with %+v", op.Ended.Sub(op.At), op.Failure)
+		}
+	})
+}
+
+func TestSecondOperationIsRefusedWithWhoAndSince(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		r.setSick(image(2), true)
+		op := r.submit(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(1)})
+		if same := r.submit(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(1)}); same.ID != op.ID {
+			t.Errorf("the same launch began %s, want to attach to %s", same.ID, op.ID)
+		}
+		_, err := r.try(Request{Kind: KindLaunch, Image: image(3), Config: shopConfig(1)})
+		if !fault.Is(err, fault.Busy) {
+			t.Fatalf("error is %v, want busy", err)
+		}
+		if back := r.submit(Request{Kind: KindRollback}); back.ID != op.ID {
+			t.Errorf("rollback during a launch began %s, want to abort %s", back.ID, op.ID)
+		}
+		if op = r.wait(op); op.Failure == nil {
+			t.Error("the launch was not aborted")
+		}
+		wantWeights(r, map[string]int{"r1": 100})
+	})
+}
+
+func TestPauseHoldsTheSplit(t *testing.T) {
+	steps := func(c *config.App) {
+		c.Cutover.Steps = []config.Step{{Percent: 20, Hold: config.Duration(time.Minute)}, {Percent: 100}}
+	}
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1, steps)
+		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, steps)})
+		r.until("20 %", func(*State) bool { return r.weights()["r2"] == 20 })
+		if err := r.o.Steer(t.Context(), shop, "pause", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		wantWeights(r, map[string]int{"r1": 80, "r2": 20})
+		if err := r.o.Steer(t.Context(), shop, "resume", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		r.wait(op)
+		wantWeights(r, map[string]int{"r2": 100})
+	})
+}
+
+func TestDestroyShootsEverything(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		r.up(2, 2)
+		r.done(Request{Kind: KindDestroy})
+		if left := r.running(""); len(left) > 0 {
+			t.Errorf("still running: %v", left)
+		}
+		if w := r.weights(); len(w) > 0 {
+			t.Errorf("still routed: %v", w)
+		}
+		r.up(3, 1)
+		wantWeights(r, map[string]int{"r3": 100})
+	})
+}
+
+func TestRefusedRouteEndsTheOperation(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.router.TakePort(":8080", true)
+		op := r.wait(r.submit(Request{Kind: KindUp, Image: image(1), Config: shopConfig(1)}))
+		if op.Failure == nil {
+			t.Fatal("the operation succeeded though its port is taken")
+		}
+	})
+}

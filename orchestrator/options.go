@@ -1,0 +1,46 @@
+package orchestrator
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/healthcheck"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/store"
+)
+
+// Drivers finds the drivers of this agent.
+type Drivers interface {
+	// Driver returns the driver of that name, or a *fault.Error that says why there is none.
+	Driver(name string) (fleet.Driver, error)
+	// Choose returns the name to record for a new fleet: the one asked for if it is usable, the default for "".
+	Choose(ctx context.Context, name string) (string, error)
+	// Names lists the drivers that may hold nodes of this installation.
+	Names() []string
+}
+
+// Images is what is asked of the image store.
+type Images interface {
+	Get(images.Digest) (images.Image, error)
+	Pin(installation string, digests []images.Digest) error
+}
+
+// Options are what an orchestrator works with. All but Log, Now, Rand, Check and Secret are needed.
+type Options struct {
+	Installation string
+	Store        store.Store
+	Drivers      Drivers
+	Router       router.Backend
+	Images       Images
+	Slots        int                                                          // slots that nodes may lease: the size of the port range
+	Holder       string                                                       // names this agent in the lease
+	Log          *slog.Logger                                                 // nil: none
+	Now          func() time.Time                                             // nil: time.Now
+	Rand         io.Reader                                                    // nil: crypto/rand
+	Check        func(context.Context, healthcheck.Target) healthcheck.Result // asks a node; nil: healthcheck.Check
+	Secret       func(ref string) (string, error)                             // reads "file:/path" and "env:NAME"; nil: ReadSecret
+}

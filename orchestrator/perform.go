@@ -1,0 +1,187 @@
+package orchestrator
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// deadline bounds one try of an action.
+func (a Action) deadline() time.Duration {
+	switch a.Kind {
+	case ActPrepare:
+		return prepareWithin
+	case ActRemove:
+		return a.Grace + 30*time.Second
+	case ActTail:
+		return 2 * time.Second
+	}
+	return time.Minute
+}
+
+// start runs an action aside, unless it runs already, is done, or failed a moment ago.
+func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
+	key := a.Key()
+	w := &o.world
+	if w.running[key] || w.results[key].Done || w.results[key].Final || o.opts.Now().Before(w.retry[key]) {
+		return
+	}
+	fl := s.fleet(a.Fleet.String())
+	if fl == nil {
+		return
+	}
+	spec := o.spec(s, fl)
+	w.running[key] = true
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, a.deadline())
+		defer cancel()
+		began := o.opts.Now()
+		res, nodes := o.perform(ctx, fl.Driver, a, spec)
+		o.post(func() { o.performed(a, res, nodes, began) })
+	}()
+}
+
+// retryAfter is the wait before an action's next try, by how often it failed: 0.1 s, doubled up to 5 s.
+func retryAfter(tries int) time.Duration {
+	return min(100*time.Millisecond<<min(tries, 10), 5*time.Second)
+}
+
+// performed takes an action's outcome into what is known. It runs in the loop.
+func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node, began time.Time) {
+	w := &o.world
+	key := a.Key()
+	delete(w.running, key)
+	res.Tries = w.results[key].Tries + 1
+	w.results[key] = res
+	if res.Err != nil {
+		w.retry[key] = o.opts.Now().Add(retryAfter(res.Tries))
+		o.log.Warn("action failed", "action", key, "tries", res.Tries, "error", res.Err)
+	}
+	for _, n := range nodes {
+		w.nodes[n.ID.Node] = nodeSeen{node: n, since: o.opts.Now()}
+		w.stale = true
+	}
+	o.hint(a.Fleet.String())
+}
+
+// perform does one action through the driver.
+func (o *Orchestrator) perform(ctx context.Context, driver string, a Action, spec fleet.Spec) (Result, []fleet.Node) {
+	d, err := o.opts.Drivers.Driver(driver)
+	if err != nil {
+		return outcome(a, err), nil
+	}
+	id := fleet.NodeID{Fleet: a.Fleet, Node: a.Node}
+	switch a.Kind {
+	case ActPrepare:
+		return outcome(a, d.Prepare(ctx, spec)), nil
+	case ActRemove:
+		return outcome(a, d.Remove(ctx, id, a.Grace)), nil
+	case ActDestroy:
+		return outcome(a, d.Destroy(ctx, a.Fleet)), nil
+	case ActTail:
+		lines, err := tail(ctx, d, id)
+		res := outcome(a, err)
+		res.Lines = lines
+		return res, nil
+	case ActBoot:
+		o.boots <- struct{}{}
+		defer func() { <-o.boots }()
+		return o.bootNode(ctx, d, a, spec)
+	}
+	return outcome(a, fmt.Errorf("%s: no such action", a.Kind)), nil
+}
+
+func (o *Orchestrator) bootNode(ctx context.Context, d fleet.Driver, a Action, spec fleet.Spec) (Result, []fleet.Node) {
+	for _, n := range spec.Nodes {
+		if n.Name == a.Node {
+			spec.Nodes = []fleet.NodeSpec{n}
+			break
+		}
+	}
+	secrets, err := o.secrets(spec.Secrets)
+	if err != nil {
+		return outcome(a, err), nil
+	}
+	spec.Secrets = secrets
+	nodes, err := d.Ensure(ctx, spec)
+	return outcome(a, err), nodes
+}
+
+// secrets reads what the references stand for.
+func (o *Orchestrator) secrets(refs map[string]string) (map[string]string, error) {
+	values := maps.Clone(refs)
+	for name, ref := range refs {
+		value, err := o.opts.Secret(ref)
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", name, err)
+		}
+		values[name] = value
+	}
+	return values, nil
+}
+
+// outcome says whether another try makes sense: not when the driver knows that it cannot work. A node whose boot cannot
+// work is made up for by another one; what is to be removed is tried for ever.
+func outcome(a Action, err error) Result {
+	if err == nil {
+		return Result{Done: true}
+	}
+	final := errors.Is(err, fleet.ErrImageLacksTarget)
+	switch fault.CodeOf(err) {
+	case fault.Invalid, fault.NotFound, fault.Denied, fault.Unsupported, fault.NoSpace, fault.Exists:
+		final = true
+	case fault.Failed:
+		final = final || a.Kind == ActBoot && !errors.Is(err, fleet.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded)
+	}
+	if errors.Is(err, fleet.ErrUnavailable) {
+		final = false
+	}
+	return Result{Err: err, Final: final && (a.Kind == ActBoot || a.Kind == ActPrepare)}
+}
+
+// tailLines is how much of a failed node's output is kept.
+const tailLines = 20
+
+// tail reads the last lines of a node's output; none when the driver keeps no logs.
+func tail(ctx context.Context, d fleet.Driver, id fleet.NodeID) ([]string, error) {
+	logger, ok := d.(fleet.Logger)
+	if !ok {
+		return nil, nil
+	}
+	r, err := logger.Logs(ctx, id, fleet.LogOptions{Tail: tailLines})
+	if errors.Is(err, fleet.ErrNoNode) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the last lines of %s: %w", id.Node, err)
+	}
+	defer r.Close()
+	var lines []string
+	for sc := bufio.NewScanner(r); sc.Scan(); {
+		parts := strings.SplitN(sc.Text(), " ", 3)
+		lines = append(lines, parts[len(parts)-1])
+	}
+	return lines, nil
+}
+
+// spec is what a driver is told of a fleet. Secrets are references here; they are read at each start of a node.
+func (o *Orchestrator) spec(s *State, fl *Fleet) fleet.Spec {
+	cfg := s.configOf(fl).Fleet
+	spec := fleet.Spec{
+		Fleet: fl.ID, Installation: o.opts.Installation, Kind: fleet.Serve, Image: fl.Image, Port: fl.Port,
+		Env: cfg.Env, Secrets: cfg.Secrets,
+		Resources: fleet.Resources{CPUs: cfg.Resources.CPUs, Memory: int64(cfg.Resources.Memory)},
+		Stop:      fleet.Stop{Signal: cfg.Stop.Signal, Grace: cfg.Stop.Grace.Std()},
+	}
+	for _, n := range fl.Nodes {
+		spec.Nodes = append(spec.Nodes, fleet.NodeSpec{Name: n.Name, Slot: n.Slot})
+	}
+	return spec
+}

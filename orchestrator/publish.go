@@ -1,0 +1,208 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/router"
+)
+
+const (
+	applyTimeout = 5 * time.Second
+	// applyAgain is the wait after a table could not be applied.
+	applyAgain = time.Second
+)
+
+// adopt reads what the router serves, so that a starting agent changes nothing that is right.
+func (o *Orchestrator) adopt(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	t, err := o.opts.Router.Applied(ctx)
+	if err != nil && !errors.Is(err, router.ErrNoTable) {
+		o.complain("read the router's table", err)
+		return
+	}
+	o.world.table.adopt(t, o.opts.Now())
+	o.world.lease(o.apps)
+}
+
+func (t *tableSeen) adopt(table router.Table, now time.Time) {
+	t.known, t.pending = true, nil
+	t.effective, t.confirmed = table, now
+	t.index(now)
+}
+
+// index notes which nodes the tables name, and since when others are not named any more.
+func (t *tableSeen) index(now time.Time) {
+	before := t.routed
+	t.routed = map[string]bool{}
+	for _, table := range []*router.Table{&t.effective, t.pending} {
+		if table == nil {
+			continue
+		}
+		for _, route := range table.Routes {
+			for _, fl := range route.Fleets {
+				for _, n := range fl.Nodes {
+					t.routed[n.Name] = true
+					delete(t.left, n.Name)
+				}
+			}
+		}
+	}
+	for name := range before {
+		if !t.routed[name] {
+			t.left[name] = now
+		}
+	}
+}
+
+// names says whether a table that is or may be in effect has nodes of the fleet.
+func (t *tableSeen) names(fleetID string) bool {
+	for _, table := range []*router.Table{&t.effective, t.pending} {
+		if table == nil {
+			continue
+		}
+		for _, route := range table.Routes {
+			if slices.ContainsFunc(route.Fleets, func(f router.Fleet) bool { return f.ID == fleetID && len(f.Nodes) > 0 }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// routesOf are the app's routes that every edge confirmed; while another table may be in effect there are none.
+func (t *tableSeen) routesOf(key Key) []router.Route {
+	if t.pending != nil {
+		return nil
+	}
+	return routesOf(t.effective.Routes, key)
+}
+
+func routesOf(all []router.Route, key Key) []router.Route {
+	var own []router.Route
+	for _, route := range all {
+		if strings.HasPrefix(route.Name, key.String()+"/") {
+			own = append(own, route)
+		}
+	}
+	return own
+}
+
+// syncTable applies a new table when the states ask for other routes than the edges have.
+func (o *Orchestrator) syncTable(ctx context.Context) {
+	t := &o.world.table
+	now := o.opts.Now()
+	if t.applying || now.Before(t.retry) {
+		return
+	}
+	if !t.known {
+		t.retry = now.Add(applyAgain)
+		o.adopt(ctx)
+		return
+	}
+	routes, changed := o.wanted(now)
+	if len(changed) == 0 && t.pending == nil {
+		return
+	}
+	table := router.Table{Schema: router.Schema, Version: o.nextVersion(), Routes: routes}
+	t.applying, t.pending = true, &table
+	t.index(now)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+		defer cancel()
+		err := o.opts.Router.Apply(ctx, table)
+		o.post(func() { o.applied(table, changed, err) })
+	}()
+}
+
+// wanted is the routes of all states, and which apps' differ from what the edges have. Routes that the backend refused a
+// moment ago stay as they are, and so do routes whose app no record knows. When the last table was refused without it
+// being clear for whose sake, one app is changed at a time.
+func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, changed []Key) {
+	t := &o.world.table
+	for _, route := range t.effective.Routes {
+		if key, ok := routeKey(route.Name); !ok || o.apps[key] == nil {
+			routes = append(routes, route)
+		}
+	}
+	for _, key := range o.Keys() {
+		have := routesOf(t.effective.Routes, key)
+		want := o.apps[key].state.routes()
+		same := sameRoutes(have, want)
+		if same {
+			delete(t.refused, key)
+		}
+		if same || now.Before(t.refused[key].until) || len(changed) > 0 && len(t.refused) > 0 {
+			routes = append(routes, have...)
+			continue
+		}
+		changed = append(changed, key)
+		routes = append(routes, want...)
+	}
+	slices.SortFunc(routes, func(a, b router.Route) int { return strings.Compare(a.Name, b.Name) })
+	return routes, changed
+}
+
+func routeKey(name string) (Key, bool) {
+	p := strings.Split(name, "/")
+	if len(p) != 3 {
+		return Key{}, false
+	}
+	return Key{App: p[0], Env: p[1]}, true
+}
+
+// nextVersion is newer than every table that may be in effect. An agent whose store is behind the router raises the epoch.
+func (o *Orchestrator) nextVersion() router.Version {
+	t := &o.world.table
+	newest := t.effective.Version
+	if t.pending != nil && t.pending.Version.Compare(newest) > 0 {
+		newest = t.pending.Version
+	}
+	if newest.Epoch < o.epoch {
+		return router.Version{Epoch: o.epoch, Seq: 1}
+	}
+	return router.Version{Epoch: newest.Epoch, Seq: newest.Seq + 1}
+}
+
+// applied takes the backend's answer into what is known.
+func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
+	t := &o.world.table
+	now := o.opts.Now()
+	t.applying = false
+	switch {
+	case err == nil:
+		t.adopt(table, now)
+		o.look()
+		return
+	case errors.Is(err, router.ErrStale):
+		t.known = false // another table is in effect: read it, and go on from there
+	case errors.Is(err, router.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded):
+		// It may be in effect: the nodes of both tables count as routed, and it is applied again.
+	default:
+		t.pending = nil
+		t.index(now)
+		for _, key := range changed {
+			r := refusal{err: err}
+			if len(changed) == 1 {
+				r.until = now.Add(applyAgain)
+			}
+			t.refused[key] = r
+		}
+		o.complain("apply table", err)
+		return
+	}
+	t.retry = now.Add(applyAgain / 10)
+	o.complain("apply table", err)
+}
+
+// look asks for a reading of the edges now.
+func (o *Orchestrator) look() {
+	select {
+	case o.lookNow <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,151 @@
+package orchestrator
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/fleet"
+)
+
+// clone copies a state so deeply that changing the copy leaves the original alone. Configurations are shared: they are
+// never changed in place.
+func (s *State) clone() *State {
+	c := *s
+	c.Releases = clonePointers(s.Releases)
+	c.Fleets = clonePointers(s.Fleets)
+	for _, fl := range c.Fleets {
+		fl.Nodes = clonePointers(fl.Nodes)
+		fl.Tails = slices.Clone(fl.Tails)
+	}
+	c.Operations = clonePointers(s.Operations)
+	for _, op := range c.Operations {
+		op.Steps = slices.Clone(op.Steps)
+		op.Nodes = slices.Clone(op.Nodes)
+		op.Before = maps.Clone(op.Before)
+		op.Baseline = maps.Clone(op.Baseline)
+	}
+	return &c
+}
+
+func clonePointers[T any](in []*T) []*T {
+	out := make([]*T, len(in))
+	for i, p := range in {
+		c := *p
+		out[i] = &c
+	}
+	return out
+}
+
+// exclusive is the operation that holds the lock, or nil.
+func (s *State) exclusive() *Operation {
+	for _, op := range s.Operations {
+		if op.Kind.Exclusive() && op.Ended.IsZero() {
+			return op
+		}
+	}
+	return nil
+}
+
+func (s *State) release(id string) *Release {
+	for _, rel := range s.Releases {
+		if rel.ID == id {
+			return rel
+		}
+	}
+	return nil
+}
+
+func (s *State) fleet(id string) *Fleet {
+	for _, fl := range s.Fleets {
+		if fl.ID.String() == id {
+			return fl
+		}
+	}
+	return nil
+}
+
+// fleetOf is the newest living fleet of a release, or nil.
+func (s *State) fleetOf(release string) *Fleet {
+	for _, fl := range slices.Backward(s.Fleets) {
+		if fl.ID.Release == release && fl.State != FleetShooting {
+			return fl
+		}
+	}
+	return nil
+}
+
+// serving is the fleet with the largest share, or nil.
+func (s *State) serving() *Fleet {
+	var best *Fleet
+	for _, fl := range s.Fleets {
+		if fl.Weight > 0 && (best == nil || fl.Weight > best.Weight) {
+			best = fl
+		}
+	}
+	return best
+}
+
+// configOf is the configuration that a fleet was launched with.
+func (s *State) configOf(fl *Fleet) *config.App {
+	if rel := s.release(fl.ID.Release); rel != nil {
+		return &rel.Config
+	}
+	return &s.Config
+}
+
+// size is how many nodes a fleet should have. It belongs to the environment: a size set by scale holds for all fleets.
+func (s *State) size(fl *Fleet) int {
+	if s.Size > 0 {
+		return s.Size
+	}
+	return s.configOf(fl).Fleet.Size
+}
+
+// probed says whether there is anything to ask the fleet's nodes.
+func (fl *Fleet) probed(s *State) bool {
+	h := s.configOf(fl).Health
+	return fl.Port != 0 || h.HTTP != nil || h.TCP != nil || h.GRPC != nil || h.Exec != nil
+}
+
+// kept says whether the fleet is held at its size.
+func (fl *Fleet) kept() bool {
+	switch fl.State {
+	case FleetLaunching, FleetReady, FleetServing, FleetWarm, FleetDraining:
+		return true
+	}
+	return false
+}
+
+// routable says whether the fleet's healthy nodes are in the table.
+func (fl *Fleet) routable() bool { return fl.kept() && fl.State != FleetLaunching }
+
+func (fl *Fleet) healthy() int {
+	n := 0
+	for _, node := range fl.Nodes {
+		if node.State == NodeHealthy {
+			n++
+		}
+	}
+	return n
+}
+
+func (n *Node) live() bool {
+	return n.State == NodeStarting || n.State == NodeHealthy || n.State == NodeUnhealthy
+}
+
+// nodeName makes a node's name from its fleet and a random suffix: unique in the installation, and fit for a host name.
+func nodeName(id fleet.FleetID, suffix string) string {
+	return strings.Join([]string{id.App, id.Env, id.Release, suffix}, "-")
+}
+
+// releaseNumber is 8 for "r8", 0 for anything else.
+func releaseNumber(id string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(id, "r"))
+	if err != nil || !strings.HasPrefix(id, "r") {
+		return 0
+	}
+	return n
+}

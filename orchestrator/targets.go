@@ -1,0 +1,160 @@
+package orchestrator
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/healthcheck"
+	"github.com/bootandshoot/release/images"
+)
+
+// syncTargets tells the prober whom to ask, when that may have changed.
+func (o *Orchestrator) syncTargets() {
+	if !o.world.stale {
+		return
+	}
+	o.world.stale = false
+	o.world.lease(o.apps)
+	o.world.sweep(o.apps)
+	var targets []healthcheck.Target
+	for _, a := range o.apps {
+		for _, fl := range a.state.Fleets {
+			if fl.State != FleetShooting && fl.probed(a.state) {
+				targets = append(targets, o.targetsOf(a.state, fl)...)
+			}
+		}
+	}
+	o.prober.Set(targets)
+}
+
+func (o *Orchestrator) targetsOf(s *State, fl *Fleet) []healthcheck.Target {
+	var targets []healthcheck.Target
+	health := s.configOf(fl).Health
+	for _, n := range fl.Nodes {
+		seen := o.world.nodes[n.Name]
+		if !n.live() || seen.node.Presence != fleet.Present {
+			continue
+		}
+		t := healthcheck.Target{
+			Key: n.Name, Port: fl.Port, Params: params(health), Started: seen.node.Since, Initial: initial(n),
+		}
+		t.Probe, t.Address = probe(health, seen.node.Address, fl.Port)
+		if len(t.Probe.Exec) > 0 {
+			t.Exec = o.execIn(fl.Driver, fleet.NodeID{Fleet: fl.ID, Node: n.Name})
+		}
+		targets = append(targets, t)
+	}
+	return targets
+}
+
+func params(h config.Health) healthcheck.Params {
+	return healthcheck.Params{
+		Interval: h.Interval.Std(), Timeout: h.Timeout.Std(), HealthyAfter: h.HealthyAfter, UnhealthyAfter: h.UnhealthyAfter,
+		StartWithin: h.StartWithin.Std(),
+	}
+}
+
+// initial is what is on record of a node's health, so that a new agent does not begin by doubting all of them.
+func initial(n *Node) healthcheck.Verdict {
+	switch n.State {
+	case NodeHealthy:
+		return healthcheck.Healthy
+	case NodeUnhealthy:
+		if n.WasServed {
+			return healthcheck.Unhealthy
+		}
+		return healthcheck.Failed
+	}
+	return healthcheck.Starting
+}
+
+// probe is how a node is asked, and where. Without a check in the configuration it is a connection to its first port.
+func probe(h config.Health, address string, own int) (healthcheck.Probe, string) {
+	switch {
+	case h.HTTP != nil:
+		return healthcheck.Probe{HTTP: &healthcheck.HTTP{Path: h.HTTP.Path, Status: h.HTTP.Status}}, at(address, h.HTTP.Port, own)
+	case h.GRPC != nil:
+		return healthcheck.Probe{GRPC: &healthcheck.GRPC{Service: h.GRPC.Service}}, at(address, h.GRPC.Port, own)
+	case h.Exec != nil:
+		return healthcheck.Probe{Exec: h.Exec.Command}, address
+	case h.TCP != nil:
+		return healthcheck.Probe{TCP: true}, at(address, h.TCP.Port, own)
+	}
+	return healthcheck.Probe{TCP: true}, address
+}
+
+// execIn runs a probe's command inside a node.
+func (o *Orchestrator) execIn(driver string, id fleet.NodeID) healthcheck.ExecFunc {
+	return func(ctx context.Context, command []string) (int, string, error) {
+		d, err := o.opts.Drivers.Driver(driver)
+		if err != nil {
+			return 0, "", err
+		}
+		execer, ok := d.(fleet.Execer)
+		if !ok {
+			return 0, "", fmt.Errorf("driver %s cannot run commands in its nodes", driver)
+		}
+		var out bytes.Buffer
+		code, err := execer.Exec(ctx, id, fleet.ExecSpec{Command: command, Stdout: &out, Stderr: &out})
+		return code, out.String(), err
+	}
+}
+
+// syncPins keeps the images of all fleets, and of releases that may be rolled back to, from being removed.
+func (o *Orchestrator) syncPins() {
+	want := map[images.Digest]bool{}
+	for _, a := range o.apps {
+		for _, fl := range a.state.Fleets {
+			want[images.Digest(fl.Image)] = true
+		}
+		if len(a.state.Fleets) > 0 {
+			for _, rel := range a.state.Releases[max(0, len(a.state.Releases)-keptImages):] {
+				want[images.Digest(rel.Image)] = true
+			}
+		}
+	}
+	if o.world.pins != nil && sameSet(want, o.world.pins) {
+		return
+	}
+	var digests []images.Digest
+	for d := range want {
+		digests = append(digests, d)
+	}
+	slices.Sort(digests)
+	if err := o.opts.Images.Pin(o.opts.Installation, digests); err != nil {
+		o.complain("pin images", err)
+		return
+	}
+	o.world.pins = want
+}
+
+// keptImages is how many of an app's newest releases keep their images for a rollback.
+const keptImages = 5
+
+func sameSet(a, b map[images.Digest]bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for d := range a {
+		if !b[d] {
+			return false
+		}
+	}
+	return true
+}
+
+// at is the address of another port of the same node; 0 and the image's first port are the node's own, wherever the
+// driver put it.
+func at(address string, port, own int) string {
+	host, _, err := net.SplitHostPort(address)
+	if port == 0 || port == own || err != nil {
+		return address
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}

@@ -1,0 +1,127 @@
+package orchestrator
+
+import (
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/healthcheck"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/router"
+)
+
+// world is what the loop knows beside the states: what drivers, probes, edges and actions said last. None of it needs
+// to survive: all is asked again after a start.
+type world struct {
+	nodes    map[string]nodeSeen  // by name
+	results  map[string]Result    // of actions that ended, by key
+	running  map[string]bool      // actions under way, by key
+	retry    map[string]time.Time // failed actions: not again before
+	listings map[string]*listing  // by fleet id
+	health   map[string]healthcheck.State
+	table    tableSeen
+	edges    edgesSeen
+	slots    map[int]string // leased: node by slot
+	cursor   int            // where the search for a free slot goes on
+	stale    bool           // the probe targets and leases may have changed
+	pins     map[images.Digest]bool
+
+	complained map[string]time.Time
+}
+
+// nodeSeen is what a driver said of a node.
+type nodeSeen struct {
+	node   fleet.Node
+	since  time.Time // when its boot was confirmed to this agent; zero: by an earlier one
+	absent bool
+}
+
+// listing is when a fleet's nodes were asked for.
+type listing struct {
+	running bool
+	hinted  bool // something changed since
+	at      time.Time
+}
+
+// tableSeen is what is known of the tables at the edges.
+type tableSeen struct {
+	effective router.Table  // confirmed by every edge
+	confirmed time.Time     // when
+	pending   *router.Table // being applied, or maybe applied
+	applying  bool
+	refused   map[Key]refusal // routes that the backend does not take
+	retry     time.Time
+	known     bool                 // the backend was read once
+	routed    map[string]bool      // nodes in effective or pending
+	left      map[string]time.Time // nodes that were routed: since when none of the tables names them
+}
+
+type refusal struct {
+	err   error
+	until time.Time // not tried again before
+}
+
+func newWorld() world {
+	return world{
+		nodes: map[string]nodeSeen{}, results: map[string]Result{}, running: map[string]bool{}, retry: map[string]time.Time{},
+		listings: map[string]*listing{}, stale: true,
+		table: tableSeen{refused: map[Key]refusal{}, routed: map[string]bool{}, left: map[string]time.Time{}}, edges: newEdgesSeen(),
+		complained: map[string]time.Time{}, pins: nil,
+	}
+}
+
+// slot finds a free slot. It goes round, so that a slot is used again as late as possible.
+func (w *world) slot(count int) int {
+	for range count {
+		n := w.cursor % count
+		w.cursor = n + 1
+		if _, taken := w.slots[n]; !taken {
+			w.slots[n] = "minted"
+			return n
+		}
+	}
+	return -1 // the driver refuses it and says that the range is too small
+}
+
+// lease counts the slots that the states hold.
+func (w *world) lease(apps map[Key]*app) {
+	w.slots = map[int]string{}
+	for _, a := range apps {
+		for _, fl := range a.state.Fleets {
+			for _, n := range fl.Nodes {
+				w.slots[n.Slot] = n.Name
+			}
+		}
+	}
+}
+
+// sweep drops what is known of nodes, fleets and actions that no state has any more. Names are never used again, so this
+// only saves memory.
+func (w *world) sweep(apps map[Key]*app) {
+	alive := map[string]bool{}
+	for _, a := range apps {
+		for _, fl := range a.state.Fleets {
+			alive[fl.ID.String()] = true
+			for _, n := range fl.Nodes {
+				alive[n.Name] = true
+			}
+		}
+	}
+	for key := range w.results {
+		if _, subject, _ := strings.Cut(key, " "); !alive[subject] && !w.running[key] {
+			delete(w.results, key)
+			delete(w.retry, key)
+		}
+	}
+	for name := range w.nodes {
+		if !alive[name] {
+			delete(w.nodes, name)
+			delete(w.table.left, name)
+		}
+	}
+	for id := range w.listings {
+		if !alive[id] {
+			delete(w.listings, id)
+		}
+	}
+}
