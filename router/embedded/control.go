@@ -1,0 +1,148 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/router"
+)
+
+// routes is the control API. It is served on the control socket, and to the successor after a handover; what reaches
+// the old process on an old control connection after that is passed on.
+func (p *process) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/apply", p.serveApply)
+	mux.HandleFunc("GET /v1/applied", answer(func(*http.Request) (any, error) { return p.e.applied() }))
+	mux.HandleFunc("GET /v1/observe", answer(func(r *http.Request) (any, error) { return p.observe(r.Context()), nil }))
+	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
+	mux.HandleFunc("POST /v1/cut", answer(p.serveCut))
+	mux.HandleFunc("POST /v1/upgrade", answer(p.serveUpgrade))
+	mux.HandleFunc("POST /v1/stop", answer(func(*http.Request) (any, error) { p.stop(); return struct{}{}, nil }))
+	mux.Handle("GET /metrics", p.metricsHandler())
+	return p.passOnAfterHandover(mux)
+}
+
+// successorRoutes is what only the successor asks for.
+func (p *process) successorRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/follow", answer(p.serveFollow))
+	mux.HandleFunc("GET /v1/snapshot", answer(func(r *http.Request) (any, error) { return p.total(r.Context()), nil }))
+	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
+	mux.HandleFunc("POST /v1/cut", answer(p.serveCut))
+	mux.HandleFunc("POST /v1/stop", answer(func(*http.Request) (any, error) { p.stop(); return struct{}{}, nil }))
+	return mux
+}
+
+func (p *process) passOnAfterHandover(own http.Handler) http.Handler {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, p.cfg.Dir) }
+	proxy := &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "router" },
+		Transport: &http.Transport{DialContext: dial},
+		ErrorLog:  serverLog(p.log),
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.handedOver() {
+			w.Header().Set("Connection", "close")
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		own.ServeHTTP(w, r)
+	})
+}
+
+func (p *process) serveApply(w http.ResponseWriter, r *http.Request) {
+	answer(func(r *http.Request) (any, error) {
+		b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "read routing table: %w", err)
+		}
+		t, err := router.Decode(b)
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, p.apply(r.Context(), t)
+	})(w, r)
+}
+
+// apply makes the table effective here, then in the predecessors that still have connections.
+func (p *process) apply(ctx context.Context, t router.Table) error {
+	p.op.Lock()
+	defer p.op.Unlock()
+	if p.handed {
+		return NewClient(p.cfg.Dir).Apply(ctx, t)
+	}
+	if err := p.e.apply(ctx, t); err != nil {
+		return err
+	}
+	return p.passOn(ctx, t)
+}
+
+// passOn makes the table effective in the predecessor. One that is gone needs none.
+func (p *process) passOn(ctx context.Context, t router.Table) error {
+	pred := p.predecessor()
+	if pred == nil {
+		return nil
+	}
+	return pred.follow(ctx, t)
+}
+
+func (p *process) serveFollow(r *http.Request) (any, error) {
+	b, err := io.ReadAll(io.LimitReader(r.Body, maxMessage))
+	if err != nil {
+		return nil, err
+	}
+	t, err := router.Decode(b)
+	if err != nil {
+		return nil, err
+	}
+	p.op.Lock()
+	defer p.op.Unlock()
+	if err := p.e.follow(t); err != nil {
+		return nil, err
+	}
+	return struct{}{}, p.passOn(r.Context(), t)
+}
+
+func (p *process) serveCut(r *http.Request) (any, error) {
+	var in cutRequest
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxMessage)).Decode(&in); err != nil {
+		return nil, fault.New(fault.Invalid, "read request: %w", err)
+	}
+	out := cutAnswer{Cut: p.e.cut(in.Fleet, in.Node)}
+	if pred := p.predecessor(); pred != nil {
+		var before cutAnswer
+		if err := pred.ask(r.Context(), http.MethodPost, "/v1/cut", in, &before); err == nil {
+			out.Cut += before.Cut
+		}
+	}
+	return out, nil
+}
+
+func (p *process) serveUpgrade(r *http.Request) (any, error) {
+	var in upgradeRequest
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxMessage)).Decode(&in); err != nil {
+		return nil, fault.New(fault.Invalid, "read request: %w", err)
+	}
+	return p.upgrade(r.Context(), in.Exe)
+}
+
+// answer is a handler that answers JSON, errors as wireErrors.
+func answer(do func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		status := http.StatusOK
+		out, err := do(r)
+		if err != nil {
+			var problems wireErrors
+			status, problems = encodeError(err)
+			out = problems
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(out)
+	}
+}

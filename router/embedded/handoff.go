@@ -1,0 +1,341 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// An upgrade: the successor inherits, from descriptor 3 on, a socket to its predecessor and the files that
+// inheritance.Names names; handoffVar holds the inheritance as JSON. When it serves, it writes one byte to the
+// socket; from then on it is the client on that socket, and the predecessor serves successorRoutes there. Closing the
+// socket says that the predecessor's last counters were read.
+const (
+	handoffVar     = "RELEASE_ROUTER_HANDOFF"
+	handoffSchema  = 1
+	firstFd        = 3
+	readyByte      = 'R'
+	readyPatience  = 10 * time.Second
+	askPatience    = 5 * time.Second // for one question to the predecessor
+	absorbPatience = 10 * time.Second
+	nameLock       = "lock"
+	nameControl    = "control"
+	nameMetrics    = "metrics"
+	nameRoute      = "route " // and the listen address
+)
+
+// inheritance is what a successor gets.
+type inheritance struct {
+	Schema   int      `json:"schema"`
+	Instance string   `json:"instance"`
+	Names    []string `json:"names"` // of the descriptors from firstFd+1 on
+
+	peer    net.Conn
+	lock    *os.File
+	control *net.UnixListener
+	metrics *net.TCPListener
+	routes  map[string]*net.TCPListener
+}
+
+// inherited is what this process got from a predecessor, or nil.
+func inherited() (*inheritance, error) {
+	text := os.Getenv(handoffVar)
+	if text == "" {
+		return nil, nil
+	}
+	if err := os.Unsetenv(handoffVar); err != nil {
+		return nil, fmt.Errorf("take over from predecessor: %w", err)
+	}
+	in := &inheritance{routes: map[string]*net.TCPListener{}}
+	if err := json.Unmarshal([]byte(text), in); err != nil {
+		return nil, fmt.Errorf("take over from predecessor: %w", err)
+	}
+	if in.Schema != handoffSchema {
+		return nil, fault.New(fault.Unsupported, "take over from predecessor: it speaks schema %d, this program %d", in.Schema, handoffSchema)
+	}
+	peer := os.NewFile(firstFd, "predecessor")
+	conn, err := net.FileConn(peer)
+	_ = peer.Close()
+	if err != nil {
+		return nil, fmt.Errorf("take over from predecessor: %w", err)
+	}
+	in.peer = conn
+	for i, name := range in.Names {
+		if err := in.take(name, os.NewFile(uintptr(firstFd+1+i), name)); err != nil {
+			return nil, fmt.Errorf("take over %s from predecessor: %w", name, err)
+		}
+	}
+	if in.lock == nil || in.control == nil {
+		return nil, errors.New("take over from predecessor: it gave no lock or control socket")
+	}
+	return in, nil
+}
+
+func (in *inheritance) take(name string, f *os.File) error {
+	if name == nameLock {
+		unix.CloseOnExec(int(f.Fd()))
+		in.lock = f
+		return nil
+	}
+	l, err := net.FileListener(f)
+	_ = f.Close()
+	if err != nil {
+		return err
+	}
+	address, isRoute := strings.CutPrefix(name, nameRoute)
+	switch l := l.(type) {
+	case *net.UnixListener:
+		l.SetUnlinkOnClose(false)
+		in.control = l
+	case *net.TCPListener:
+		if isRoute {
+			in.routes[address] = l
+		} else {
+			in.metrics = l
+		}
+	}
+	return nil
+}
+
+// ready tells the predecessor that this process serves.
+func (in *inheritance) ready() error {
+	if _, err := in.peer.Write([]byte{readyByte}); err != nil {
+		return fmt.Errorf("tell predecessor: %w", err)
+	}
+	return nil
+}
+
+// inherit serves sockets that came from a predecessor.
+func (s *listeners) inherit(routes map[string]*net.TCPListener) {
+	for address, ln := range routes {
+		s.adopt(address, ln)
+	}
+}
+
+// upgrade replaces this process by one of exe. Until the successor says that it serves, this one does; if it never
+// does, it is killed and nothing has changed.
+func (p *process) upgrade(ctx context.Context, exe string) (Status, error) {
+	p.op.Lock()
+	defer p.op.Unlock()
+	if p.handed || p.e.draining.Load() {
+		return Status{}, fault.New(fault.Busy, "upgrade router: it is stopping or has been upgraded already")
+	}
+	if exe == "" {
+		return Status{}, fault.New(fault.Invalid, "upgrade router: no executable was named")
+	}
+	ours, cmd, err := p.spawnSuccessor(exe)
+	if err != nil {
+		return Status{}, fault.New(fault.Failed, "upgrade router: start %s: %w", exe, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	if err := awaitReady(ctx, ours, ended); err != nil {
+		_ = cmd.Process.Kill()
+		_ = ours.Close()
+		return Status{}, fault.New(fault.Failed, "upgrade router to %s: %w", exe, err).
+			WithHint("the old process goes on; the new one's output is in %s", p.cfg.Dir+"/"+logName)
+	}
+	p.handOver(ours)
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	return NewClient(p.cfg.Dir).Status(ctx)
+}
+
+// spawnSuccessor starts exe with copies of all sockets.
+func (p *process) spawnSuccessor(exe string) (net.Conn, *exec.Cmd, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	mine, theirs := os.NewFile(uintptr(pair[0]), "successor"), os.NewFile(uintptr(pair[1]), "predecessor")
+	defer theirs.Close()
+	conn, err := net.FileConn(mine)
+	_ = mine.Close()
+	if err != nil {
+		return nil, nil, err
+	}
+	in := inheritance{Schema: handoffSchema, Instance: p.instance}
+	files := []*os.File{theirs}
+	defer func() {
+		for _, f := range files[1:] {
+			_ = f.Close()
+		}
+	}()
+	give := func(name string, s syscall.Conn) {
+		f, derr := duplicate(s)
+		if derr != nil {
+			err = errors.Join(err, derr)
+			return
+		}
+		in.Names, files = append(in.Names, name), append(files, f)
+	}
+	give(nameLock, p.lock)
+	give(nameControl, p.control)
+	if p.metrics != nil {
+		give(nameMetrics, p.metrics)
+	}
+	for _, l := range p.e.listeners.all() {
+		give(nameRoute+l.address, l.ln)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	cmd, err := startDetached(exe, p.cfg.Args, in.environment(), files)
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, cmd, nil
+}
+
+func (in *inheritance) environment() []string {
+	b, _ := json.Marshal(in) // strings and numbers only
+	return append(os.Environ(), handoffVar+"="+string(b))
+}
+
+// duplicate copies a descriptor for a child. It goes around File(), whose Fd would put the socket that both processes
+// share into blocking mode.
+func duplicate(s syscall.Conn) (*os.File, error) {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var derr error
+	if err := raw.Control(func(old uintptr) { fd, derr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return nil, err
+	}
+	if derr != nil {
+		return nil, derr
+	}
+	return os.NewFile(uintptr(fd), "inherited"), nil
+}
+
+func startDetached(exe string, args, env []string, files []*os.File) (*exec.Cmd, error) {
+	cmd := exec.Command(exe, args...)
+	cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", env, files
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd, cmd.Start()
+}
+
+func awaitReady(ctx context.Context, conn net.Conn, ended <-chan error) error {
+	got := make(chan error, 1)
+	go func() {
+		b := make([]byte, 1)
+		_ = conn.SetReadDeadline(time.Now().Add(readyPatience))
+		_, err := conn.Read(b)
+		if err == nil && b[0] != readyByte {
+			err = errors.New("it said something else than that it serves")
+		}
+		_ = conn.SetReadDeadline(time.Time{})
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		if err != nil {
+			return fmt.Errorf("wait for the new process to serve: %w", err)
+		}
+		return nil
+	case err := <-ended:
+		return fmt.Errorf("the new process ended before it served: %v", err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// handOver stops accepting here. Connections stay; their next answers say that they close.
+func (p *process) handOver(successor net.Conn) {
+	p.mu.Lock()
+	p.handed = true
+	p.mu.Unlock()
+	p.e.draining.Store(true)
+	for _, l := range p.e.listeners.all() {
+		l.stop()
+	}
+	_ = p.control.Close()
+	if p.metrics != nil {
+		_ = p.metrics.Close()
+	}
+	_ = p.lock.Close()
+	p.successor <- successor
+}
+
+func (p *process) handedOver() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.handed
+}
+
+// finish serves the last connections after a handover, until none is left and the successor has read the counters, or
+// the deadline is over. A successor that breaks off leaves nobody to bring new tables: then this ends as at a stop.
+func (p *process) finish(ctx context.Context, successor net.Conn) error {
+	p.log.Info("router handed over", "connections", p.e.conns.Load())
+	gone := p.serveSuccessor(successor)
+	deadline := time.NewTimer(p.cfg.HandoffTimeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.e.tidy()
+			p.watchPredecessor(ctx)
+		case <-gone:
+			if p.e.drained() {
+				return nil
+			}
+			return p.shutdown(p.cfg.StopTimeout)
+		case <-p.stopping:
+			err := p.shutdown(p.cfg.StopTimeout)
+			awaitClosed(gone)
+			return err
+		case <-deadline.C:
+			err := p.shutdown(0)
+			awaitClosed(gone)
+			return err
+		case <-ctx.Done():
+			p.stop()
+		}
+	}
+}
+
+// awaitClosed leaves the successor time to read the last counters.
+func awaitClosed(gone <-chan struct{}) {
+	select {
+	case <-gone:
+	case <-time.After(absorbPatience):
+	}
+}
+
+// serveSuccessor answers the successor's questions; the channel is closed when it broke off.
+func (p *process) serveSuccessor(conn net.Conn) <-chan struct{} {
+	gone := make(chan struct{})
+	var once sync.Once
+	queue := newConnQueue(conn.LocalAddr())
+	server := &http.Server{
+		Handler: p.successorRoutes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeaderTimeout,
+		ConnState: func(_ net.Conn, s http.ConnState) {
+			if s == http.StateClosed {
+				once.Do(func() { close(gone) })
+			}
+		},
+	}
+	go func() { _ = server.Serve(queue) }()
+	queue.put(conn)
+	return gone
+}

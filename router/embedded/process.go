@@ -1,0 +1,335 @@
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/router"
+)
+
+const (
+	tidyEvery    = 250 * time.Millisecond
+	lockPatience = 300 * time.Millisecond // somebody may hold the lock for an instant to see whether it is free
+)
+
+// process is a router process: an engine, its control API, and its place in a chain of upgrades.
+type process struct {
+	cfg     Config
+	log     *slog.Logger
+	e       *engine
+	edge    string // stable over restarts
+	started time.Time
+
+	lock    *os.File
+	control *net.UnixListener
+	metrics *net.TCPListener // nil: none
+	api     *http.Server
+
+	op     sync.Mutex // one Apply, upgrade or stop at a time
+	handed bool       // a successor has the sockets; guarded by op
+
+	mu       sync.Mutex
+	instance string
+	carried  snapshot     // what predecessors that ended had counted
+	pred     *predecessor // still finishing, or nil
+
+	stopping  chan struct{} // closed by stop
+	stopOnce  sync.Once
+	successor chan net.Conn // gets the connection to the successor after a handover
+}
+
+// Run is the router process itself: it serves until ctx ends, SIGTERM or SIGINT comes, Stop is called, or an upgrade
+// has handed over and the last connection ended. SIGHUP opens the access log anew. It returns fault.Busy when a router
+// already runs in the folder.
+func Run(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	if !filepath.IsAbs(cfg.Dir) {
+		return fmt.Errorf("start router: state folder %q is not an absolute path", cfg.Dir)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("start router: %w", err)
+	}
+	in, err := inherited()
+	if err != nil {
+		return err
+	}
+	p, err := newProcess(ctx, cfg, in)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if err := p.begin(in); err != nil {
+		return err
+	}
+	return p.loop(ctx)
+}
+
+func newProcess(ctx context.Context, cfg Config, in *inheritance) (p *process, err error) {
+	p = &process{
+		cfg: cfg, log: cfg.Log, e: newEngine(cfg), started: time.Now(), instance: newInstance(),
+		stopping: make(chan struct{}), successor: make(chan net.Conn, 1),
+	}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if in != nil {
+		p.lock, p.control, p.metrics, p.instance = in.lock, in.control, in.metrics, in.Instance
+	} else if p.lock, err = lockPatiently(ctx, cfg.Dir); err != nil {
+		return nil, err
+	}
+	if p.edge, err = edgeName(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if p.e.access, err = openAccessLog(cfg); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// begin serves: first the table on disk, then the control API. A successor tells its predecessor when it does.
+func (p *process) begin(in *inheritance) error {
+	if in != nil {
+		p.e.listeners.inherit(in.routes)
+	}
+	if err := p.e.restore(); err != nil {
+		return err
+	}
+	if err := p.listenMetrics(); err != nil {
+		return err
+	}
+	if p.control == nil {
+		l, err := listenControl(p.cfg.Dir)
+		if err != nil {
+			return err
+		}
+		p.control = l
+	}
+	pid := fmt.Sprintln(os.Getpid())
+	if err := atomicfile.Write(filepath.Join(p.cfg.Dir, pidName), []byte(pid), 0o600); err != nil {
+		return fmt.Errorf("start router: %w", err)
+	}
+	if in != nil {
+		p.pred = newPredecessor(in.peer)
+	}
+	p.api = &http.Server{Handler: p.routes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeaderTimeout}
+	go func() { _ = p.api.Serve(p.control) }()
+	if in != nil {
+		if err := in.ready(); err != nil {
+			return err
+		}
+	}
+	p.log.Info("router serves", "dir", p.cfg.Dir, "edge", p.edge, "instance", p.instance, "listen", p.e.listeners.addresses())
+	return nil
+}
+
+// listenMetrics serves Prometheus where the configuration says.
+func (p *process) listenMetrics() error {
+	if p.cfg.MetricsListen == "" {
+		return nil
+	}
+	if p.metrics == nil {
+		l, err := listenTCP(p.cfg.MetricsListen)
+		if err != nil {
+			return fmt.Errorf("listen for metrics: %w", err)
+		}
+		p.metrics = l
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", p.metricsHandler())
+	server := &http.Server{Handler: mux, ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeaderTimeout}
+	go func() { _ = server.Serve(p.metrics) }()
+	return nil
+}
+
+// loop keeps house until the process has to end, and ends it in order.
+func (p *process) loop(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.e.tidy()
+			p.watchPredecessor(ctx)
+		case <-hup:
+			p.reopenLog()
+		case conn := <-p.successor:
+			return p.finish(ctx, conn)
+		case <-p.stopping:
+			return p.shutdown(p.cfg.StopTimeout)
+		case <-ctx.Done():
+			p.stop()
+		}
+	}
+}
+
+func (p *process) reopenLog() {
+	if p.e.access == nil {
+		return
+	}
+	if err := p.e.access.reopen(); err != nil {
+		p.log.Error("access log does not open", "error", err)
+	}
+}
+
+// stop makes loop end the process.
+func (p *process) stop() { p.stopOnce.Do(func() { close(p.stopping) }) }
+
+// shutdown stops accepting, lets requests finish until the limit, and cuts the rest.
+func (p *process) shutdown(limit time.Duration) error {
+	p.op.Lock() // an Apply or upgrade under way ends first; none comes after
+	p.e.draining.Store(true)
+	p.log.Info("router stops", "in_flight", p.e.inFlight.Load())
+	deadline := time.Now().Add(limit)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		p.stopPredecessor(ctx)
+	}()
+	p.e.listeners.shutdown(limit)
+	if err := p.e.waitIdle(ctx); err != nil {
+		p.log.Warn("requests are cut at the deadline", "in_flight", p.e.inFlight.Load())
+		p.e.cutAll()
+	}
+	<-gone
+	return nil
+}
+
+// waitIdle returns when no request is in flight.
+func (e *engine) waitIdle(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for e.inFlight.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// close lets go of what the process holds. After a handover the names on disk are the successor's.
+func (p *process) close() {
+	if p.api != nil {
+		_ = p.api.Close()
+	}
+	if p.control != nil {
+		_ = p.control.Close()
+	}
+	if p.metrics != nil {
+		_ = p.metrics.Close()
+	}
+	if !p.handed && p.lock != nil && p.api != nil {
+		_ = os.Remove(filepath.Join(p.cfg.Dir, socketName))
+		_ = os.Remove(filepath.Join(p.cfg.Dir, pidName))
+	}
+	p.e.access.close()
+	if p.lock != nil {
+		_ = p.lock.Close()
+	}
+}
+
+// total is everything counted by this process and those before it, with the identity of the edge.
+func (p *process) total(ctx context.Context) snapshot {
+	s := p.e.snapshot()
+	p.mu.Lock()
+	carried, pred, instance := p.carried, p.pred, p.instance
+	p.mu.Unlock()
+	s = s.merge(carried)
+	if pred != nil {
+		s = s.merge(pred.refresh(ctx))
+		s.Drained = false
+	}
+	s.Edge.ID, s.Edge.Instance = p.edge, instance
+	return s
+}
+
+func (p *process) observe(ctx context.Context) router.Observation {
+	s := p.total(ctx).visible(p.e.current.Load())
+	return router.Observation{At: time.Now(), Edges: []router.Edge{s.Edge}}
+}
+
+func (p *process) status(ctx context.Context) Status {
+	exe, _ := os.Executable()
+	own := p.e.snapshot()
+	s := Status{
+		PID: os.Getpid(), Version: p.cfg.Version, Exe: exe, Started: p.started, Edge: p.edge, Instance: p.instance,
+		Listeners: own.Edge.Listeners, Connections: own.Connections, InFlight: int(p.e.inFlight.Load()), Draining: p.e.draining.Load(),
+	}
+	if c := p.e.current.Load(); c != nil {
+		s.Table = &c.table.Version
+	}
+	if pred := p.predecessor(); pred != nil {
+		var before Status
+		if err := pred.ask(ctx, http.MethodGet, "/v1/status", nil, &before); err == nil {
+			s.Predecessor = &before
+		}
+	}
+	return s
+}
+
+func lockPatiently(ctx context.Context, dir string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	for {
+		f, err := lockDir(dir)
+		if err == nil {
+			return f, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(lockPatience / 10):
+		}
+	}
+}
+
+func newInstance() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// edgeName is the name of this edge, made at the first start in the folder.
+func edgeName(dir string) (string, error) {
+	path := filepath.Join(dir, idName)
+	b, err := os.ReadFile(path)
+	if name := strings.TrimSpace(string(b)); err == nil && name != "" {
+		return name, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read edge name: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "edge"
+	}
+	name := host + "-" + newInstance()[:6]
+	if err := atomicfile.Write(path, []byte(name+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("write edge name: %w", err)
+	}
+	return name, nil
+}

@@ -1,0 +1,119 @@
+package routertest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/router"
+)
+
+// Harness gives the conformance suite a backend.
+type Harness struct {
+	// New returns a backend without a table; it is ended with the test.
+	New func(t *testing.T) Instance
+}
+
+// Instance is one backend under test.
+type Instance struct {
+	Backend router.Backend
+	// Restart ends the backend's edge without warning (kill -9) and starts it over the same state. Nil: it can not.
+	Restart func(t *testing.T)
+	// Serves says that an edge on this machine answers on the tables' listen addresses. Without it only the half of the
+	// suite that needs no traffic is run.
+	Serves bool
+}
+
+// Run is the conformance suite: every sentence of router.Backend's contract that can be observed.
+func Run(t *testing.T, h Harness) {
+	runTables(t, h)
+	t.Run("traffic", func(t *testing.T) {
+		if !h.New(t).Serves {
+			t.Log("the backend has no edge that serves here: only tables were tested")
+			return
+		}
+		runTraffic(t, h)
+	})
+}
+
+const patience = 20 * time.Second
+
+// Eventually polls until ok holds, for what becomes true soon but not at once.
+func Eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", patience, what)
+		}
+	}
+}
+
+// FreeListen is a loopback address that nobody listens on.
+func FreeListen(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TableOf is a table of version (1, seq).
+func TableOf(seq uint64, routes ...router.Route) router.Table {
+	return router.Table{Schema: router.Schema, Version: router.Version{Epoch: 1, Seq: seq}, Routes: routes}
+}
+
+// RouteTo is a route for everything on listen.
+func RouteTo(listen string, fleets ...router.Fleet) router.Route {
+	return router.Route{Name: "shop/production/web", Listen: listen, Fleets: fleets}
+}
+
+// FleetOf is a fleet of release r<n> with these nodes.
+func FleetOf(n, weight int, nodes ...*TestNode) router.Fleet {
+	f := router.Fleet{ID: fmt.Sprintf("shop/production/web/r%d/1", n), Release: fmt.Sprintf("r%d", n), Weight: weight}
+	for _, node := range nodes {
+		f.Nodes = append(f.Nodes, router.Node{Name: node.Name, Address: node.Address})
+	}
+	return f
+}
+
+func mustApply(t *testing.T, b router.Backend, table router.Table) {
+	t.Helper()
+	if err := b.Apply(context.Background(), table); err != nil {
+		t.Fatalf("apply %s: %v", table.Version, err)
+	}
+}
+
+// edgeOf is the only edge that Observe reports.
+func edgeOf(t *testing.T, b router.Backend) router.Edge {
+	t.Helper()
+	o, err := b.Observe(context.Background())
+	if err != nil {
+		t.Fatalf("observe: %v", err)
+	}
+	if len(o.Edges) != 1 {
+		t.Fatalf("observe: %d edges, want 1", len(o.Edges))
+	}
+	return o.Edges[0]
+}
+
+// nodeOf is a node's part of an edge, or false.
+func nodeOf(e router.Edge, node *TestNode) (router.NodeTraffic, bool) {
+	for _, n := range e.Nodes {
+		if n.Node == node.Name {
+			return n, true
+		}
+	}
+	return router.NodeTraffic{}, false
+}
+
+func routeOf(t *testing.T, e router.Edge) router.RouteTraffic {
+	t.Helper()
+	if len(e.Routes) != 1 {
+		t.Fatalf("%d routes observed, want 1", len(e.Routes))
+	}
+	return e.Routes[0]
+}
