@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/docker/client"
@@ -46,11 +47,13 @@ type Driver struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	making  sync.Mutex        // held while the network is looked up or made
-	mu      sync.Mutex        // guards what follows; never held during a call to the engine
-	network *bridge           // as last seen; nil: not known
-	images  map[string]string // manifest digest → image id at the engine
-	reached *reach            // how nodes are reached; nil: not known
+	greeting sync.Mutex        // held while the API version is agreed on
+	greeted  atomic.Bool       // it is
+	making   sync.Mutex        // held while the network is looked up or made
+	mu       sync.Mutex        // guards what follows; never held during a call to the engine
+	network  *bridge           // as last seen; nil: not known
+	images   map[string]string // manifest digest → image id at the engine
+	reached  *reach            // how nodes are reached; nil: not known
 }
 
 var (

@@ -67,6 +67,26 @@ func ping(ctx context.Context, c *client.Client) error {
 	return nil
 }
 
+// greet agrees on the API's version with the engine, once. Whatever calls the engine first goes through here: the
+// client would do it by itself, but not safely for several goroutines.
+func (d *Driver) greet(ctx context.Context) error {
+	if d.greeted.Load() {
+		return nil
+	}
+	d.greeting.Lock()
+	defer d.greeting.Unlock()
+	if d.greeted.Load() {
+		return nil
+	}
+	p, err := d.engine.Ping(ctx)
+	if err != nil {
+		return engineError(err, "ask docker engine at %s", d.engine.DaemonHost())
+	}
+	d.engine.NegotiateAPIVersionPing(p)
+	d.greeted.Store(true)
+	return nil
+}
+
 // reach is how this machine gets to the nodes of the engine.
 type reach struct {
 	host       string // name of the machine that the nodes are on
@@ -84,6 +104,9 @@ func (d *Driver) reach(ctx context.Context) (reach, error) {
 	d.mu.Unlock()
 	if known != nil {
 		return *known, nil
+	}
+	if err := d.greet(ctx); err != nil {
+		return reach{}, err
 	}
 	info, err := d.engine.Info(ctx)
 	if err != nil {

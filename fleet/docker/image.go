@@ -162,6 +162,9 @@ func (d *Driver) present(ctx context.Context, digest string, want *ocispec.Manif
 	right := func(id string) bool {
 		return id == digest || want == nil || id == want.Config.Digest.String()
 	}
+	if err := d.greet(ctx); err != nil {
+		return "", err
+	}
 	in, err := d.engine.ImageInspect(ctx, d.pulledName(digest))
 	switch {
 	case err == nil && right(in.ID):

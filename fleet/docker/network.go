@@ -51,6 +51,9 @@ func (d *Driver) bridge(ctx context.Context) (bridge, error) {
 	if b := d.knownBridge(); b != nil {
 		return *b, nil
 	}
+	if err := d.greet(ctx); err != nil {
+		return bridge{}, err
+	}
 	d.making.Lock()
 	defer d.making.Unlock()
 	if b := d.knownBridge(); b != nil {

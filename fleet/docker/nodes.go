@@ -95,6 +95,9 @@ func (d *Driver) Fleets(ctx context.Context) ([]fleet.Fleet, error) {
 
 // list gives our containers in whatever state, of one fleet or of all.
 func (d *Driver) list(ctx context.Context, id *fleet.FleetID) ([]container.Summary, error) {
+	if err := d.greet(ctx); err != nil {
+		return nil, err
+	}
 	list, err := d.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: d.ours(id)})
 	if err != nil {
 		return nil, engineError(err, "list containers")

@@ -38,6 +38,9 @@ func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 
 // container finds a node's container. A container of that name that is not ours counts as none.
 func (d *Driver) container(ctx context.Context, id fleet.NodeID) (container.InspectResponse, error) {
+	if err := d.greet(ctx); err != nil {
+		return container.InspectResponse{}, err
+	}
 	c, err := d.engine.ContainerInspect(ctx, id.Node)
 	switch {
 	case errdefs.IsNotFound(err):

@@ -38,6 +38,11 @@ type stream struct {
 // subscribe returns when the engine has taken the subscription, or failed to.
 func (d *Driver) subscribe(ctx context.Context) stream {
 	ctx, cancel := context.WithCancel(ctx)
+	if err := d.greet(ctx); err != nil {
+		failed := make(chan error, 1)
+		failed <- err
+		return stream{errs: failed, cancel: cancel}
+	}
 	f := d.ours(nil)
 	f.Add("type", string(events.ContainerEventType))
 	for _, a := range []events.Action{events.ActionStart, events.ActionDie, events.ActionDestroy} {

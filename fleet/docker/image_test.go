@@ -1,0 +1,134 @@
+package docker
+
+import (
+	"crypto/rand"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/images"
+)
+
+// noise is bytes that do not compress.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+func TestPullMovesOnlyWhatIsMissing(t *testing.T) {
+	w := newWorld(t)
+	d := w.driver()
+	base := noise(3 << 20)
+	one, two := w.image(base, noise(100)), w.image(base, noise(100))
+	for _, digest := range []string{one, two} {
+		if err := d.Prepare(t.Context(), w.spec(digest, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := w.pulled.Load()
+	if err := w.driver().Prepare(t.Context(), w.spec(two, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if w.pulled.Load() != before {
+		t.Error("an image that was there was asked for again")
+	}
+	in, err := d.engine.ImageInspect(t.Context(), d.pulledName(two))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := d.manifest(two)
+	if err != nil || in.ID != m.Config.Digest.String() {
+		t.Errorf("id is %s, manifest %+v, error %v", in.ID, m, err)
+	}
+}
+
+// TestSend is an engine that cannot reach the registry: only missing layers are sent, and what is booted is the same.
+func TestSend(t *testing.T) {
+	w := newWorld(t)
+	r := newRelay(t)
+	d := w.driver(func(o *Options) { o.Host = r.host; o.Registry.Address = "127.0.0.1:1" })
+	base := noise(3 << 20)
+	one, two := w.image(base, noise(100)), w.image(base, noise(100))
+	if err := d.Prepare(t.Context(), w.spec(one, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if sent := r.sent.Load(); sent < 3<<20 {
+		t.Errorf("sent %d bytes, less than the image", sent)
+	}
+	r.sent.Store(0)
+	s := w.spec(two, 0, 1)
+	if err := d.Prepare(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	bin, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sent := r.sent.Load(); sent > int64(len(bin))+1<<20 {
+		t.Errorf("sent %d bytes, the missing layers are %d", sent, len(bin))
+	}
+	n := w.launch(d, s)[0]
+	if got := answer(t, n.Address, "/"); got != n.ID.Node {
+		t.Errorf("answers %q", got)
+	}
+	if err := d.Destroy(t.Context(), s.Fleet); err != nil {
+		t.Fatal(err)
+	}
+	if in, err := d.engine.ImageInspect(t.Context(), d.sentName(two)); err == nil {
+		t.Errorf("the image is left: %s", in.ID)
+	}
+}
+
+// TestSentNameMoved is somebody giving our name to another image: it is not booted.
+func TestSentNameMoved(t *testing.T) {
+	w := newWorld(t)
+	d := w.driver(func(o *Options) { o.Registry.Address = "" })
+	one, two := w.image(noise(100)), w.image(noise(100))
+	if err := d.Prepare(t.Context(), w.spec(one, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.engine.ImageTag(t.Context(), d.sentName(one), d.sentName(two)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.driver(func(o *Options) { o.Registry.Address = "" }).Prepare(t.Context(), w.spec(two, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	in, err := d.engine.ImageInspect(t.Context(), d.sentName(two))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := d.manifest(two); err != nil || in.ID != m.Config.Digest.String() {
+		t.Errorf("id is %s, manifest %+v, error %v", in.ID, m, err)
+	}
+}
+
+func TestPrepareRefuses(t *testing.T) {
+	w := newWorld(t)
+	d := w.driver()
+	if err := d.Prepare(t.Context(), w.spec("nonsense", 0, 0)); err == nil {
+		t.Error("a bad digest is taken")
+	}
+	if err := d.Prepare(t.Context(), w.spec(string(images.DigestOf([]byte("nothing"))), 0, 0)); err == nil {
+		t.Error("an image that we do not have is taken")
+	}
+	wrong := w.driver(func(o *Options) { o.Images, o.Registry.Token = nil, func() string { return "wrong" } })
+	if err := wrong.Prepare(t.Context(), w.spec(w.image(), 0, 0)); !errors.Is(err, fleet.ErrUnavailable) {
+		t.Errorf("a wrong token gives %v", err)
+	}
+}
+
+// TestArtifact is a manifest that is no container image.
+func TestArtifact(t *testing.T) {
+	w := newWorld(t)
+	manifest := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` +
+		string(images.DigestOf([]byte("{}"))) + `","size":2},"layers":[]}`
+	desc, err := w.store.WriteBlob(t.Context(), strings.NewReader(manifest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.driver().Prepare(t.Context(), w.spec(string(desc.Digest), 0, 0)); !errors.Is(err, fleet.ErrImageLacksTarget) {
+		t.Errorf("got %v", err)
+	}
+}
