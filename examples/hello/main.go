@@ -1,0 +1,77 @@
+// Command hello is a small web service to try release with: it says which version and node answers, can be slow,
+// echoes WebSockets, and can be told to fail.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// version is set at build time with -ldflags "-X main.version=v1"; $VERSION goes before it.
+var version = "dev"
+
+// stopWithin is the time that requests under way get after SIGTERM: less than the usual grace of 10 s.
+const stopWithin = 8 * time.Second
+
+func main() {
+	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := run(ctx, log); err != nil {
+		log.Error("hello ended", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, log *slog.Logger) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("find the name of this node: %w", err)
+	}
+	port := orDefault(os.Getenv("PORT"), "8080")
+	listener, err := net.Listen("tcp", net.JoinHostPort("", port))
+	if err != nil {
+		return fmt.Errorf("listen on port %s: %w", port, err)
+	}
+	a := newApp(orDefault(os.Getenv("VERSION"), version), host)
+	a.sick.Store(os.Getenv("FAIL") == "1")
+	server := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 10 * time.Second}
+	log.Info("hello listens", "version", a.version, "node", host, "port", port)
+	return serve(ctx, log, server, listener)
+}
+
+// serve answers until ctx ends, then finishes the requests under way.
+func serve(ctx context.Context, log *slog.Logger, server *http.Server, listener net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("hello finishes its requests")
+	finish, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	if err := server.Shutdown(finish); err != nil {
+		return fmt.Errorf("finish requests within %s: %w", stopWithin, err)
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func orDefault(value, other string) string {
+	if value == "" {
+		return other
+	}
+	return value
+}
