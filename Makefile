@@ -1,0 +1,42 @@
+# build: bin/release. demo: the whole story on this machine, DRIVER=sandbox (default) or docker. test: all that CI checks
+# of the code. bench: measures against peers and writes BENCHMARKS.md.
+
+SHELL := /bin/bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+DRIVER ?= sandbox
+# Two packages at a time: the suites start processes and containers, and some measure time.
+PARALLEL ?= 2
+TESTFLAGS ?=
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build hello demo test unit lint prepare bench clean
+
+build:
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/release ./cmd/release
+
+# The example's binary, as its recipe wants it.
+hello:
+	examples/hello/build $(VERSION)
+
+demo: build
+	DRIVER=$(DRIVER) go run ./test/demo
+
+test: prepare lint unit
+
+# The black-box tests run alone after all others, since they measure.
+unit: build
+	CGO_ENABLED=1 go test -race -p $(PARALLEL) -parallel $(PARALLEL) -timeout 15m $(TESTFLAGS) $$(go list ./... | grep -v '/release/test')
+	CGO_ENABLED=1 go test -race -p 1 -parallel $(PARALLEL) -timeout 15m $(TESTFLAGS) ./test/...
+
+prepare:
+	.ci/prepare
+
+lint:
+	.ci/lint
+
+bench: build
+	go run ./test/bench
+
+clean:
+	rm -rf bin .cache examples/*/bin

@@ -1,0 +1,214 @@
+// Package arrows keeps the import arrows of the project: who may import whom, and which packages alone may know an
+// engine's client. The rules are data; a failure says the reason.
+package arrows
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/bootandshoot/release"
+
+// rule is what the packages at a path may import of the project. The longest path that fits a package counts.
+type rule struct {
+	path string   // a folder; it stands for those below it as well
+	may  []string // folders of the project, exactly; "..." is everything
+	why  string
+}
+
+// rules name every package of the project. All may import what is below internal.
+var rules = []rule{
+	{"cmd/release", []string{"..."}, "the command line wires everything together"},
+	{"console", []string{"orchestrator", "api"}, "the console shows what the orchestrator says, in the API's types"},
+	{"orchestrator", []string{"config", "images", "fleet", "router", "healthcheck", "store"},
+		"a release starts at a digest, so the orchestrator never sees a recipe; it knows contracts, not drivers, backends or stores"},
+	{"builder", []string{"recipes", "images", "sandbox", "healthcheck", "machine"},
+		"a bake needs no agent: it knows recipes and images, and nothing that runs"},
+	{"fleet", []string{"images"}, "the contract of the drivers knows images only"},
+	{"fleet/fleettest", []string{"fleet", "images"}, "the suite knows the contract, not a driver"},
+	{"fleet/docker", []string{"fleet", "images"}, "a driver knows its contract and images, not other drivers or who calls it"},
+	{"fleet/sandbox", []string{"fleet", "images", "sandbox"},
+		"a driver knows its contract and images, and this one what isolates a command"},
+	{"router", nil, "the contract of the backends stands alone"},
+	{"router/routertest", []string{"router"}, "the suite knows the contract, not a backend"},
+	{"router/embedded", []string{"router"}, "a backend knows its contract only: traffic never depends on the agent"},
+	{"store", nil, "the contract of the stores stands alone"},
+	{"store/local", []string{"store"}, "what stores in one process share knows the contract only"},
+	{"store/storetest", []string{"store", "store/local"}, "the suite knows the contract, and its store in memory what stores share"},
+	{"store/embedded", []string{"store", "store/local"}, "a store knows its contract, not what is stored"},
+	{"recipes", nil, "recipes are read without anything that bakes or runs them"},
+	{"config", nil, "configuration is read without anything that acts on it"},
+	{"images", nil, "images stand alone: bake, agent and drivers share them"},
+	{"healthcheck", nil, "health is asked of addresses; running a command in a node is handed in"},
+	{"sandbox", nil, "the sandbox runs one command and knows nothing of bakes and fleets"},
+	{"api", nil, "the wire types and their client stand alone, so that any program can use them"},
+	{"examples", nil, "an example shows a user's program, which knows nothing of ours"},
+	{"test", []string{"..."}, "black-box tests and benchmarks may use whatever helps them"},
+	{"test/load", nil, "the load generator knows HTTP only"},
+	{"internal", nil, "what all may import imports none of them"},
+}
+
+// suites may be imported by every test file besides what its package may import.
+var suites = []string{"fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load"}
+
+// clients are modules of one outer system: only the packages named may know it.
+var clients = []struct {
+	module string
+	only   []string // folders, with those below them
+	why    string
+}{
+	{"github.com/docker/docker", []string{"fleet/docker", "test"}, "the engine's types stay behind the driver"},
+	{"go.etcd.io/bbolt", []string{"store/embedded"}, "the file's format stays behind the store"},
+	{"github.com/spf13/cobra", []string{"cmd/release"}, "flags are the command line's"},
+	{"github.com/prometheus/client_golang", []string{"router/embedded", "console"}, "metrics are served by processes, not by libraries"},
+	{"github.com/vishvananda/netlink", []string{"fleet/sandbox", "sandbox"}, "only sandboxes have networks of our making"},
+}
+
+func TestArrows(t *testing.T) {
+	root := projectRoot(t)
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return skipFolder(file, root, entry.Name())
+		}
+		if strings.HasSuffix(file, ".go") {
+			checkFile(t, root, file)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func projectRoot(t *testing.T) string {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// skipFolder leaves out what the go tool leaves out, and modules of their own.
+func skipFolder(folder, root, name string) error {
+	if folder == root {
+		return nil
+	}
+	if name == "testdata" || name == "bin" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") {
+		return fs.SkipDir
+	}
+	if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+		return fs.SkipDir
+	}
+	return nil
+}
+
+func checkFile(t *testing.T, root, file string) {
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	name, err := filepath.Rel(root, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if problem := check(filepath.ToSlash(name), imported); problem != "" {
+			t.Errorf("%s: %s", name, problem)
+		}
+	}
+}
+
+// check is what is wrong with an import in a file, both as paths from the project's folder; "" for nothing.
+func check(file, imported string) string {
+	folder := path.Dir(file)
+	ours, ok := strings.CutPrefix(imported, module+"/")
+	if !ok {
+		return checkClient(folder, imported)
+	}
+	r, ok := ruleFor(folder)
+	switch {
+	case !ok:
+		return folder + " has no rule: say in rules what it may import, and why"
+	case ours == folder, below(ours, "internal"), slices.Contains(r.may, "..."), slices.Contains(r.may, ours):
+		return ""
+	case below(ours, path.Join(folder, "internal")):
+		return ""
+	case strings.HasSuffix(file, "_test.go") && slices.Contains(suites, ours):
+		return ""
+	}
+	return folder + " must not import " + ours + ": " + r.why
+}
+
+func checkClient(folder, imported string) string {
+	for _, c := range clients {
+		if !below(imported, c.module) {
+			continue
+		}
+		if !slices.ContainsFunc(c.only, func(only string) bool { return below(folder, only) }) {
+			return folder + " must not import " + imported + ": " + c.why
+		}
+	}
+	return ""
+}
+
+func ruleFor(folder string) (rule, bool) {
+	var found rule
+	for _, r := range rules {
+		if below(folder, r.path) && len(r.path) > len(found.path) {
+			found = r
+		}
+	}
+	return found, found.path != ""
+}
+
+// below reports whether a path is a folder or lies in it.
+func below(p, folder string) bool { return p == folder || strings.HasPrefix(p, folder+"/") }
+
+func TestRules(t *testing.T) {
+	tests := []struct {
+		file, imported string
+		ok             bool
+	}{
+		{"orchestrator/next.go", module + "/fleet", true},
+		{"orchestrator/next.go", module + "/fleet/docker", false},
+		{"orchestrator/next.go", module + "/recipes", false},
+		{"orchestrator/next.go", module + "/internal/fault", true},
+		{"orchestrator/next.go", module + "/store/storetest", false},
+		{"orchestrator/next_test.go", module + "/store/storetest", true},
+		{"orchestrator/next_test.go", module + "/recipes", false},
+		{"store/store_test.go", module + "/store", true},
+		{"internal/fault/fault.go", module + "/store", false},
+		{"cmd/release/main.go", module + "/fleet/docker", true},
+		{"test/demo/main.go", module + "/test/load", true},
+		{"fleet/swarm/swarm.go", module + "/fleet/docker", false},
+		{"nowhere/x.go", module + "/fleet", false},
+		{"fleet/docker/x.go", "github.com/docker/docker/client", true},
+		{"orchestrator/x.go", "github.com/docker/docker/client", false},
+		{"orchestrator/x.go", "fmt", true},
+	}
+	for _, test := range tests {
+		if problem := check(test.file, test.imported); (problem == "") != test.ok {
+			t.Errorf("%s importing %s: %q", test.file, test.imported, problem)
+		}
+	}
+}
