@@ -1,0 +1,57 @@
+// Package images keeps container images: a content-addressed store in the OCI image layout, import and export,
+// the writer of reproducible layers, unpacked root file systems, and a read-only registry endpoint.
+//
+// # On disk
+//
+//	oci-layout               {"imageLayoutVersion":"1.0.0"}
+//	index.json               OCI index: a descriptor for each (image, name), oldest first
+//	blobs/sha256/<hex>       manifests, configs and layers; mode 0644, never written again
+//	blobs/sha256/.tmp-*      blobs under way
+//	pins/<installation>.json {"schema":1,"installation":…,"images":[digest…]}: what an agent's fleets use
+//	lock                     flock: held while index.json or a pin file is read, changed and written
+//	hold                     flock: shared by who relies on unreferenced content, exclusive by who deletes content
+//	rootfs/<variant>/<chain>/        an unpacked image: root/ and meta.json
+//	rootfs/<variant>/<chain>.tmp/    one under way
+//	rootfs/<variant>/<chain>.lock    flock: held while it is unpacked or removed
+//
+// The folder is a valid OCI layout for other tools. Descriptors of index.json carry the annotations
+// release.name and release.created (RFC 3339, the only time of day in the store); the newest of a name also
+// carries org.opencontainers.image.ref.name. The index has the annotation release.schema; a store with a newer
+// schema is refused. Every file is written to a temporary name, synced, renamed and its folder synced, so a crash
+// leaves the old or the new. A manifest is written after all blobs it names, the index after the manifest.
+//
+// Manifests and configs are canonical: the same Image gives the same bytes and digest on every machine. Layers are
+// uncompressed tar, so that no digest depends on a compressor.
+//
+// # Several processes
+//
+// Any number of processes may use one store. Writers of blobs need no lock: content decides the name. Deleting
+// is what needs care, and four rules make it safe:
+//
+//   - An image is referenced by the index or by a pin; its manifest, config and layers are referenced with it.
+//   - Content is deleted only under the exclusive hold. Who relies on content that nothing references yet, such
+//     as a bake between its first layer and its Put, takes the shared hold. The kernel drops both with the process.
+//   - Sweep also spares unreferenced content younger than a grace time; WriteBlob and WriteBlobAs renew the age of
+//     a blob that is already there. So a writer without a hold loses nothing within the grace time.
+//   - Put and Tag check under the lock that all blobs are there, and fail before an incomplete image is listed.
+//
+// Remove deletes at once what only that image used when nobody holds, and leaves it to Sweep otherwise. A temporary
+// blob is leftover when its age is past the grace time, a half-unpacked root when its flock is free.
+//
+// # Root file systems
+//
+// Rootfs flattens an image's layers into a folder, once, for use as the read-only lower layer of an overlay. It is
+// kept by chain id (the digest over its layers in order), so that images which differ only in configuration
+// share it, and files of a root already unpacked from the same lower layers are hard-linked instead of written
+// again: nobody may write into one. A root is a cache of one boot: it is not synced, meta.json names the boot, and
+// after another boot it is unpacked anew. The folder rootfs/ has mode 0700, for it may hold setuid files.
+//
+// The variant says how owners are stored: "root" with all ids of the machine; "mapped-…" inside a user namespace
+// with a range of ids; "single-<uid>" with one id, where everything belongs to it. In "mapped" an owner outside of
+// the range becomes 0:0 without setuid and setgid. What the process may not create (device nodes, some extended
+// attributes) is left out and listed in meta.json.
+//
+// Foreign layers are hostile until proven otherwise: entries with "..", through absolute links or links that leave
+// the root, hard links to elsewhere, too many devices or entries, and sizes that the layer cannot hold are
+// refused with the entry named, and the root is not created. The digest of each layer is checked while it is read.
+package images

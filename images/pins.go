@@ -1,0 +1,112 @@
+package images
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+const (
+	pinDir    = "pins"
+	pinSchema = 1
+)
+
+var installationPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// pinFile is what one installation uses.
+type pinFile struct {
+	Schema       int      `json:"schema"`
+	Installation string   `json:"installation"`
+	Images       []Digest `json:"images"`
+}
+
+// pins is the images in use: digest → installations, sorted.
+type pins map[Digest][]string
+
+func (p pins) users(d Digest) []string { return slices.Clone(p[d]) }
+
+// Pin says which images an installation uses, in place of what it said before; none takes its pin file away. Pinned
+// images are not removed, and their blobs and root stay. Pin before booting from an image, and then check that it is
+// still there.
+func (s *Store) Pin(installation string, digests []Digest) error {
+	if !installationPattern.MatchString(installation) {
+		return fault.New(fault.Invalid, "pin images: %q is no installation id", installation)
+	}
+	for _, d := range digests {
+		if !d.Valid() {
+			return fault.New(fault.Invalid, "pin images: %q is no digest", string(d))
+		}
+	}
+	unlock, err := s.lock(context.Background())
+	if err != nil {
+		return fmt.Errorf("pin images: %w", err)
+	}
+	defer unlock()
+	if len(digests) == 0 {
+		return s.unpin(installation)
+	}
+	list := slices.Clone(digests)
+	slices.Sort(list)
+	data, err := json.Marshal(pinFile{Schema: pinSchema, Installation: installation, Images: slices.Compact(list)})
+	if err != nil {
+		return fmt.Errorf("pin images: %w", err)
+	}
+	if err := os.MkdirAll(s.path(pinDir), 0o755); err != nil {
+		return diskError(err, "pin images")
+	}
+	return diskError(atomicfile.Write(s.pinPath(installation), append(data, '\n'), 0o644), "pin images")
+}
+
+func (s *Store) pinPath(installation string) string { return s.path(pinDir, installation+".json") }
+
+func (s *Store) unpin(installation string) error {
+	err := os.Remove(s.pinPath(installation))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("unpin images: %w", err)
+	}
+	return atomicfile.SyncDir(s.path(pinDir))
+}
+
+// readPins reads all pin files. One that cannot be understood is an error: what it pins must not be deleted.
+func (s *Store) readPins() (pins, error) {
+	paths, err := filepath.Glob(filepath.Join(globEscape(s.path(pinDir)), "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("read image pins: %w", err)
+	}
+	all := pins{}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read image pins: %w", err)
+		}
+		var f pinFile
+		if err := json.Unmarshal(data, &f); err != nil || f.Schema != pinSchema {
+			return nil, fault.New(fault.Failed, "read image pins %s: not a pin file of schema %d", path, pinSchema).
+				WithHint("remove it when its agent is gone for good")
+		}
+		for _, d := range f.Images {
+			all[d] = append(all[d], f.Installation)
+		}
+	}
+	return all, nil
+}
+
+func globEscape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}

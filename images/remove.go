@@ -1,0 +1,153 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// Remove takes an image off the list, under all its names, and deletes its blobs and root that no other image uses.
+// While a bake holds the store the content is left to Sweep. A pinned image is fault.Busy, which names who pins it;
+// with force it goes off the list, and its content stays until the pin is gone and Sweep comes.
+func (s *Store) Remove(ctx context.Context, d Digest, force bool) error {
+	blobs, chain, err := s.removeEntry(ctx, d, force)
+	if err != nil {
+		return err
+	}
+	release, err := s.tryExclusive()
+	if errors.Is(err, errLocked) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	return s.deleteUnused(ctx, blobs, chain)
+}
+
+// removeEntry takes the image out of the index and says what it consisted of.
+func (s *Store) removeEntry(ctx context.Context, d Digest, force bool) (blobs []Digest, chain string, err error) {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	defer unlock()
+	pinned, err := s.readPins()
+	if err != nil {
+		return nil, "", err
+	}
+	if users := pinned.users(d); len(users) > 0 && !force {
+		return nil, "", fault.New(fault.Busy, "remove image %s: used by the fleets of %s", d.Short(), strings.Join(users, ", ")).
+			WithHint("release destroy ends the fleets; with --force the image goes off the list and its content stays until then")
+	}
+	index, err := s.readIndex()
+	if err != nil {
+		return nil, "", err
+	}
+	before := len(index.Manifests)
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(e ocispec.Descriptor) bool { return Digest(e.Digest) == d })
+	if len(index.Manifests) == before {
+		return nil, "", fault.New(fault.NotFound, "remove image %s: no such image", d)
+	}
+	blobs = []Digest{d}
+	if list, err := s.Blobs(d); err == nil {
+		blobs = blobs[:0]
+		for _, b := range list {
+			blobs = append(blobs, b.Digest)
+		}
+	}
+	if img, err := s.Get(d); err == nil {
+		chain = chainID(img.Layers)
+	}
+	return blobs, chain, s.writeIndex(index)
+}
+
+// deleteUnused deletes the given content as far as nothing references it. The caller has the exclusive hold.
+func (s *Store) deleteUnused(ctx context.Context, blobs []Digest, chain string) error {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	used, err := s.references()
+	if err != nil {
+		return err
+	}
+	for _, b := range blobs {
+		if used.blobs[b] {
+			continue
+		}
+		if err := os.Remove(s.blobPath(b)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove blob %s: %w", b, err)
+		}
+	}
+	if err := atomicfile.SyncDir(s.path(blobDir)); err != nil {
+		return err
+	}
+	if chain == "" || used.chains[chain] {
+		return nil
+	}
+	_, err = s.removeRoots(chain)
+	return err
+}
+
+// references is all content that images of the index and of pins use.
+type references struct {
+	blobs  map[Digest]bool
+	chains map[string]bool
+}
+
+// references collects it. An image whose blobs cannot be read is an error, except when it is absent: what a damaged
+// manifest uses is unknown and must not be deleted.
+func (s *Store) references() (references, error) {
+	refs := references{blobs: map[Digest]bool{}, chains: map[string]bool{}}
+	index, err := s.readIndex()
+	if err != nil {
+		return refs, err
+	}
+	pinned, err := s.readPins()
+	if err != nil {
+		return refs, err
+	}
+	for _, e := range index.Manifests {
+		if err := s.addReferences(refs, Digest(e.Digest)); err != nil {
+			return refs, err
+		}
+	}
+	for d := range pinned {
+		if err := s.addReferences(refs, d); err != nil {
+			return refs, err
+		}
+	}
+	return refs, nil
+}
+
+func (s *Store) addReferences(refs references, d Digest) error {
+	if refs.blobs[d] || !d.Valid() {
+		return nil
+	}
+	refs.blobs[d] = true
+	blobs, err := s.Blobs(d)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("collect what images use: %w", err)
+	}
+	for _, b := range blobs {
+		refs.blobs[b.Digest] = true
+	}
+	if img, err := s.Get(d); err == nil {
+		refs.chains[chainID(img.Layers)] = true
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+package images
+
+import (
+	"archive/tar"
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// unpacker applies layers to a folder that nobody else writes to. Parents of an entry are resolved by os.Root, which
+// follows links only within the folder; everything at the last component is done on the parent's descriptor and
+// follows nothing.
+type unpacker struct {
+	root    *os.Root
+	ids     idSpace
+	limits  Limits
+	entries int
+	devices int
+	skipped []Skipped
+	buf     []byte
+
+	dirs map[string]attrs // what folders get at the end, when nothing is written into them any more
+	seen map[string]bool  // paths of the layer under way and their parents: its whiteouts spare them
+
+	parentPath string // parent of the last entry, kept open
+	parentFile *os.File
+}
+
+// Skipped is something of an image that its unpacked root lacks.
+type Skipped struct {
+	Path string `json:"path"`
+	What string `json:"what"`
+}
+
+// maxSkipped bounds the list of what was left out.
+const maxSkipped = 1000
+
+// maxName bounds names of entries: longer paths cannot be used anyway (PATH_MAX).
+const maxName = 4096
+
+func newUnpacker(root *os.Root, ids idSpace, limits Limits) *unpacker {
+	return &unpacker{root: root, ids: ids, limits: limits, buf: make([]byte, 256<<10), dirs: map[string]attrs{}}
+}
+
+func (u *unpacker) close() { u.forgetParent() }
+
+func (u *unpacker) skip(name, format string, args ...any) {
+	if len(u.skipped) < maxSkipped {
+		u.skipped = append(u.skipped, Skipped{Path: name, What: fmt.Sprintf(format, args...)})
+	}
+}
+
+// layer applies one layer, given as an uncompressed tar of size bytes, and checks that it is the content of want.
+func (u *unpacker) layer(ctx context.Context, r io.Reader, size int64, want Digest) error {
+	hash := sha256.New()
+	in := bufio.NewReaderSize(io.TeeReader(contextReader{ctx, r}, hash), copyBuffer)
+	u.seen = map[string]bool{}
+	tr := tar.NewReader(in)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("unpack layer %s: read tar: %w", want.Short(), err)
+		}
+		if err := u.entry(h, tr, size); err != nil {
+			return diskError(err, "unpack layer %s: entry %q", want.Short(), shorten(h.Name))
+		}
+	}
+	if _, err := io.CopyBuffer(io.Discard, in, u.buf); err != nil {
+		return fmt.Errorf("unpack layer %s: %w", want.Short(), err)
+	}
+	if got := digestFromSum(hash.Sum(nil)); got != want {
+		return damaged(want, got)
+	}
+	return nil
+}
+
+func shorten(name string) string {
+	if len(name) > 200 {
+		return name[:200] + "…"
+	}
+	return name
+}
+
+func refused(format string, args ...any) error {
+	return fault.New(fault.Invalid, "refused: "+format, args...)
+}
+
+// entry applies one entry of a layer that is layerSize bytes long.
+func (u *unpacker) entry(h *tar.Header, content io.Reader, layerSize int64) error {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	if u.entries++; u.entries > u.limits.Entries {
+		return refused("more than %d entries", u.limits.Entries)
+	}
+	if h.Size > layerSize {
+		return refused("it claims %d bytes, the whole layer has %d", h.Size, layerSize)
+	}
+	name, err := entryPath(h.Name)
+	if err != nil {
+		return err
+	}
+	dir, base := path.Split(name)
+	dir = path.Clean(dir)
+	if target, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
+		return u.whiteout(dir, target)
+	}
+	u.see(name)
+	a := u.attrsOf(name, h)
+	if name == "." {
+		if h.Typeflag != tar.TypeDir {
+			return refused("the root is a folder")
+		}
+		u.dirs["."] = a
+		return nil
+	}
+	parent, err := u.parent(dir)
+	if err != nil {
+		return err
+	}
+	return u.create(place{dir: parent, base: base, path: name}, h, a, content)
+}
+
+// entryPath is the clean path of an entry within the root.
+func entryPath(name string) (string, error) {
+	switch {
+	case len(name) > maxName:
+		return "", refused("its name has %d bytes", len(name))
+	case name == "" || strings.ContainsRune(name, 0):
+		return "", refused("its name is empty or has a zero byte")
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == ".." {
+			return "", refused("its name leads upward")
+		}
+	}
+	clean := strings.TrimPrefix(path.Clean("/"+name), "/")
+	return cmp.Or(clean, "."), nil
+}
+
+func (u *unpacker) see(name string) {
+	for ; !u.seen[name]; name = path.Dir(name) {
+		u.seen[name] = true
+	}
+}
+
+// parent opens the folder dir within the root and keeps it open for the next entry. Folders that no entry made are
+// made as plain ones.
+func (u *unpacker) parent(dir string) (*os.File, error) {
+	if u.parentFile != nil && u.parentPath == dir {
+		return u.parentFile, nil
+	}
+	f, err := u.openDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		if err := u.makeParents(dir); err != nil {
+			return nil, err
+		}
+		f, err = u.openDir(dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	u.forgetParent()
+	u.parentPath, u.parentFile = dir, f
+	return f, nil
+}
+
+func (u *unpacker) openDir(dir string) (*os.File, error) {
+	f, err := u.root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err == nil || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return f, err
+	}
+	return nil, refused("its folder %s is not one of the root: %w", dir, err)
+}
+
+func (u *unpacker) makeParents(dir string) error {
+	parts := strings.Split(dir, "/")
+	for i := range parts {
+		prefix := path.Join(parts[:i+1]...)
+		if _, err := u.root.Stat(prefix); err == nil {
+			continue
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return refused("its folder %s is not one of the root: %w", prefix, err)
+		}
+		if err := u.root.Mkdir(prefix, 0o700); err != nil {
+			return refused("its folder %s is not one of the root: %w", prefix, err)
+		}
+		u.dirs[prefix] = attrs{mode: 0o755, mtime: time.Unix(0, 0)}
+	}
+	return nil
+}
+
+// forgetParent closes the folder kept open: after a removal its path may mean another.
+func (u *unpacker) forgetParent() {
+	if u.parentFile != nil {
+		_ = u.parentFile.Close()
+		u.parentFile = nil
+	}
+}
+
+// whiteout removes what lower layers have at a path: target within dir, or all of dir.
+func (u *unpacker) whiteout(dir, target string) error {
+	whole := whiteoutPrefix+target == opaqueName
+	switch {
+	case !whole && strings.HasPrefix(target, whiteoutPrefix):
+		return nil // bookkeeping of old union file systems
+	case target == "" || target == "." || target == "..":
+		return refused("it removes no proper name")
+	}
+	f, err := u.root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return refused("its folder %s is not one of the root: %w", dir, err)
+	}
+	defer f.Close()
+	if whole {
+		return u.clearLower(f, dir)
+	}
+	if name := path.Join(dir, target); !u.seen[name] {
+		return u.removeAll(name)
+	}
+	return nil
+}
+
+// clearLower removes everything in a folder that the layer under way did not bring.
+func (u *unpacker) clearLower(f *os.File, dir string) error {
+	children, err := f.ReadDir(-1)
+	if err != nil {
+		return err
+	}
+	for _, c := range children {
+		name := path.Join(dir, c.Name())
+		if !u.seen[name] {
+			err = u.removeAll(name)
+		} else if c.IsDir() {
+			err = u.clearLowerPath(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *unpacker) clearLowerPath(dir string) error {
+	f, err := u.root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return u.clearLower(f, dir)
+}
+
+func (u *unpacker) removeAll(name string) error {
+	u.forgetParent()
+	return u.root.RemoveAll(name)
+}
