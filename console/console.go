@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/api"
-	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/orchestrator"
 )
 
@@ -28,8 +27,8 @@ type Orchestrator interface {
 	Events(ctx context.Context, k orchestrator.Key, after uint64, limit int) ([]orchestrator.Event, error)
 	History(ctx context.Context, k orchestrator.Key) ([]orchestrator.Operation, error)
 	Changed() <-chan struct{}
-	Logs(ctx context.Context, k orchestrator.Key, node string, o fleet.LogOptions) (io.ReadCloser, error)
-	Exec(ctx context.Context, k orchestrator.Key, node string, s fleet.ExecSpec) (int, error)
+	Logs(ctx context.Context, k orchestrator.Key, node string, o orchestrator.LogOptions) (io.ReadCloser, error)
+	Exec(ctx context.Context, k orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error)
 }
 
 // Images is the agent's image store, to which clients upload what it lacks.

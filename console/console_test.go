@@ -14,7 +14,6 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/console"
-	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/unixsock"
 	"github.com/bootandshoot/release/orchestrator"
@@ -101,7 +100,7 @@ func (f *fake) Changed() <-chan struct{} {
 	return f.changed
 }
 
-func (f *fake) Logs(_ context.Context, _ orchestrator.Key, node string, o fleet.LogOptions) (io.ReadCloser, error) {
+func (f *fake) Logs(_ context.Context, _ orchestrator.Key, node string, o orchestrator.LogOptions) (io.ReadCloser, error) {
 	if node != "n1" {
 		return nil, fault.New(fault.NotFound, "no node %s", node)
 	}
@@ -109,7 +108,7 @@ func (f *fake) Logs(_ context.Context, _ orchestrator.Key, node string, o fleet.
 }
 
 // Exec copies its input to its output, says its sizes on stderr and exits with 7.
-func (f *fake) Exec(ctx context.Context, _ orchestrator.Key, node string, s fleet.ExecSpec) (int, error) {
+func (f *fake) Exec(ctx context.Context, _ orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error) {
 	if s.Command[0] == "wait" {
 		<-ctx.Done()
 		f.move(func() { f.steered = "exec ended" })

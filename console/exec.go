@@ -11,8 +11,8 @@ import (
 	"sync"
 
 	"github.com/bootandshoot/release/api"
-	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator"
 )
 
 // exec runs a command in a node and carries its streams in frames over the upgraded connection.
@@ -46,13 +46,13 @@ func (s *Server) runExec(r *http.Request, conn net.Conn, in *bufio.Reader, x api
 	out := &lockedWriter{w: conn}
 	stdin, stdinW := io.Pipe()
 	defer stdin.Close()
-	resize := make(chan fleet.Window, 1)
+	resize := make(chan orchestrator.Window, 1)
 	go func() {
 		defer cancel() // a client that goes takes its command along
 		receive(ctx, in, stdinW, resize)
 	}()
-	spec := fleet.ExecSpec{
-		Command: x.Command, Env: x.Env, TTY: x.TTY, Window: fleet.Window(x.Window), Resize: resize,
+	spec := orchestrator.ExecSpec{
+		Command: x.Command, Env: x.Env, TTY: x.TTY, Window: orchestrator.Window(x.Window), Resize: resize,
 		Stdout: api.FrameWriter{W: out, Kind: api.FrameStdout}, Stderr: api.FrameWriter{W: out, Kind: api.FrameStderr},
 	}
 	if x.Stdin {
@@ -68,7 +68,7 @@ func (s *Server) runExec(r *http.Request, conn net.Conn, in *bufio.Reader, x api
 const inputAhead = 64
 
 // receive hands on what the client sends until the connection ends.
-func receive(ctx context.Context, in io.Reader, stdin *io.PipeWriter, resize chan fleet.Window) {
+func receive(ctx context.Context, in io.Reader, stdin *io.PipeWriter, resize chan orchestrator.Window) {
 	input := make(chan []byte, inputAhead)
 	defer close(input)
 	go feed(stdin, input)
@@ -87,7 +87,7 @@ func receive(ctx context.Context, in io.Reader, stdin *io.PipeWriter, resize cha
 		case api.FrameResize:
 			var size api.Window
 			if json.Unmarshal(payload, &size) == nil {
-				offer(ctx, resize, fleet.Window(size))
+				offer(ctx, resize, orchestrator.Window(size))
 			}
 		}
 	}
@@ -105,7 +105,7 @@ func feed(stdin *io.PipeWriter, input <-chan []byte) {
 }
 
 // offer replaces a size that was not taken yet: only the newest counts.
-func offer(ctx context.Context, resize chan fleet.Window, size fleet.Window) {
+func offer(ctx context.Context, resize chan orchestrator.Window, size orchestrator.Window) {
 	for {
 		select {
 		case resize <- size:

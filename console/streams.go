@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator"
 )
 
 // eventBatch is how many events are read from the store at a time.
@@ -73,13 +73,13 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func logOptions(r *http.Request) (fleet.LogOptions, error) {
+func logOptions(r *http.Request) (orchestrator.LogOptions, error) {
 	q := r.URL.Query()
 	tail, err := strconv.Atoi(orZero(q.Get("tail")))
 	if err != nil || tail < 0 {
-		return fleet.LogOptions{}, fault.New(fault.Invalid, "read tail=%q: not a number of lines", q.Get("tail"))
+		return orchestrator.LogOptions{}, fault.New(fault.Invalid, "read tail=%q: not a number of lines", q.Get("tail"))
 	}
-	opts := fleet.LogOptions{Tail: tail, Follow: q.Get("follow") != ""}
+	opts := orchestrator.LogOptions{Tail: tail, Follow: q.Get("follow") != ""}
 	if since := q.Get("since"); since != "" {
 		if opts.Since, err = time.Parse(time.RFC3339Nano, since); err != nil {
 			return opts, fault.New(fault.Invalid, "read since=%q: not a time such as 2006-01-02T15:04:05Z", since)
