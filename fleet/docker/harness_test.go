@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, store: store, installation: "t" + strings.ToLower(rand.Text()[:10])}
-	handler := registryOf(store, testToken)
+	handler := store.Registry(testToken)
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.pulled.Add(1)
 		handler.ServeHTTP(rw, r)
