@@ -50,16 +50,16 @@ func LoadAgent(path string) (*Agent, error) {
 	if path == "" {
 		return a, nil
 	}
-	root, err := strictyaml.Read(path)
-	if err != nil {
-		return nil, err
+	root, readErr := strictyaml.Read(path)
+	if root == nil {
+		return nil, readErr
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
 	}
 	a.root = root
-	c := &checker{root: root, errs: strictyaml.Decode(root, a)}
+	c := &checker{root: root, errs: append(strictyaml.Decode(root, a), fault.All(readErr)...)}
 	c.agent(a)
 	a.Images, a.Router.AccessLog = absolute(filepath.Dir(abs), a.Images), absolute(filepath.Dir(abs), a.Router.AccessLog)
 	if err := strictyaml.Sort(c.errs).Err(); err != nil {

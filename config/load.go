@@ -34,15 +34,16 @@ func Load(path, env string) (*App, error) {
 	if env == "" {
 		env = DefaultEnv
 	}
-	root, err := readFile(path)
-	if err != nil {
-		return nil, err
+	root, readErr := readFile(path)
+	if root == nil {
+		return nil, readErr
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
 	}
 	overlays, errs := findOverlays(root)
+	errs = append(errs, fault.All(readErr)...)
 	if !slices.Contains(names(overlays), env) {
 		errs = append(errs, unknownEnv(root, env, overlays))
 	}
@@ -71,19 +72,17 @@ func Environments(path string) ([]string, error) {
 	return names(overlays), errs.Err()
 }
 
+// readFile gives the file as a mapping, with the errors that leave one to look at, or only the error.
 func readFile(path string) (*strictyaml.Node, error) {
 	root, err := strictyaml.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.NotFound, "read %s: %w", path, fs.ErrNotExist).
 			WithHint("write one with: release init")
 	}
-	if err != nil {
-		return nil, err
-	}
-	if root.Kind != strictyaml.Map {
+	if root != nil && root.Kind != strictyaml.Map && err == nil {
 		return nil, fault.List{strictyaml.WrongKind(root, "", "a mapping")}
 	}
-	return root, nil
+	return root, err
 }
 
 // named is an environment and the overlay that the file has for it, nil for none.

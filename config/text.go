@@ -103,7 +103,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 }
 
 func scaled(digits string, size int64) (int64, error) {
-	n, err := strconv.ParseUint(digits, 10, 62)
+	n, err := strconv.ParseUint(digits, 10, 63)
 	if err != nil {
 		return 0, err
 	}

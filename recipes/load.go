@@ -2,43 +2,224 @@ package recipes
 
 import (
 	"errors"
-	"time"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/strictyaml"
 )
 
-var errPending = errors.New("recipes: not built yet")
+// maxFiles bounds how many recipes one recipe is composed of.
+const maxFiles = 100
 
 // Load reads a recipe and all it includes and validates the whole. The error is a fault.List with all problems and
 // their places, or fault.NotFound when there is no such file.
-func Load(path string) (*Recipe, error) { return nil, errPending }
+func Load(path string) (*Recipe, error) {
+	l, err := newLoader(path)
+	if err != nil {
+		return nil, err
+	}
+	root, err := strictyaml.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l.compose(path, l.recipe.Path, root, err)
+	l.whole()
+	if err := strictyaml.Sort(l.errs).Err(); err != nil {
+		return nil, err
+	}
+	return l.recipe, nil
+}
 
-// Inputs lists all that the step copies, sorted by path, the source itself first, without .git and what .releaseignore
-// files leave out. Devices, sockets and pipes are errors.
-func (r *Recipe) Inputs(c Copy) ([]Input, error) { return nil, errPending }
+// loader composes one recipe.
+type loader struct {
+	recipe *Recipe
+	top    *file           // the recipe itself
+	chain  []included      // files being read, outermost first
+	seen   map[string]bool // absolute paths of all files read
+	second *strictyaml.Pos // of a second service
+	errs   fault.List
+}
 
-// Ignore knows the .releaseignore files of a project.
-type Ignore struct{}
+type included struct {
+	shown string // path as the user would write it
+	abs   string
+}
 
-// Match reports whether a path, slash-separated and relative to the project's folder, is left out of copies.
-func (i *Ignore) Match(path string, isDir bool) bool { return false }
+func newLoader(path string) (*loader, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.NotFound, "read %s: %w", path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
+	}
+	r := &Recipe{Path: filepath.Join(dir, filepath.Base(abs)), Dir: dir, Root: projectRoot(dir)}
+	r.Ignore = newIgnore(r.Root)
+	return &loader{recipe: r, seen: map[string]bool{}}, nil
+}
 
-// Schema is the JSON Schema of recipes.
-func Schema() []byte { return nil }
+// projectRoot is the nearest folder from dir upward that holds release.yaml or .git, else dir.
+func projectRoot(dir string) string {
+	for at := dir; ; at = filepath.Dir(at) {
+		for _, mark := range []string{"release.yaml", ".git"} {
+			if _, err := os.Lstat(filepath.Join(at, mark)); err == nil {
+				return at
+			}
+		}
+		if at == filepath.Dir(at) {
+			return dir
+		}
+	}
+}
 
-// LockPath is where the lockfile of a recipe lies: beside it, with ".lock" added to its name.
-func LockPath(recipe string) string { return recipe + ".lock" }
+func (l *loader) fail(pos Position, format string, args ...any) *fault.Error {
+	err := pos.Errorf(format, args...)
+	l.errs = append(l.errs, err)
+	return err
+}
 
-// LoadLock reads a lockfile. The error is a fault.List with all problems and their places, or fault.NotFound when there
-// is no such file.
-func LoadLock(path string) (*Lock, error) { return nil, errPending }
+// collect keeps the errors of reading one file.
+func (l *loader) collect(err error) {
+	for _, e := range fault.All(err) {
+		l.errs = append(l.errs, e)
+	}
+}
 
-// Save writes the lockfile, sorted, so that small changes make small diffs. Nothing is written when nothing changed.
-func (l *Lock) Save(path string) error { return errPending }
+// compose adds one file to the recipe: what it includes, then its own keys.
+func (l *loader) compose(shown, abs string, root *strictyaml.Node, err error) {
+	l.seen[abs] = true
+	l.collect(err)
+	if root == nil {
+		return
+	}
+	var f file
+	strictyaml.Defaults(&f)
+	l.errs = append(l.errs, strictyaml.Decode(root, &f)...)
+	f.Node = root
+	if l.top == nil {
+		l.top = &f
+	}
+	l.chain = append(l.chain, included{shown, abs})
+	for i, name := range f.Include {
+		l.include(f.Node.Locate("include", i), name)
+	}
+	l.add(&f, filepath.Dir(abs))
+	l.chain = l.chain[:len(l.chain)-1]
+}
 
-// Newest is the newest date in the lockfile, the zero time if it has none.
-func (l *Lock) Newest() time.Time { return time.Time{} }
+// include reads the file that the innermost file of the chain names.
+func (l *loader) include(pos Position, name string) {
+	from := l.chain[len(l.chain)-1]
+	abs, problem := l.inProject(filepath.Dir(from.abs), name)
+	if problem != "" {
+		l.fail(pos, "include %s: %s", name, problem)
+		return
+	}
+	shown := filepath.Join(filepath.Dir(from.shown), name)
+	if i := slices.IndexFunc(l.chain, func(c included) bool { return c.abs == abs }); i >= 0 {
+		var names []string
+		for _, c := range l.chain[i:] {
+			names = append(names, c.shown)
+		}
+		l.fail(pos, "include cycle: %s", strings.Join(append(names, shown), " -> "))
+		return
+	}
+	if l.seen[abs] {
+		return
+	}
+	if len(l.seen) >= maxFiles {
+		l.fail(pos, "include %s: more than %d files", name, maxFiles)
+		return
+	}
+	root, err := strictyaml.Read(shown)
+	if e := fault.All(err); root == nil && e[0].Line == 0 {
+		l.fail(pos, "include %s: %s", name, reason(err)) // it cannot be read at all
+		return
+	}
+	l.compose(shown, abs, root, err)
+}
 
-// URL is the pin of a download, nil if there is none.
-func (l *Lock) URL(url string) *LockedURL { return nil }
+// add appends a file's steps and lays its single values over what is there. An entry without a node was no mapping, which
+// is reported already.
+func (l *loader) add(f *file, dir string) {
+	r := l.recipe
+	r.Files = append(r.Files, f.Node.Pos.File)
+	l.base(f, dir)
+	for i := range f.Copy {
+		if f.Copy[i].Node != nil {
+			l.copyStep(&f.Copy[i], i, dir)
+		}
+	}
+	for i := range f.Fetch {
+		if f.Fetch[i].Node != nil {
+			l.fetchStep(&f.Fetch[i], i, dir)
+		}
+	}
+	for i := range f.Git {
+		if f.Git[i].Node != nil {
+			l.gitStep(&f.Git[i], i, dir)
+		}
+	}
+	for i := range f.Run {
+		if f.Run[i].Node != nil {
+			l.runStep(&f.Run[i], i, dir)
+		}
+	}
+	l.envNames(f.Node, f.Env, "env")
+	r.Env = merged(r.Env, f.Env)
+	l.labelNames(f)
+	r.Labels = merged(r.Labels, f.Labels)
+	l.ports(f)
+	if f.User != "" {
+		l.user(f.Node.Locate("user"), "user", f.User)
+		r.User = f.User
+	}
+	if f.Workdir != "" {
+		r.Workdir = l.target(f.Node.Locate("workdir"), "workdir", f.Workdir)
+	}
+	l.program(f)
+}
 
-// Commit is the pin of a repository and ref, nil if there is none.
-func (l *Lock) Commit(url, ref string) *LockedGit { return nil }
+func merged[V any](into, from map[string]V) map[string]V {
+	if into == nil {
+		into = map[string]V{}
+	}
+	maps.Copy(into, from)
+	return into
+}
+
+// whole checks what only the composed recipe shows.
+func (l *loader) whole() {
+	if l.top == nil {
+		return
+	}
+	r := l.recipe
+	start := l.top.Node.Pos
+	if b := r.Base; l.top.Node.Kind == strictyaml.Map && !b.Scratch && b.Path == "" && b.Reference == "" && b.Pos == (Position{}) {
+		l.fail(start, "base is missing").WithHint("base: scratch, or base: {image: debian:bookworm-slim}")
+	}
+	if l.second != nil && len(r.Services) > 1 {
+		l.fail(*l.second, "a second service is not supported by this version of release: a container image runs one").
+			WithHint("there are: %s", strings.Join(slices.Sorted(maps.Keys(r.Services)), ", "))
+	}
+	l.name()
+}
+
+func (l *loader) name() {
+	r := l.recipe
+	r.Name = l.top.Name
+	if n := l.top.Node.Get("name"); n == nil {
+		r.Name = nameOfFile(r.Path)
+	} else if n.Kind == strictyaml.Text && !validName(r.Name) {
+		l.fail(n.Pos, "name %q must be 1 to 63 of a-z, 0-9, dot, - and _, beginning and ending with a letter or digit", r.Name)
+	}
+}

@@ -17,6 +17,9 @@ type Recipe struct {
 	Root string // the project's folder, links resolved; no source lies outside it
 	Name string // `name`, else the file's name without its ending
 
+	// Files are the recipe files as positions name them, in the order in which their steps come: included ones first.
+	Files []string
+
 	Base       Base
 	Copy       []Copy
 	Fetch      []Fetch
@@ -42,23 +45,23 @@ type Base struct {
 
 // Copy puts a file or folder of the project into the image.
 type Copy struct {
-	From   string // as written
-	Source string // absolute path of the file or folder, links resolved; below Recipe.Root
-	To     string // absolute clean path in the image of the file itself, or of the folder that gets the content
-	Owner  string // "" is root:root
-	Mode   *fs.FileMode
-	Dir    string // folder of the recipe file that names the step
+	From   string       // as written
+	Source string       // absolute path of the file or folder, links resolved; below Recipe.Root
+	To     string       // absolute clean path in the image of the file itself, or of the folder that gets the content
+	Owner  string       // "" is root:root
+	Mode   *fs.FileMode // nil is the default; set-id and sticky bits are Go's, fs.ModeSetuid and so on
+	Dir    string       // folder of the recipe file that names the step
 	Pos    Position
 }
 
 // Fetch downloads a file.
 type Fetch struct {
-	URL    string // http or https
-	SHA256 string // 64 hex digits, lower case; "" when only the lockfile pins it
-	To     string // absolute clean path of the file in the image; "" when only unpacked
-	Unpack string // absolute clean path of the folder that gets the archive's content; "" for none
-	Owner  string // "" is root:root
-	Mode   *fs.FileMode
+	URL    string       // http or https
+	SHA256 string       // 64 hex digits, lower case; "" when only the lockfile pins it
+	To     string       // absolute clean path of the file in the image; "" when only unpacked
+	Unpack string       // absolute clean path of the folder that gets the archive's content; "" for none
+	Owner  string       // "" is root:root
+	Mode   *fs.FileMode // nil is the default; set-id and sticky bits are Go's, fs.ModeSetuid and so on
 	Dir    string
 	Pos    Position
 }
@@ -66,7 +69,7 @@ type Fetch struct {
 // Git puts a commit's files into the image.
 type Git struct {
 	URL string
-	Ref string // branch, tag or commit; "" is the repository's default branch
+	Ref string // branch, tag or commit
 	To  string // absolute clean path of the folder in the image
 	Dir string
 	Pos Position

@@ -191,3 +191,6 @@ func value(n *strictyaml.Node) any {
 	}
 	return n.Text
 }
+
+// For is Of for a type that is known.
+func For[T any]() *Schema { return Of(reflect.TypeFor[T]()) }

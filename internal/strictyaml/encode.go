@@ -146,6 +146,9 @@ func (e *encoder) scalar(v reflect.Value) (string, bool) {
 // plain is text that every YAML reader takes as that text: it begins with a letter or a slash and has nothing special.
 var plain = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./+@%=-]*(:[A-Za-z0-9_./+@%=-]+)*$|^[0-9]+(\.[0-9]+)*(ns|ms|m|h|s|[kKMGT]?i?B|%|x)([0-9]+(ms|m|h|s))*$|^[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]+)?$|^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z$`)
 
+// hexadecimal is a checksum that is no number in any notation, so that a list of them looks even.
+var hexadecimal = regexp.MustCompile(`^[0-9a-f]*[a-df][0-9a-f]*$`)
+
 // Quote is text as a YAML scalar on one line: plain where no reader could take it for something else, else in double
 // quotes.
 func Quote(text string) string {
@@ -153,7 +156,7 @@ func Quote(text string) string {
 	case "true", "false", "yes", "no", "on", "off", "null", "y", "n":
 		return `"` + text + `"`
 	}
-	if plain.MatchString(text) {
+	if plain.MatchString(text) || len(text) >= 40 && hexadecimal.MatchString(text) {
 		return text
 	}
 	var b strings.Builder

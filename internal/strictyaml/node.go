@@ -73,6 +73,17 @@ func (n *Node) entry(key string) *Entry {
 	return nil
 }
 
+// At is the value at a path of keys (string) and indexes (int), or nil.
+func (n *Node) At(path ...any) *Node {
+	for _, step := range path {
+		if n == nil {
+			return nil
+		}
+		n = n.child(step)
+	}
+	return n
+}
+
 // Locate is the place of the value at a path of keys (string) and indexes (int), or of the nearest value above it that
 // exists.
 func (n *Node) Locate(path ...any) Pos {

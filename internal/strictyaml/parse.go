@@ -26,7 +26,7 @@ const (
 	MaxDepth  = 64
 )
 
-// Read parses a file. A file that is not there is fault.NotFound.
+// Read parses a file as Parse does. A file that is not there is fault.NotFound.
 func Read(path string) (*Node, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -44,7 +44,7 @@ func Read(path string) (*Node, error) {
 }
 
 // Parse makes a tree of one YAML document; name is the file's for positions. An empty document is a Null node. Errors
-// are of class fault.Invalid; repeated keys are reported together.
+// are of class fault.Invalid. With errors that leave a tree to look at, such as repeated keys, both are returned.
 func Parse(name string, data []byte) (root *Node, err error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	start := Pos{File: name, Line: 1, Column: 1}

@@ -1,0 +1,172 @@
+package recipes_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/recipes"
+)
+
+const commit = "0123456789abcdef0123456789abcdef01234567"
+
+const lockText = `# Pins of what the recipe gets from elsewhere, written by release. Commit this file.
+schema: 1
+base:
+  image: debian:bookworm-slim
+  digest: sha256:` + sum + `
+  date: 2024-02-03T04:05:06Z
+fetch:
+  - url: https://example.org/a?b=c&d
+    sha256: ` + sum + `
+  - url: https://example.org/x
+    sha256: ` + sum + `
+    size: 12
+    date: 2024-03-01T00:00:00Z
+git:
+  - url: git@example.org:app.git
+    ref: main
+    commit: ` + commit + `
+  - url: git@example.org:app.git
+    ref: "1.10"
+    commit: ` + commit + `
+`
+
+func lock() *recipes.Lock {
+	at := time.Date(2024, 2, 3, 4, 5, 6, 789, time.FixedZone("", 3600)).Add(time.Hour)
+	return &recipes.Lock{
+		Base: &recipes.LockedBase{Image: "debian:bookworm-slim", Digest: "sha256:" + sum, Date: at},
+		Fetch: []recipes.LockedURL{
+			{URL: "https://example.org/x", SHA256: strings.Repeat("0", 64)},
+			{URL: "https://example.org/x", SHA256: sum, Size: 12, Date: time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)},
+			{URL: "https://example.org/a?b=c&d", SHA256: sum},
+		},
+		Git: []recipes.LockedGit{{URL: "git@example.org:app.git", Ref: "main", Commit: commit}, {URL: "git@example.org:app.git", Ref: "1.10", Commit: commit}},
+	}
+}
+
+func TestLockRoundTrip(t *testing.T) {
+	path := recipes.LockPath(filepath.Join(t.TempDir(), "shop.yaml"))
+	l := lock()
+	if err := l.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Base(path) != "shop.yaml.lock" {
+		t.Errorf("saved as %s", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Replace(lockText, "  - url: git@example.org:app.git\n    ref: main\n    commit: "+commit+"\n  - url: git@example.org:app.git\n    ref: \"1.10\"\n    commit: "+commit+"\n",
+		"  - url: git@example.org:app.git\n    ref: \"1.10\"\n    commit: "+commit+"\n  - url: git@example.org:app.git\n    ref: main\n    commit: "+commit+"\n", 1)
+	for _, u := range []string{"https://example.org/a?b=c&d"} {
+		want = strings.Replace(want, u, `"`+u+`"`, 1)
+	}
+	if diff := cmp.Diff(want, string(data)); diff != "" {
+		t.Error(diff)
+	}
+	got, err := recipes.LoadLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(l, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
+	}
+	if want := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC); !got.Newest().Equal(want) {
+		t.Errorf("newest is %v", got.Newest())
+	}
+	if u := got.URL("https://example.org/x"); u == nil || u.Size != 12 || got.URL("x") != nil {
+		t.Errorf("pin of the download is %+v", u)
+	}
+	if g := got.Commit("git@example.org:app.git", "main"); g == nil || g.Commit != commit || got.Commit("git@example.org:app.git", "x") != nil {
+		t.Errorf("pin of the repository is %+v", g)
+	}
+}
+
+// A lockfile that says the same already is not touched.
+func TestLockSaveUnchanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.lock")
+	if err := lock().Save(path); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock().Save(path); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("written again (%v)", err)
+	}
+	empty := &recipes.Lock{}
+	if err := empty.Save(path); err != nil || !empty.Newest().IsZero() {
+		t.Error(err)
+	}
+	if got, err := recipes.LoadLock(path); err != nil || got.Schema != recipes.LockSchema || got.Base != nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestLockErrors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.lock")
+	if _, err := recipes.LoadLock(path); !fault.Is(err, fault.NotFound) {
+		t.Errorf("got %v", err)
+	}
+	for src, want := range map[string]string{
+		"":                      `1:1: the file must be a mapping, but is empty`,
+		"schema: 2\nnew: x\n":   `1:9: the lockfile has schema 2, this version of release reads 1`,
+		"base: {}\n":            "1:1: schema is missing\n1:7: base.image is missing\n1:7: base.digest is missing",
+		"schema: 1\nbass: {}\n": `2:1: unknown key "bass", did you mean "base"?`,
+		"schema: 1\nbase: {image: \"\", digest: x}\n":                                               "2:15: \"\" is not the name of an image\n2:27: \"x\" is not a digest",
+		"schema: 1\nfetch: [{url: a, sha256: b}]\n":                                                 `2:26: "b" is not a sha256 of 64 hex digits`,
+		"schema: 1\ngit: [{url: a, ref: b, commit: \"\"}]\n":                                        `2:32: "" is not a commit of 40 or 64 hex digits`,
+		"schema: 1\ngit: [{url: a, ref: b, commit: " + commit + ", date: x}]\n":                     `2:80: git[0].date: parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"`,
+		"schema: 1\nfetch:\n  - {url: a, sha256: " + sum + "}\n  - {url: a, sha256: " + sum + "}\n": `4:5: a is pinned twice`,
+		"<<<<<<< ours\nschema: 1\n":                                                                 "1:1: unexpected key name",
+	} {
+		if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := recipes.LoadLock(path)
+		if err == nil || strings.ReplaceAll(err.Error(), path+":", "") != want {
+			t.Errorf("%s: got %v", src, err)
+		}
+	}
+}
+
+// What is read is written so that it is read the same.
+func FuzzLock(f *testing.F) {
+	f.Add([]byte(lockText))
+	f.Add([]byte("schema: 1\n"))
+	path := filepath.Join(f.TempDir(), "a.lock")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := recipes.LoadLock(path)
+		if err != nil {
+			if fault.CodeOf(err) != fault.Invalid {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+		if err := l.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		again, err := recipes.LoadLock(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(l, again, cmpopts.EquateEmpty()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

@@ -1,0 +1,172 @@
+package recipes
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/strictyaml"
+)
+
+// LockPath is where the lockfile of a recipe lies: beside it, with ".lock" added to its name.
+func LockPath(recipe string) string { return recipe + ".lock" }
+
+const lockHeader = "# Pins of what the recipe gets from elsewhere, written by release. Commit this file.\n"
+
+var (
+	anything      = regexp.MustCompile(`.`)
+	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	commitPattern = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+)
+
+// LoadLock reads a lockfile. The error is a fault.List with all problems and their places, or fault.NotFound when there
+// is no such file.
+func LoadLock(path string) (*Lock, error) {
+	root, readErr := strictyaml.Read(path)
+	if root == nil {
+		return nil, readErr
+	}
+	if n := root.Get("schema"); n != nil && n.Kind == strictyaml.Int && n.Text != fmt.Sprint(LockSchema) {
+		return nil, fault.List{n.Pos.Errorf("the lockfile has schema %s, this version of release reads %d", n.Text, LockSchema).
+			WithHint("take a newer release, or remove the file and lock again")}
+	}
+	l := &Lock{}
+	c := lockChecker{root: root, errs: append(strictyaml.Decode(root, l), fault.All(readErr)...)}
+	c.check(l)
+	if err := strictyaml.Sort(c.errs).Err(); err != nil {
+		return nil, err
+	}
+	l.sort()
+	return l, nil
+}
+
+type lockChecker struct {
+	root *strictyaml.Node
+	errs fault.List
+}
+
+// form reports text that is there but has not the form that is wanted.
+func (c *lockChecker) form(pattern *regexp.Regexp, want string, path ...any) {
+	if n := c.root.At(path...); n != nil && n.Kind == strictyaml.Text && !pattern.MatchString(n.Text) {
+		c.errs = append(c.errs, n.Pos.Errorf("%q is not %s", n.Text, want))
+	}
+}
+
+func (c *lockChecker) unique(seen map[string]bool, key string, path ...any) {
+	if seen[key] {
+		c.errs = append(c.errs, c.root.Locate(path...).Errorf("%s is pinned twice", strings.TrimSpace(key)))
+	}
+	seen[key] = true
+}
+
+func (c *lockChecker) check(l *Lock) {
+	if l.Base != nil {
+		c.form(anything, "the name of an image", "base", "image")
+		c.form(digestPattern, "a digest", "base", "digest")
+	}
+	seen := map[string]bool{}
+	for i, f := range l.Fetch {
+		c.form(anything, "an address", "fetch", i, "url")
+		c.form(sumPattern, "a sha256 of 64 hex digits", "fetch", i, "sha256")
+		c.unique(seen, f.URL, "fetch", i)
+	}
+	for i, g := range l.Git {
+		c.form(anything, "an address", "git", i, "url")
+		c.form(commitPattern, "a commit of 40 or 64 hex digits", "git", i, "commit")
+		c.unique(seen, g.URL+" "+g.Ref, "git", i)
+	}
+}
+
+// sort orders the lists, keeps the last of several pins of one thing and cuts dates to seconds of UTC.
+func (l *Lock) sort() {
+	if l.Base != nil {
+		l.Base.Date = seconds(l.Base.Date)
+	}
+	l.Fetch = lastOfEach(l.Fetch, func(a, b LockedURL) int { return cmp.Compare(a.URL, b.URL) })
+	for i := range l.Fetch {
+		l.Fetch[i].Date = seconds(l.Fetch[i].Date)
+	}
+	l.Git = lastOfEach(l.Git, func(a, b LockedGit) int {
+		return cmp.Or(cmp.Compare(a.URL, b.URL), cmp.Compare(a.Ref, b.Ref))
+	})
+	for i := range l.Git {
+		l.Git[i].Date = seconds(l.Git[i].Date)
+	}
+}
+
+func lastOfEach[T any](list []T, compare func(a, b T) int) []T {
+	sorted := slices.Clone(list)
+	slices.Reverse(sorted)
+	slices.SortStableFunc(sorted, compare)
+	return slices.CompactFunc(sorted, func(a, b T) bool { return compare(a, b) == 0 })
+}
+
+func seconds(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Second)
+}
+
+// Save writes the lockfile, sorted, so that small changes make small diffs. Nothing is written when nothing changed.
+func (l *Lock) Save(path string) error {
+	l.Schema = LockSchema
+	l.sort()
+	data, err := strictyaml.Encode(l)
+	if err != nil {
+		return fmt.Errorf("write lockfile %s: %w", path, err)
+	}
+	data = append([]byte(lockHeader), data...)
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+		return nil
+	}
+	return atomicfile.Write(path, data, 0o644)
+}
+
+// Newest is the newest date in the lockfile, the zero time if it has none.
+func (l *Lock) Newest() time.Time {
+	var newest time.Time
+	for _, t := range l.dates() {
+		if t.After(newest) {
+			newest = t
+		}
+	}
+	return newest
+}
+
+func (l *Lock) dates() []time.Time {
+	var dates []time.Time
+	if l.Base != nil {
+		dates = append(dates, l.Base.Date)
+	}
+	for _, f := range l.Fetch {
+		dates = append(dates, f.Date)
+	}
+	for _, g := range l.Git {
+		dates = append(dates, g.Date)
+	}
+	return dates
+}
+
+// URL is the pin of a download, nil if there is none.
+func (l *Lock) URL(url string) *LockedURL {
+	if i := slices.IndexFunc(l.Fetch, func(f LockedURL) bool { return f.URL == url }); i >= 0 {
+		return &l.Fetch[i]
+	}
+	return nil
+}
+
+// Commit is the pin of a repository and ref, nil if there is none.
+func (l *Lock) Commit(url, ref string) *LockedGit {
+	if i := slices.IndexFunc(l.Git, func(g LockedGit) bool { return g.URL == url && g.Ref == ref }); i >= 0 {
+		return &l.Git[i]
+	}
+	return nil
+}
