@@ -33,11 +33,15 @@ type exchange struct {
 	route  *path
 	choice choice
 
-	node    *node // the one that has the request now
-	target  *target
-	tries   int
-	connect int // of those, tries that made no connection
-	begun   atomic.Bool
+	node      *node // the one that has the request now
+	target    *target
+	tries     int
+	connect   int // of those, tries that made no connection
+	begun     atomic.Bool
+	conn      *nodeConn // of the last try
+	fresh     bool      // the next try needs a new connection
+	again     bool      // the only node got a second chance
+	lastCause cause
 
 	status  int
 	bytes   int64
@@ -117,35 +121,86 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 	var last error
 	for {
 		if err := x.acquire(); err != nil {
-			if last != nil {
+			if last == nil {
+				return nil, err
+			}
+			if !x.secondChance() {
 				return nil, last
 			}
-			return nil, err
+			continue
 		}
 		res, err := x.try(out, body)
 		if err == nil {
 			return x.accept(out, res), nil
 		}
-		why := x.classify(out.Context(), body, err)
-		x.countFailure(why)
-		if why == causeClient {
-			return nil, errors.Join(errClient, err)
-		}
-		if !x.mayRepeat(out, body, why) {
+		if last, err = x.settle(out, body, err); err != nil {
 			return nil, err
 		}
-		last = err
-		x.choice.tried = append(x.choice.tried, x.node)
-		x.release()
-		x.route.stats.retried.Add(1)
 	}
+}
+
+// settle counts a failed try and gives the node up. The second error ends the exchange; the first one is for when there
+// turns out to be no other node.
+func (x *exchange) settle(out *http.Request, body *replay, failed error) (last, final error) {
+	why := x.classify(out.Context(), body, failed)
+	if why == causeReset && x.stale(body) {
+		x.node.stats.requests.Add(^uint64(0)) // it never got there
+		x.release()
+		return failed, nil
+	}
+	x.countFailure(why)
+	if why == causeClient {
+		return nil, errors.Join(errClient, failed)
+	}
+	if !x.mayRepeat(out, body, why) {
+		return nil, failed
+	}
+	x.lastCause = why
+	x.choice.tried = append(x.choice.tried, x.node)
+	x.release()
+	x.route.stats.retried.Add(1)
+	return failed, nil
+}
+
+// stale says that the node closed an idle connection just before the request reached it: once, the request goes out again
+// on a new one.
+func (x *exchange) stale(body *replay) bool {
+	if x.fresh || x.begun.Load() || x.conn == nil || !x.conn.unseen() {
+		return false
+	}
+	if body != nil {
+		if _, err := body.begin(); err != nil {
+			return false
+		}
+	}
+	x.fresh = true
+	return true
+}
+
+// secondChance lets a request that may be repeated go to a node that broke off once more, when there is no other node.
+func (x *exchange) secondChance() bool {
+	if x.again || x.lastCause != causeReset {
+		return false
+	}
+	x.again, x.fresh = true, true
+	x.choice.tried = x.choice.tried[:0]
+	return true
 }
 
 // try sends the request to the node.
 func (x *exchange) try(out *http.Request, body *replay) (*http.Response, error) {
 	x.tries++
 	x.node.stats.requests.Add(1)
-	trace := &httptrace.ClientTrace{GotFirstResponseByte: func() { x.begun.Store(true) }}
+	x.conn = nil
+	trace := &httptrace.ClientTrace{
+		GotFirstResponseByte: func() { x.begun.Store(true) },
+		GotConn: func(info httptrace.GotConnInfo) {
+			if c, ok := info.Conn.(*nodeConn); ok {
+				c.begin()
+				x.conn = c
+			}
+		},
+	}
 	req := out.WithContext(httptrace.WithClientTrace(out.Context(), trace))
 	url := *out.URL
 	url.Scheme, url.Host = "http", x.node.address
@@ -162,7 +217,10 @@ func (x *exchange) try(out *http.Request, body *replay) (*http.Response, error) 
 }
 
 func (x *exchange) transport(out *http.Request) http.RoundTripper {
-	if idempotent(out.Method) {
+	switch {
+	case x.fresh:
+		return x.node.fresh
+	case idempotent(out.Method):
 		return x.node.repeatable
 	}
 	return x.node.careful

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"sync"
@@ -20,8 +19,8 @@ type node struct {
 	stats    nodeStats
 
 	// repeatable carries requests that may be sent again when an idle connection turns out to be closed by the node;
-	// careful all others, on connections that were used a moment ago.
-	repeatable, careful *http.Transport
+	// careful all others, on connections that were used a moment ago; fresh makes a new connection each time.
+	repeatable, careful, fresh *http.Transport
 
 	// Passive ejection after failed connects. skipUntil is Unix nanoseconds, 0 for a node in order.
 	failures  atomic.Int32
@@ -41,8 +40,11 @@ const (
 )
 
 func newNode(k nodeKey, headerTimeout time.Duration) *node {
+	fresh := newTransport(0, headerTimeout)
+	fresh.DisableKeepAlives = true
 	return &node{
 		nodeKey:    k,
+		fresh:      fresh,
 		repeatable: newTransport(repeatableIdle, headerTimeout),
 		careful:    newTransport(carefulIdle, headerTimeout),
 		upgraded:   map[*upgradedConn]struct{}{},
@@ -52,9 +54,7 @@ func newNode(k nodeKey, headerTimeout time.Duration) *node {
 func newTransport(idle, headerTimeout time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, address)
-		},
+		DialContext:            dialNode(dialer),
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    512,
 		IdleConnTimeout:        idle,

@@ -1,0 +1,454 @@
+package embedded
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/routertest"
+)
+
+// startEngine is a data plane inside the test process, without control API.
+func startEngine(t *testing.T, change func(*Config)) *engine {
+	t.Helper()
+	cfg := Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	if change != nil {
+		change(&cfg)
+	}
+	e := newEngine(cfg.withDefaults())
+	var err error
+	if e.access, err = openAccessLog(e.cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		e.listeners.shutdown(0)
+		e.cutAll()
+		e.access.close()
+	})
+	return e
+}
+
+func (e *engine) mustApply(t *testing.T, table router.Table) {
+	t.Helper()
+	if err := e.apply(context.Background(), table); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serveNodes routes everything on a fresh listen address to a fleet of the nodes.
+func (e *engine) serveNodes(t *testing.T, nodes ...*routertest.TestNode) string {
+	t.Helper()
+	listen := routertest.FreeListen(t)
+	e.mustApply(t, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 100, nodes...))))
+	return listen
+}
+
+func (e *engine) nodeTraffic(name string) router.NodeTraffic {
+	for _, n := range e.snapshot().Edge.Nodes {
+		if n.Node == name {
+			return n
+		}
+	}
+	return router.NodeTraffic{}
+}
+
+func (e *engine) routeTraffic() router.RouteTraffic { return e.snapshot().Edge.Routes[0] }
+
+// rawNode serves each connection by hand.
+func rawNode(t *testing.T, name string, serve func(net.Conn, *bufio.Reader)) *routertest.TestNode {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	n := &routertest.TestNode{Name: name, Address: l.Addr().String()}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c, bufio.NewReader(c))
+			}()
+		}
+	}()
+	return n
+}
+
+// readHead reads a request's header and nothing else; false at the end of the connection.
+func readHead(r *bufio.Reader) bool {
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		if line == "\r\n" {
+			return true
+		}
+	}
+}
+
+// resets answers every request by breaking the connection.
+func resets(c net.Conn, r *bufio.Reader) {
+	if readHead(r) {
+		_ = c.(*net.TCPConn).SetLinger(0)
+	}
+}
+
+func fetch(t *testing.T, method, url, body string, change func(*http.Request)) (*http.Response, string) {
+	t.Helper()
+	var in io.Reader
+	if body != "" {
+		in = strings.NewReader(body)
+	}
+	req, err := http.NewRequest(method, url, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(req)
+	}
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr}).Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	return res, string(b)
+}
+
+func TestRepeats(t *testing.T) {
+	tests := []struct {
+		method, body string
+		status       int
+	}{
+		{"GET", "", 200}, {"HEAD", "", 200}, {"OPTIONS", "", 200}, {"DELETE", "", 200},
+		{"PUT", "small enough to be sent again", 200},
+		{"PUT", strings.Repeat("x", replayLimit*40), 502},
+		{"POST", "", 502}, {"POST", "body", 502}, {"PATCH", "body", 502},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("%s %d", tt.method, len(tt.body)), func(t *testing.T) {
+			e := startEngine(t, nil)
+			bad := rawNode(t, "bad", func(c net.Conn, r *bufio.Reader) {
+				if readHead(r) {
+					_, _ = io.CopyN(io.Discard, r, int64(len(tt.body)))
+					_ = c.(*net.TCPConn).SetLinger(0)
+				}
+			})
+			good := routertest.StartNode(t, "good", func(w http.ResponseWriter, r *http.Request) {
+				b, _ := io.ReadAll(r.Body)
+				if string(b) != tt.body {
+					w.WriteHeader(400)
+				}
+			})
+			listen := routertest.FreeListen(t)
+			standby := routertest.FleetOf(2, 0, good)
+			standby.Standby = true
+			e.mustApply(t, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 1, bad), standby)))
+			res, _ := fetch(t, tt.method, "http://"+listen+"/", tt.body, nil)
+			if res.StatusCode != tt.status {
+				t.Fatalf("status %d, want %d", res.StatusCode, tt.status)
+			}
+			if n := e.nodeTraffic("bad"); n.Reset != 1 || n.Connect != 0 {
+				t.Errorf("bad node: %+v", n)
+			}
+			r := e.routeTraffic()
+			if repeated := tt.status == 200; (r.Retried == 1) != repeated || (r.Failed == 1) == repeated {
+				t.Errorf("route: %+v", r)
+			}
+		})
+	}
+}
+
+func TestAnswerThatHasBegunIsNotRepeated(t *testing.T) {
+	e := startEngine(t, nil)
+	bad := rawNode(t, "bad", func(c net.Conn, r *bufio.Reader) {
+		if readHead(r) {
+			_, _ = io.WriteString(c, "HTTP/1.1 20")
+		}
+	})
+	good := routertest.StartNode(t, "good", nil)
+	listen := routertest.FreeListen(t)
+	standby := routertest.FleetOf(2, 0, good)
+	standby.Standby = true
+	e.mustApply(t, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 1, bad), standby)))
+	if res, _ := fetch(t, "GET", "http://"+listen+"/", "", nil); res.StatusCode != http.StatusBadGateway {
+		t.Fatalf("status %d", res.StatusCode)
+	}
+	if good.Seen.Load() != 0 {
+		t.Error("it was repeated")
+	}
+}
+
+func TestAnswerCutInTheMiddle(t *testing.T) {
+	e := startEngine(t, nil)
+	listen := e.serveNodes(t, rawNode(t, "bad", func(c net.Conn, r *bufio.Reader) {
+		if readHead(r) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+		}
+	}))
+	res, err := http.Get("http://" + listen + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err == nil {
+		t.Fatalf("the client got %q as whole", b)
+	}
+	routertest.Eventually(t, "the failure is counted", func() bool {
+		return e.routeTraffic().Failed == 1 && e.nodeTraffic("bad").Reset == 1 && e.nodeTraffic("bad").InFlight == 0
+	})
+}
+
+func TestNodeTimeout(t *testing.T) {
+	e := startEngine(t, func(c *Config) { c.NodeTimeout = 30 * time.Millisecond })
+	hang := make(chan struct{})
+	defer close(hang)
+	listen := e.serveNodes(t, rawNode(t, "slow", func(net.Conn, *bufio.Reader) { <-hang }))
+	res, _ := fetch(t, "GET", "http://"+listen+"/", "", nil)
+	if res.StatusCode != http.StatusGatewayTimeout || e.nodeTraffic("slow").Timeout != 1 || e.routeTraffic().Failed != 1 {
+		t.Fatalf("status %d, node %+v", res.StatusCode, e.nodeTraffic("slow"))
+	}
+}
+
+func TestClientThatGoesAwayIsNobodysFailure(t *testing.T) {
+	e := startEngine(t, nil)
+	arrived, gone := make(chan struct{}), make(chan struct{})
+	listen := e.serveNodes(t, routertest.StartNode(t, "a", func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+		close(gone)
+	}))
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-arrived
+		cancel()
+	}()
+	req, _ := http.NewRequestWithContext(ctx, "GET", "http://"+listen+"/", nil)
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		_ = res.Body.Close()
+		t.Fatal("an answer")
+	}
+	<-gone
+	routertest.Eventually(t, "the request ended", func() bool { return e.nodeTraffic("a").InFlight == 0 })
+	if n, r := e.nodeTraffic("a"), e.routeTraffic(); n.Reset+n.Connect+n.Timeout != 0 || r.Failed != 0 {
+		t.Errorf("node %+v, route %+v", n, r)
+	}
+}
+
+func TestMalformedBodyIsTheClientsFault(t *testing.T) {
+	e := startEngine(t, nil)
+	listen := e.serveNodes(t, routertest.StartNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	c, err := net.Dial("tcp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusBadRequest {
+		t.Errorf("status %d", res.StatusCode)
+	}
+	if n, r := e.nodeTraffic("a"), e.routeTraffic(); n.Reset != 0 || r.Failed != 0 {
+		t.Errorf("node %+v, route %+v", n, r)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	e := startEngine(t, nil)
+	listen := e.serveNodes(t, routertest.StartNode(t, "a", nil))
+	tests := map[string]struct {
+		request string
+		status  int
+	}{
+		"long target":    {"GET /" + strings.Repeat("x", maxURL) + " HTTP/1.1\r\nHost: x\r\n\r\n", 414},
+		"long header":    {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", maxHeaderBytes+8192) + "\r\n\r\n", 431},
+		"connect":        {"CONNECT example:443 HTTP/1.1\r\nHost: example:443\r\n\r\n", 405},
+		"two lengths":    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400},
+		"no host":        {"GET / HTTP/1.1\r\n\r\n", 400},
+		"every resource": {"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 200},
+		"1.0":            {"GET / HTTP/1.0\r\n\r\n", 200},
+	}
+	for name, tt := range tests {
+		c, err := net.Dial("tcp", listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.WriteString(c, tt.request) }()
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if res.StatusCode != tt.status {
+			t.Errorf("%s: %d, want %d", name, res.StatusCode, tt.status)
+		}
+		_ = c.Close()
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	e := startEngine(t, nil)
+	var got http.Header
+	var host string
+	listen := e.serveNodes(t, routertest.StartNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		got, host = r.Header.Clone(), r.Host
+		w.Header().Set("Connection", "X-Hop")
+		w.Header().Set("X-Hop", "1")
+		w.Header().Set("X-End", "1")
+	}))
+	res, _ := fetch(t, "GET", "http://"+listen+"/a%2Fb?q=1", "", func(r *http.Request) {
+		r.Host = "shop.example"
+		for _, h := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "Forwarded", "X-Real-Ip"} {
+			r.Header.Set(h, "spoofed")
+		}
+		r.Header.Set("Connection", "X-Private")
+		r.Header.Set("X-Private", "1")
+		r.Header.Set("Proxy-Authorization", "secret")
+		r.Header.Set("X-Kept", "1")
+		r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	})
+	_, port, _ := net.SplitHostPort(listen)
+	want := map[string]string{
+		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "shop.example", "X-Forwarded-Proto": "http", "X-Forwarded-Port": port,
+		"X-Forwarded-Prefix": "", "Forwarded": "", "X-Real-Ip": "", "X-Private": "", "Proxy-Authorization": "", "X-Kept": "1",
+		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	}
+	for name, v := range want {
+		if got.Get(name) != v {
+			t.Errorf("node saw %s: %q, want %q", name, got.Get(name), v)
+		}
+	}
+	if host != "shop.example" || res.Header.Get("X-Hop") != "" || res.Header.Get("X-End") != "1" {
+		t.Errorf("host %q, answer %v", host, res.Header)
+	}
+}
+
+// A node that closes connections without saying so must not cost a request that may be repeated.
+func TestIdleConnectionClosedByTheNode(t *testing.T) {
+	e := startEngine(t, nil)
+	node := rawNode(t, "a", func(c net.Conn, r *bufio.Reader) {
+		if readHead(r) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	listen := e.serveNodes(t, node)
+	for i := range 300 {
+		method := []string{"GET", "PUT", "DELETE"}[i%3]
+		if res, _ := fetch(t, method, "http://"+listen+"/", "", nil); res.StatusCode != 200 {
+			t.Fatalf("request %d, %s: %d", i, method, res.StatusCode)
+		}
+	}
+	if r := e.routeTraffic(); r.Failed != 0 {
+		t.Errorf("route %+v", r)
+	}
+}
+
+func TestDeadNodeIsSkippedAndTriedAgain(t *testing.T) {
+	e := startEngine(t, nil)
+	now := time.Now()
+	e.now = func() time.Time { return now }
+	dead, good := routertest.DeadNode(t, "dead"), routertest.StartNode(t, "good", nil)
+	listen := e.serveNodes(t, dead, good)
+	ask := func(n int) {
+		for range n {
+			if res, _ := fetch(t, "GET", "http://"+listen+"/", "", nil); res.StatusCode != 200 {
+				t.Fatalf("status %d", res.StatusCode)
+			}
+		}
+	}
+	ask(60)
+	if n := e.nodeTraffic("dead").Connect; n != 1 {
+		t.Fatalf("%d tries within one second, want 1", n)
+	}
+	now = now.Add(1100 * time.Millisecond)
+	ask(60)
+	if n := e.nodeTraffic("dead").Connect; n != 2 {
+		t.Fatalf("%d tries after one second, want 2", n)
+	}
+}
+
+func TestRestoreWaitsForAPort(t *testing.T) {
+	e := startEngine(t, nil)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	node := routertest.StartNode(t, "a", nil)
+	busy, free := taken.Addr().String(), routertest.FreeListen(t)
+	other := routertest.RouteTo(free, routertest.FleetOf(1, 1, node))
+	other.Name = "other"
+	if err := e.save(routertest.TableOf(4, routertest.RouteTo(busy, routertest.FleetOf(1, 1, node)), other)); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.restore(); err != nil {
+		t.Fatal(err)
+	}
+	fetch(t, "GET", "http://"+free+"/", "", nil)
+	failed := 0
+	for _, l := range e.listeners.states() {
+		if l.Listen == busy && l.Error != "" {
+			failed++
+		}
+	}
+	if failed != 1 {
+		t.Fatalf("listeners %+v", e.listeners.states())
+	}
+	_ = taken.Close()
+	e.tidy()
+	if _, body := fetch(t, "GET", "http://"+busy+"/", "", nil); body != "a" {
+		t.Fatalf("after the port got free: %q", body)
+	}
+}
+
+func TestRestoreOfABrokenTable(t *testing.T) {
+	e := startEngine(t, nil)
+	path := filepath.Join(e.cfg.Dir, tableName)
+	if err := os.WriteFile(path, []byte(`{"schema":1,"routes":[{`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.restore(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path + ".bad"); err != nil {
+		t.Error(err)
+	}
+	e.serveNodes(t, routertest.StartNode(t, "a", nil))
+}
+
+func TestListenAddressNarrows(t *testing.T) {
+	e := startEngine(t, nil)
+	node := routertest.StartNode(t, "a", nil)
+	narrow := routertest.FreeListen(t)
+	_, port, _ := net.SplitHostPort(narrow)
+	for i, listen := range []string{":" + port, narrow, ":" + port} {
+		e.mustApply(t, routertest.TableOf(uint64(i+1), routertest.RouteTo(listen, routertest.FleetOf(1, 1, node))))
+		if _, body := fetch(t, "GET", "http://"+narrow+"/", "", nil); body != "a" {
+			t.Fatalf("listen %s: %q", listen, body)
+		}
+	}
+}
