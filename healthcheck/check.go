@@ -105,9 +105,14 @@ func askHTTP(ctx context.Context, t Target, h HTTP) error {
 	}
 	req.Host = h.Host
 	req.Header.Set("User-Agent", "release-healthcheck")
-	resp, err := httpClient(t).Do(req)
+	conn, err := dial(ctx, t) // before the client exists: most probes of a starting node end here, and cheaply
 	if err != nil {
-		return httpError(t, path, err)
+		return err
+	}
+	defer conn.Close()
+	resp, err := httpClient(conn).Do(req)
+	if err != nil {
+		return fmt.Errorf("GET %s at %s: %s", path, where(t), reason(err))
 	}
 	defer resp.Body.Close()
 	if good(h.Status, resp.StatusCode) {
@@ -117,24 +122,17 @@ func askHTTP(ctx context.Context, t Target, h HTTP) error {
 	return fmt.Errorf("GET %s at %s answered %s%s", path, where(t), resp.Status, quoted(string(body)))
 }
 
-// httpClient makes one request on one connection: what is asked is also whether the node takes new ones.
-func httpClient(t Target) *http.Client {
+// httpClient makes one request on the connection: what is asked is also whether the node takes new ones.
+func httpClient(conn net.Conn) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: 64 << 10,
-			DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, t) },
+			DialContext:            func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-func httpError(t Target, path string, err error) error {
-	if msg := err.Error(); strings.Contains(msg, "no answer at ") {
-		return errors.New(msg[strings.Index(msg, "no answer at "):])
-	}
-	return fmt.Errorf("GET %s at %s: %s", path, where(t), reason(err))
 }
 
 func good(codes []int, code int) bool {
