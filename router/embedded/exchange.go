@@ -222,6 +222,8 @@ func (x *exchange) transport(out *http.Request) http.RoundTripper {
 		return x.node.fresh
 	case idempotent(out.Method):
 		return x.node.repeatable
+	case x.node.hastyUntil.Load() > x.choice.now:
+		return x.node.fresh
 	}
 	return x.node.careful
 }

@@ -26,6 +26,10 @@ type node struct {
 	failures  atomic.Int32
 	skipUntil atomic.Int64
 
+	// hastyUntil: the node closes connections right after use without saying so, so requests that may not be repeated
+	// get new ones until then (Unix nanoseconds).
+	hastyUntil atomic.Int64
+
 	mu       sync.Mutex
 	upgraded map[*upgradedConn]struct{}
 }
@@ -36,25 +40,23 @@ const (
 	carefulIdle     = 200 * time.Millisecond // far below any server's own idle limit, which would close it under us
 	firstSkip       = time.Second
 	longestSkip     = 5 * time.Second
+	hastyMemory     = time.Minute
 	maxAnswerHeader = 256 << 10
 )
 
 func newNode(k nodeKey, headerTimeout time.Duration) *node {
-	fresh := newTransport(0, headerTimeout)
-	fresh.DisableKeepAlives = true
-	return &node{
-		nodeKey:    k,
-		fresh:      fresh,
-		repeatable: newTransport(repeatableIdle, headerTimeout),
-		careful:    newTransport(carefulIdle, headerTimeout),
-		upgraded:   map[*upgradedConn]struct{}{},
-	}
+	n := &node{nodeKey: k, upgraded: map[*upgradedConn]struct{}{}}
+	n.repeatable = n.transport(repeatableIdle, headerTimeout)
+	n.careful = n.transport(carefulIdle, headerTimeout)
+	n.fresh = n.transport(0, headerTimeout)
+	n.fresh.DisableKeepAlives = true
+	return n
 }
 
-func newTransport(idle, headerTimeout time.Duration) *http.Transport {
+func (n *node) transport(idle, headerTimeout time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
-		DialContext:            dialNode(dialer),
+		DialContext:            dialNode(dialer, func() { n.hastyUntil.Store(time.Now().Add(hastyMemory).UnixNano()) }),
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    512,
 		IdleConnTimeout:        idle,

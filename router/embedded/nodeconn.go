@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,10 +23,15 @@ type nodeConn struct {
 	written atomic.Int64 // bytes
 	mark    atomic.Int64 // written when the last request began
 	acked   atomic.Int64 // acknowledged when the node's end came, or -1
+	last    atomic.Int64 // Unix nanoseconds when something last came from the node
+	hasty   func()       // called when the node closes within hastyIdle of that
 }
 
-func newNodeConn(c *net.TCPConn) *nodeConn {
-	n := &nodeConn{TCPConn: c}
+// hastyIdle: no server whose keep-alive is meant to be used closes sooner.
+const hastyIdle = time.Second
+
+func newNodeConn(c *net.TCPConn, hasty func()) *nodeConn {
+	n := &nodeConn{TCPConn: c, hasty: hasty}
 	n.acked.Store(-1)
 	return n
 }
@@ -42,8 +48,13 @@ func (c *nodeConn) unseen() bool {
 
 func (c *nodeConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
-	if n == 0 && err == io.EOF {
+	if n > 0 {
+		c.last.Store(time.Now().UnixNano())
+	} else if err == io.EOF {
 		c.ended()
+		if time.Now().UnixNano()-c.last.Load() < int64(hastyIdle) {
+			c.hasty()
+		}
 	}
 	return n, err
 }
@@ -76,12 +87,12 @@ func (c *nodeConn) ended() {
 	})
 }
 
-func dialNode(d *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
+func dialNode(d *net.Dialer, hasty func()) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := d.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return newNodeConn(c.(*net.TCPConn)), nil
+		return newNodeConn(c.(*net.TCPConn), hasty), nil
 	}
 }

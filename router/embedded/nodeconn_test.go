@@ -17,7 +17,7 @@ func connTo(t *testing.T) (ours *nodeConn, theirs *net.TCPConn) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c, err := dialNode(&net.Dialer{})(context.Background(), "tcp", l.Addr().String())
+	c, err := dialNode(&net.Dialer{}, func() {})(context.Background(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// A POST that meets an idle connection which the node just closed goes out again; no POST is ever served twice.
+// A node that closes after each answer without saying so costs POSTs at most while that is being learned.
 func TestPostOnAClosedIdleConnection(t *testing.T) {
 	e := startEngine(t, nil)
 	node := rawNode(t, "a", func(c net.Conn, r *bufio.Reader) {
@@ -91,7 +91,7 @@ func TestPostOnAClosedIdleConnection(t *testing.T) {
 		}
 	}
 	r := e.routeTraffic()
-	if lost > 15 || r.Failed != uint64(lost) || r.Retried != 0 {
+	if lost > 2 || r.Failed != uint64(lost) || r.Retried != 0 {
 		t.Errorf("%d of 300 lost, route %+v", lost, r)
 	}
 }
