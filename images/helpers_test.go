@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"testing"
@@ -79,7 +80,7 @@ func tarOf(t testing.TB, headers ...tar.Header) []byte {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, h := range headers {
-		if h.Mode == 0 {
+		if h.Mode == 0 && h.Typeflag != tar.TypeXGlobalHeader {
 			h.Mode = 0o755
 		}
 		check(t, w.WriteHeader(&h))
@@ -102,3 +103,5 @@ func readAll(t testing.TB, r io.Reader) []byte {
 	t.Helper()
 	return must[[]byte](t)(io.ReadAll(r))
 }
+
+func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -48,9 +48,10 @@ func (g registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, codeUnauthorized, "the token of this installation is needed")
 		return
 	}
-	rest, ok := strings.CutPrefix(r.URL.Path, "/v2/")
+	rest, ok := strings.CutPrefix(r.URL.Path+"/", "/v2/")
+	rest = strings.TrimSuffix(rest, "/")
 	switch {
-	case !ok && r.URL.Path != "/v2":
+	case !ok:
 		refuse(w, http.StatusNotFound, codeNameUnknown, "only /v2/ is here")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")

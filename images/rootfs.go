@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -197,7 +196,8 @@ func (s *Store) unpackInto(ctx context.Context, img Image, ids idSpace, boot, te
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(temp, rootMeta), data, 0o644)
+	// Not synced, like all of the root: after a crash of the machine the boot id no longer fits.
+	return os.WriteFile(filepath.Join(temp, rootMeta), data, 0o644)
 }
 
 func (s *Store) unpackLayer(ctx context.Context, u *unpacker, l Layer) error {

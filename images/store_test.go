@@ -215,4 +215,3 @@ func TestPortsFromExposed(t *testing.T) {
 		t.Fatalf("got %v", got)
 	}
 }
-

@@ -50,6 +50,9 @@ const maxSkipped = 1000
 // maxName bounds names of entries: longer paths cannot be used anyway (PATH_MAX).
 const maxName = 4096
 
+// bookkeeping is how names begin that an old union file system left at the top of layers.
+const bookkeeping = ".wh..wh."
+
 func newUnpacker(root *os.Root, ids idSpace, limits Limits) *unpacker {
 	return &unpacker{root: root, ids: ids, limits: limits, buf: make([]byte, 256<<10), dirs: map[string]attrs{}}
 }
@@ -115,8 +118,10 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader, layerSize int64) erro
 	if err != nil {
 		return err
 	}
-	dir, base := path.Split(name)
-	dir = path.Clean(dir)
+	dir, base := path.Dir(name), path.Base(name)
+	if strings.HasPrefix(name, bookkeeping) && base != opaqueName {
+		return nil
+	}
 	if target, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
 		return u.whiteout(dir, target)
 	}
@@ -217,8 +222,6 @@ func (u *unpacker) forgetParent() {
 func (u *unpacker) whiteout(dir, target string) error {
 	whole := whiteoutPrefix+target == opaqueName
 	switch {
-	case !whole && strings.HasPrefix(target, whiteoutPrefix):
-		return nil // bookkeeping of old union file systems
 	case target == "" || target == "." || target == "..":
 		return refused("it removes no proper name")
 	}
