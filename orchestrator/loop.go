@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	tick     = 100 * time.Millisecond // rounds at least so often
+	tick     = 100 * time.Millisecond // rounds at least so often while something is under way
+	idleTick = time.Second            // and when all is at rest
 	leaseTTL = 15 * time.Second
 	lease    = "leader"
 	// bootWidth is how many nodes are booted at the same time: enough to fill an engine's wait for its disk.
@@ -98,24 +99,38 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 }
 
 func (o *Orchestrator) loop(ctx context.Context, l store.Lease) error {
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
 	for {
 		if err := o.rounds(ctx); err != nil {
 			return err
 		}
+		timer.Reset(o.pace())
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-l.Lost():
 			return fmt.Errorf("lead installation %s: %w", o.opts.Installation, store.ErrLeaseLost)
-		case <-ticker.C:
+		case <-timer.C:
 		case <-o.prober.Changes():
 		case f := <-o.inbox:
 			f()
 			o.drainInbox()
 		}
 	}
+}
+
+// pace is how long the loop may sleep when nothing wakes it.
+func (o *Orchestrator) pace() time.Duration {
+	if o.world.table.pending != nil || len(o.world.table.refused) > 0 {
+		return tick
+	}
+	for _, a := range o.apps {
+		if !a.state.atRest() {
+			return tick
+		}
+	}
+	return idleTick
 }
 
 // drainInbox takes what else has come meanwhile, so that one round sees it all.

@@ -110,6 +110,19 @@ func (fl *Fleet) probed(s *State) bool {
 	return fl.Port != 0 || h.HTTP != nil || h.TCP != nil || h.GRPC != nil || h.Exec != nil
 }
 
+// atRest says whether nothing but long timers can change the state by itself.
+func (s *State) atRest() bool {
+	if len(s.Operations) > 0 {
+		return false
+	}
+	for _, fl := range s.Fleets {
+		if fl.State != FleetServing && fl.State != FleetWarm && fl.State != FleetReady || fl.healthy() != len(fl.Nodes) {
+			return false
+		}
+	}
+	return true
+}
+
 // kept says whether the fleet is held at its size.
 func (fl *Fleet) kept() bool {
 	switch fl.State {

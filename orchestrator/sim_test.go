@@ -1,0 +1,176 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// TestSimulation plays random days of operation with faults at every turn, and checks what must hold always. A failing seed is
+// printed; it plays the same way again.
+func TestSimulation(t *testing.T) {
+	seeds := 12
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				(&simulation{rig: r, t: t, rand: rand.New(rand.NewPCG(uint64(seed), 7))}).play()
+			})
+		})
+	}
+}
+
+type simulation struct {
+	*rig
+	t      *testing.T
+	rand   *rand.Rand
+	trace  []string
+	images int
+}
+
+func (s *simulation) play() {
+	s.watchShots()
+	s.note("up 1")
+	s.images = 1
+	s.up(1, 3, shortWarm)
+	for range 40 {
+		s.move()
+		time.Sleep(time.Duration(s.rand.IntN(3000)) * time.Millisecond)
+		s.checkSplit()
+		if s.t.Failed() {
+			s.t.Fatalf("trace:\n%s\n%s", strings.Join(s.trace, "\n"), s.describe())
+		}
+	}
+	s.heal()
+}
+
+func (s *simulation) note(format string, args ...any) {
+	s.trace = append(s.trace, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+// watchShots makes the driver refuse to lose a node that the router still has.
+func (s *simulation) watchShots() {
+	s.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
+		if c.Method != fleettest.Remove && c.Method != fleettest.Destroy {
+			return nil
+		}
+		table, err := s.router.Applied(context.Background())
+		if err != nil {
+			return nil
+		}
+		for _, route := range table.Routes {
+			for _, fl := range route.Fleets {
+				for _, n := range fl.Nodes {
+					if slices.Contains(c.Names, n.Name) || c.Method == fleettest.Destroy && fl.ID == c.Fleet.String() {
+						s.t.Errorf("%s of %v while the router has %s", c.Method, c.Names, n.Name)
+					}
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// move does one random thing to the installation or to the world around it.
+func (s *simulation) move() {
+	nodes := s.running("")
+	pick := func() string { return nodes[s.rand.IntN(len(nodes))] }
+	switch n := s.rand.IntN(12); {
+	case n == 0 && len(nodes) > 0:
+		name := pick()
+		s.note("kill %s", name)
+		s.driver.Kill(name, fleet.Exit{Code: 137, Signal: "KILL"})
+	case n == 1 && len(nodes) > 0:
+		name := pick()
+		s.note("sick %s", name)
+		s.setSick(name, true)
+	case n == 2:
+		s.note("the agent dies")
+		s.stop()
+		s.driver = s.driver.Reopen("")
+		s.watchShots()
+		s.start()
+	case n == 3:
+		s.note("the driver fails")
+		s.driver.FailAll(fleet.ErrUnavailable)
+		time.Sleep(time.Duration(s.rand.IntN(4000)) * time.Millisecond)
+		s.driver.FailAll(nil)
+	case n == 4:
+		s.note("the router fails")
+		s.router.FailApply(context.DeadlineExceeded)
+		time.Sleep(time.Duration(s.rand.IntN(4000)) * time.Millisecond)
+		s.router.FailApply(nil)
+	case n == 5:
+		s.note("the host reboots")
+		s.driver.Reboot()
+	case n == 6:
+		s.ask(Request{Kind: KindScale, Size: 1 + s.rand.IntN(5)})
+	case n == 7:
+		s.ask(Request{Kind: KindRollback})
+	case n == 8:
+		s.ask(Request{Kind: KindCutover, Percent: 1 + s.rand.IntN(100)})
+	case n == 9 && len(nodes) > 0:
+		s.ask(Request{Kind: KindReplace, Nodes: []string{pick()}})
+	default:
+		s.images++
+		if s.rand.IntN(4) == 0 {
+			s.setSick(image(s.images), true)
+		}
+		s.ask(Request{Kind: KindUp, Image: image(s.images), Config: shopConfig(3, shortWarm)})
+	}
+}
+
+func shortWarm(c *config.App) { c.Cutover.KeepPrevious = config.Duration(30 * time.Second) }
+
+func (s *simulation) ask(req Request) {
+	op, err := s.try(req)
+	s.note("%s %s: %s %v", req.Kind, req.Release, op.ID, err)
+	if err != nil && !fault.Is(err, fault.Busy) && !fault.Is(err, fault.NotFound) {
+		s.t.Errorf("%s: %v", req.Kind, err)
+	}
+}
+
+// checkSplit: all the traffic goes somewhere, once there was a release.
+func (s *simulation) checkSplit() {
+	sum := 0
+	for _, w := range s.weights() {
+		sum += w
+	}
+	if sum != 100 {
+		s.t.Errorf("the weights add up to %d", sum)
+	}
+}
+
+// heal ends all faults and checks that everything comes to rest with exactly the nodes that the state names.
+func (s *simulation) heal() {
+	s.note("heal")
+	s.mu.Lock()
+	clear(s.sick)
+	s.mu.Unlock()
+	s.until("rest", func(st *State) bool {
+		serving := st.serving()
+		return len(st.Operations) == 0 && len(st.Fleets) == 1 && serving != nil && serving.healthy() == st.size(serving) &&
+			len(serving.Nodes) == st.size(serving)
+	})
+	var named []string
+	for _, fl := range s.state().Fleets {
+		for _, n := range fl.Nodes {
+			named = append(named, n.Name)
+		}
+	}
+	slices.Sort(named)
+	if running := s.running(""); !slices.Equal(named, running) {
+		s.t.Errorf("recorded %v, running %v\n%s", named, running, strings.Join(s.trace, "\n"))
+	}
+}
