@@ -1,0 +1,276 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Main is the first line of every main and TestMain: in a process that Start or EnterUserNamespace made it does that
+// process's work and never returns; in any other it returns false at once.
+func Main() bool {
+	if len(os.Args) == 0 {
+		return false
+	}
+	switch os.Args[0] {
+	case initName:
+		runInit()
+	case usernsName:
+		runUserns()
+	}
+	return false
+}
+
+// errNoGo: the starter died, or gave up, before the go-ahead.
+var errNoGo = errors.New("could not start: the starter ended before the go-ahead")
+
+// guest is the sandbox as its init sees it.
+type guest struct {
+	spec    initSpec
+	channel *packetConn
+	dir     int // descriptor of the state folder; -1 when attached
+	user    identity
+	env     []string
+	spawner *spawner
+	log     *logWriter
+}
+
+// runInit is the whole life of a sandbox's init.
+func runInit() {
+	g, err := openGuest()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sandbox init:", err)
+		os.Exit(125)
+	}
+	if err := g.build(); err != nil {
+		g.refuse(err)
+	}
+	if err := g.awaitGo(); err != nil {
+		g.refuse(err)
+	}
+	exit := g.supervise()
+	if g.spec.Detached {
+		if err := g.writeExit(exit); err != nil {
+			fmt.Fprintln(os.Stderr, "sandbox init:", err)
+		}
+	} else {
+		_ = g.channel.send(message{Exit: &exit}, 0)
+	}
+	os.Exit(exit.Code)
+}
+
+func openGuest() (*guest, error) {
+	g := &guest{dir: -1}
+	if err := closeStrays(); err != nil {
+		return nil, err
+	}
+	channel, err := newPacketConn(os.NewFile(fdChannel, "channel"))
+	if err != nil {
+		return nil, err
+	}
+	g.channel = channel
+	spec := os.NewFile(fdSpec, "spec")
+	defer spec.Close()
+	if err := json.NewDecoder(spec).Decode(&g.spec); err != nil {
+		return nil, fmt.Errorf("read spec: %w", err)
+	}
+	if g.spec.Detached {
+		g.dir = fdDir
+		for _, fd := range []int{fdDir, fdControl, fdEvents} {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return g, nil
+}
+
+// closeStrays closes what the starter had inherited itself without knowing: whatever is not marked close-on-exec and not ours. The
+// Go runtime's own descriptors are marked.
+func closeStrays() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list descriptors: %w", err)
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= fdEvents {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	return nil
+}
+
+// build makes the world of the command.
+func (g *guest) build() error {
+	unix.Umask(0o022)
+	if err := buildRoot(&g.spec); err != nil {
+		return err
+	}
+	if g.spec.Network != HostNetwork {
+		if err := loopbackUp(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitGo waits for the starter. End of file means that it died: then nothing of the command may ever run.
+func (g *guest) awaitGo() error {
+	m, _, files, err := g.channel.receive()
+	closeAll(files)
+	if err != nil || !m.Go {
+		return errNoGo
+	}
+	return nil
+}
+
+// refuse ends a sandbox whose command never started.
+func (g *guest) refuse(err error) {
+	_ = g.channel.send(message{Error: err.Error()}, 0)
+	if g.spec.Detached {
+		_ = g.writeExit(Exit{Code: 125, Reason: err.Error(), At: time.Now().UTC()})
+	}
+	os.Exit(125)
+}
+
+// supervise starts the command and waits for its end.
+func (g *guest) supervise() Exit {
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals)
+	main, err := g.startMain()
+	if err != nil {
+		exit := startFailure(err)
+		if g.spec.Detached { // attached: it is told once, when the init ends
+			_ = g.channel.send(message{Exit: &exit}, 0)
+		}
+		return exit
+	}
+	_ = g.channel.send(message{Started: true}, main.pid)
+	g.letGo(main)
+	status := g.loop(signals, main)
+	exit := exitOf(status)
+	if g.spec.Events && exit.Code != 0 && readOOMKills(fdEvents) > 0 {
+		exit.Reason = outOfMemory
+	}
+	g.endOthers()
+	return exit
+}
+
+// letGo drops what ties a detached sandbox to its starter; an attached one dies with it.
+func (g *guest) letGo(main *child) {
+	if g.spec.Detached {
+		g.channel.close()
+		go g.serveControl(main)
+		return
+	}
+	go func() {
+		_, _, files, _ := g.channel.receive()
+		closeAll(files)
+		os.Exit(137)
+	}()
+}
+
+// loop reaps and forwards signals until the command ended.
+func (g *guest) loop(signals <-chan os.Signal, main *child) syscall.WaitStatus {
+	g.spawner.reap()
+	for {
+		select {
+		case status := <-main.ended:
+			return status
+		case s := <-signals:
+			g.onSignal(s.(syscall.Signal), main)
+		}
+	}
+}
+
+func (g *guest) onSignal(s syscall.Signal, main *child) {
+	switch s {
+	case unix.SIGCHLD:
+		g.spawner.reap()
+	case unix.SIGURG, unix.SIGPIPE, unix.SIGTTOU, unix.SIGTTIN:
+		// The Go runtime's own, and what only concerns who reads and writes.
+	case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGWINCH:
+		if !g.spec.Terminal { // a terminal has sent it to the command already
+			_ = unix.Kill(main.pid, s)
+		}
+	default:
+		_ = unix.Kill(main.pid, s)
+	}
+}
+
+// endOthers ends every other process of the sandbox and takes the output that is still in the pipes.
+func (g *guest) endOthers() {
+	_ = unix.Kill(-1, unix.SIGKILL)
+	if g.log != nil {
+		g.log.drain(time.Second)
+	}
+}
+
+func exitOf(status syscall.WaitStatus) Exit {
+	exit := Exit{Code: status.ExitStatus(), At: time.Now().UTC()}
+	if status.Signaled() {
+		exit.Code = 128 + int(status.Signal())
+		exit.Signal = signalName(status.Signal())
+	}
+	return exit
+}
+
+// startFailure is the exit of a command that could not be started, with a shell's codes: 127 not found, 126 else.
+func startFailure(err error) Exit {
+	code := 126
+	if errors.Is(err, os.ErrNotExist) {
+		code = 127
+	}
+	return Exit{Code: code, Reason: "could not start: " + err.Error(), At: time.Now().UTC()}
+}
+
+// writeExit makes the exit file appear whole.
+func (g *guest) writeExit(exit Exit) error {
+	data, err := json.Marshal(exit)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Openat(g.dir, "exit.tmp", unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write exit: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "exit.tmp")
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = unix.Renameat(g.dir, "exit.tmp", g.dir, "exit")
+	}
+	if err == nil {
+		err = unix.Fsync(g.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("write exit: %w", err)
+	}
+	return nil
+}
+
+func signalName(s syscall.Signal) string {
+	name := unix.SignalName(s)
+	if len(name) > 3 {
+		return name[3:]
+	}
+	return fmt.Sprint(int(s))
+}
+
+// onThread runs f on a thread of its own that is never used for anything else afterwards.
+func onThread(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		f()
+	}()
+}

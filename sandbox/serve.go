@@ -1,0 +1,152 @@
+package sandbox
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// serveControl answers on the control socket until the init ends.
+func (g *guest) serveControl(main *child) {
+	f := os.NewFile(fdControl, "control")
+	l, err := net.FileListener(f)
+	_ = f.Close()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sandbox init: control socket:", err)
+		return
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "sandbox init: control socket:", err)
+			time.Sleep(100 * time.Millisecond) // out of descriptors
+			continue
+		}
+		if u, ok := c.(*net.UnixConn); ok {
+			go g.answer(&packetConn{u}, main)
+		}
+	}
+}
+
+func (g *guest) answer(p *packetConn, main *child) {
+	defer p.close()
+	m, _, files, err := p.receive()
+	defer func() { closeAll(files) }()
+	switch {
+	case err != nil:
+	case m.Signal != 0:
+		if err := unix.Kill(main.pid, syscall.Signal(m.Signal)); err != nil {
+			_ = p.send(message{Error: err.Error()}, 0)
+			return
+		}
+		_ = p.send(message{}, 0)
+	case m.Info:
+		_ = p.send(message{Started: true}, main.pid)
+	case m.Exec != nil:
+		g.exec(p, *m.Exec, files)
+		files = nil
+	default:
+		_ = p.send(message{Error: "unknown request"}, 0)
+	}
+}
+
+// exec runs a command beside. The descriptors are closed as soon as the command has them.
+func (g *guest) exec(p *packetConn, r execRequest, files []*os.File) {
+	c, master, err := g.startExec(r, files)
+	closeAll(files)
+	if err != nil {
+		_ = p.send(message{Error: err.Error()}, 0)
+		return
+	}
+	var fds []int
+	if master != nil {
+		fds = []int{int(master.Fd())}
+	}
+	err = p.send(message{Started: true}, c.pid, fds...)
+	if master != nil {
+		_ = master.Close()
+	}
+	if err != nil {
+		_ = unix.Kill(-c.pid, unix.SIGKILL)
+		return
+	}
+	gone := make(chan struct{})
+	go func() { // the client says nothing more: what comes is its end
+		_, _, files, _ := p.receive()
+		closeAll(files)
+		close(gone)
+	}()
+	select {
+	case status := <-c.ended:
+		exit := exitOf(status)
+		_ = p.send(message{Exit: &exit}, 0)
+	case <-gone:
+		_ = unix.Kill(-c.pid, unix.SIGKILL)
+	}
+}
+
+func (g *guest) startExec(r execRequest, files []*os.File) (*child, *os.File, error) {
+	if len(r.Command) == 0 {
+		return nil, nil, fmt.Errorf("no command given")
+	}
+	env := append(append([]string{}, g.env...), r.Env...)
+	if !r.TTY {
+		if len(files) != 3 {
+			return nil, nil, fmt.Errorf("want 3 descriptors, got %d", len(files))
+		}
+		fds := []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()}
+		for _, f := range files {
+			// As for the command itself: /dev/stdout may be opened anew. Only pipes are given away.
+			if fi, err := f.Stat(); err == nil && fi.Mode()&os.ModeNamedPipe != 0 {
+				_ = f.Chown(g.user.uid, g.user.gid)
+			}
+		}
+		c, err := g.spawn(r.Command, env, fds, &syscall.SysProcAttr{Setsid: true})
+		return c, nil, err
+	}
+	master, slave, err := openTerminal(g.user, r.Columns, r.Rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer slave.Close()
+	if getenv(env, "TERM") == "" {
+		env = append(env, "TERM=xterm")
+	}
+	fd := slave.Fd()
+	c, err := g.spawn(r.Command, env, []uintptr{fd, fd, fd}, &syscall.SysProcAttr{Setsid: true, Setctty: true})
+	if err != nil {
+		_ = master.Close()
+		return nil, nil, err
+	}
+	return c, master, nil
+}
+
+// openTerminal makes a terminal of the sandbox's own devpts, so that its name is right inside.
+func openTerminal(user identity, columns, rows int) (master, slave *os.File, err error) {
+	fd, err := unix.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open terminal: %w", err)
+	}
+	master = os.NewFile(uintptr(fd), "ptmx")
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		_ = master.Close()
+		return nil, nil, fmt.Errorf("open terminal: %w", err)
+	}
+	_ = slave.Chown(user.uid, -1)
+	if columns > 0 && rows > 0 {
+		_ = setWindow(slave, columns, rows)
+	}
+	return master, slave, nil
+}

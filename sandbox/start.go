@@ -1,0 +1,356 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// fullRange is the number of ids that a whole system needs: 0 to 65535.
+const fullRange = 65536
+
+// streamDelay is how long an ended sandbox waits for a Stdin that still blocks or a Stdout that still takes its time.
+const streamDelay = 10 * time.Second
+
+// Start starts a sandbox and returns once its command is started. A command that cannot be started (no such
+// program, no such user) is no error: Wait then gives an Exit with code 126 or 127 and the reason. Errors are *fault.Error
+// with a hint where the kernel or the machine's settings are in the way. The end of ctx kills an attached sandbox,
+// and a detached one only while Start runs.
+func Start(ctx context.Context, s Spec) (*Process, error) {
+	p, err := start(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("start sandbox: %w", err)
+	}
+	return p, nil
+}
+
+// Run starts an attached sandbox and waits for its end. The end of ctx kills it; the error is then that of ctx.
+func Run(ctx context.Context, s Spec) (Exit, error) {
+	p, err := Start(ctx, s)
+	if err != nil {
+		return Exit{}, err
+	}
+	exit, err := p.Wait()
+	if ctx.Err() != nil {
+		return exit, fmt.Errorf("run in sandbox: %w", ctx.Err())
+	}
+	return exit, err
+}
+
+func start(ctx context.Context, s Spec) (*Process, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	l, err := newLaunch(s)
+	if err != nil {
+		return nil, err
+	}
+	defer l.closeChildEnds()
+	p, err := l.clone(ctx)
+	if err != nil {
+		l.abandon()
+		return nil, err
+	}
+	if err := l.bringUp(ctx, p); err != nil {
+		_ = p.Kill()
+		_, werr := p.Wait()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, errors.Join(err, ignoreExit(werr))
+	}
+	if s.Detach == nil {
+		p.release = context.AfterFunc(ctx, func() { _ = p.Kill() })
+	}
+	return p, nil
+}
+
+// ignoreExit drops what is expected of a sandbox that was just killed.
+func ignoreExit(err error) error {
+	if errors.Is(err, errNoExit) {
+		return nil
+	}
+	return err
+}
+
+func (s *Spec) check() error {
+	switch {
+	case len(s.Command) == 0:
+		return fault.New(fault.Invalid, "no command given")
+	case len(s.Root.Lower) == 0 || s.Root.Upper == "" || s.Root.Work == "":
+		return fault.New(fault.Invalid, "root needs a lower, an upper and a work folder")
+	case s.Detach != nil && s.Detach.Dir == "":
+		return fault.New(fault.Invalid, "a detached sandbox needs a folder")
+	}
+	for _, m := range s.Mounts {
+		if !filepath.IsAbs(m.Target) || filepath.Clean(m.Target) == "/" {
+			return fault.New(fault.Invalid, "mount target %q is not an absolute path below the root", m.Target)
+		}
+	}
+	return nil
+}
+
+// launch is a sandbox on its way up.
+type launch struct {
+	spec    Spec
+	channel *packetConn
+	child   []*os.File // ends that belong to the init
+	group   *cgroup
+}
+
+func newLaunch(s Spec) (*launch, error) {
+	l := &launch{spec: s}
+	group, err := newCgroup(s.CgroupName, s.Limits)
+	if err != nil {
+		return nil, err
+	}
+	l.group = group
+	if err := l.open(); err != nil {
+		l.closeChildEnds()
+		l.abandon()
+		return nil, err
+	}
+	return l, nil
+}
+
+// open makes the descriptors that the init inherits, in the order of their numbers.
+func (l *launch) open() error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make channel: %w", err)
+	}
+	l.child = append(l.child, os.NewFile(uintptr(pair[1]), "channel"))
+	if l.channel, err = newPacketConn(os.NewFile(uintptr(pair[0]), "channel")); err != nil {
+		return err
+	}
+	if err := l.channel.passCredentials(); err != nil {
+		return fmt.Errorf("make channel: %w", err)
+	}
+	events := l.group.openEvents()
+	spec, err := l.specFile(events != nil)
+	if err != nil {
+		return err
+	}
+	l.child = append(l.child, spec)
+	if l.spec.Detach != nil {
+		if err := l.openState(); err != nil {
+			return err
+		}
+		if events != nil {
+			l.child = append(l.child, events)
+		}
+	} else if events != nil {
+		_ = events.Close() // the starter itself looks when it reaps
+	}
+	return nil
+}
+
+// openState opens a detached sandbox's folder and binds its control socket. The path goes through the folder's
+// descriptor, since a socket's path holds only 107 bytes.
+func (l *launch) openState() error {
+	dir, err := os.Open(l.spec.Detach.Dir)
+	if err != nil {
+		return fmt.Errorf("open state folder: %w", err)
+	}
+	l.child = append(l.child, dir)
+	short := fmt.Sprintf("/proc/self/fd/%d/control.sock", dir.Fd())
+	if err := os.Remove(short); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove old control socket: %w", err)
+	}
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: short, Net: "unixpacket"})
+	if err != nil {
+		return fmt.Errorf("bind control socket: %w", err)
+	}
+	defer listener.Close()
+	listener.SetUnlinkOnClose(false)
+	file, err := listener.File()
+	if err != nil {
+		return fmt.Errorf("bind control socket: %w", err)
+	}
+	l.child = append(l.child, file)
+	return nil
+}
+
+func (l *launch) specFile(events bool) (*os.File, error) {
+	s := l.spec
+	wire := initSpec{Root: s.Root, Command: s.Command, Env: s.Env, Dir: s.Dir, User: s.User, Hostname: s.Hostname,
+		Network: s.Network, Mounts: s.Mounts, Fixed: s.Fixed}
+	if f, ok := s.Stdin.(*os.File); ok {
+		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		wire.Terminal = err == nil
+	}
+	if d := s.Detach; d != nil {
+		wire.Detached, wire.LogBytes, wire.LogKeep, wire.Events = true, d.LogBytes, d.LogKeep, events
+	}
+	data, err := json.Marshal(wire)
+	if err != nil {
+		return nil, fmt.Errorf("encode spec: %w", err)
+	}
+	fd, err := unix.MemfdCreate("sandbox-spec", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make memory file: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "spec")
+	if _, err := f.WriteAt(data, 0); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("write spec: %w", err)
+	}
+	return f, nil
+}
+
+// clone runs this program again as the init of fresh namespaces.
+func (l *launch) clone(ctx context.Context) (*Process, error) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{initName}
+	cmd.Env = []string{"GOMAXPROCS=1", "GODEBUG=madvdontneed=1"}
+	cmd.Dir = "/"
+	cmd.ExtraFiles = l.child
+	cmd.WaitDelay = streamDelay
+	pidfd := -1
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: l.cloneFlags(), PidFD: &pidfd}
+	size := identities()
+	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{Size: size}}
+	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{Size: size}}
+	cmd.SysProcAttr.GidMappingsEnableSetgroups = size > 1
+	if err := l.streams(cmd); err != nil {
+		return nil, err
+	}
+	if f, ok := cmd.Stderr.(*os.File); ok && l.spec.Detach != nil {
+		defer f.Close()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, explainClone(err)
+	}
+	return newProcess(cmd, pidfd, l)
+}
+
+// streams sets the init's own streams: the command's in an attached sandbox, nothing and a file of its own else.
+func (l *launch) streams(cmd *exec.Cmd) error {
+	if l.spec.Detach == nil {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = l.spec.Stdin, l.spec.Stdout, l.spec.Stderr
+		return nil
+	}
+	cmd.SysProcAttr.Setsid = true
+	f, err := os.OpenFile(filepath.Join(l.spec.Detach.Dir, "init.err"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open init's log: %w", err)
+	}
+	cmd.Stderr = f
+	return nil
+}
+
+func (l *launch) cloneFlags() uintptr {
+	flags := uintptr(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+	if l.spec.Network != HostNetwork {
+		flags |= unix.CLONE_NEWNET
+	}
+	return flags
+}
+
+// bringUp fits the sandbox out, gives the go-ahead and waits until the command is started.
+func (l *launch) bringUp(ctx context.Context, p *Process) error {
+	stop := context.AfterFunc(ctx, func() { _ = p.Kill() })
+	defer stop()
+	l.closeChildEnds()
+	if err := l.group.add(p.PID); err != nil {
+		return l.cause(err)
+	}
+	if l.spec.Prepare != nil {
+		if err := l.spec.Prepare(p); err != nil {
+			return l.cause(err)
+		}
+	}
+	if err := l.channel.send(message{Go: true}, 0); err != nil && !errors.Is(err, unix.EPIPE) {
+		return err
+	}
+	m, pid, files, err := l.channel.receive()
+	closeAll(files)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the sandbox's init ended before the command started: %w", err)
+	case m.Error != "":
+		return explainInit(m.Error)
+	case m.Started:
+		p.Command = pid
+	}
+	p.follow(l.channel, m.Exit)
+	return nil
+}
+
+// cause prefers what the init says of its own death to the error that it made here.
+func (l *launch) cause(err error) error {
+	_ = l.channel.c.CloseWrite()
+	if m, _, files, rerr := l.channel.receive(); rerr == nil {
+		closeAll(files)
+		if m.Error != "" && m.Error != errNoGo.Error() {
+			return explainInit(m.Error)
+		}
+	}
+	return err
+}
+
+func (l *launch) closeChildEnds() {
+	closeAll(l.child)
+	l.child = nil
+}
+
+// abandon gives back what a launch that came to nothing holds.
+func (l *launch) abandon() {
+	if l.channel != nil {
+		l.channel.close()
+	}
+	_ = l.group.remove()
+}
+
+// identities is the number of ids to hand on to a sandbox: all of them, or only our own.
+func identities() int {
+	if availableIDs("/proc/self/uid_map") >= fullRange && availableIDs("/proc/self/gid_map") >= fullRange {
+		return fullRange
+	}
+	return 1
+}
+
+func explainClone(err error) error {
+	code := fault.Failed
+	hint := ""
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		code, hint = fault.Denied, "the kernel refuses user namespaces to this process: run `release doctor`"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		code, hint = fault.Denied, "raise user.max_user_namespaces: sysctl -w user.max_user_namespaces=15000"
+	case errors.Is(err, unix.EINVAL):
+		code, hint = fault.Unsupported, "this kernel lacks a namespace: run `release doctor`"
+	case errors.Is(err, unix.EAGAIN):
+		hint = "the limit of processes is reached: raise `ulimit -u` or stop other nodes"
+	}
+	return fault.New(code, "clone into new namespaces: %w", err).WithHint("%s", hint)
+}
+
+// explainInit puts the next step to what the init could not do.
+func explainInit(text string) error {
+	e := fault.New(fault.Failed, "%s", text)
+	for _, x := range initHints {
+		if x.matches(text) {
+			e.Code = x.code
+			return e.WithHint("%s", x.hint)
+		}
+	}
+	return e
+}
+
+func procPath(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
