@@ -24,6 +24,7 @@ import (
 // follows nothing.
 type unpacker struct {
 	root    *os.Root
+	overlay bool // one layer by itself, as the lower folder of an overlay: removals are marked
 	ids     idSpace
 	limits  Limits
 	entries int
@@ -224,6 +225,9 @@ func (u *unpacker) whiteout(dir, target string) error {
 	switch {
 	case target == "" || target == "." || target == "..":
 		return refused("it removes no proper name")
+	}
+	if u.overlay {
+		return u.mark(dir, target, whole)
 	}
 	f, err := u.root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {

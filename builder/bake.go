@@ -1,0 +1,185 @@
+package builder
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/recipes"
+)
+
+// bake is one bake under way.
+type bake struct {
+	o        Options
+	recipe   *recipes.Recipe
+	lock     *recipes.Lock
+	store    *images.Store
+	cache    *cache
+	name     string
+	platform ocispec.Platform
+	epoch    int64
+	work     *workDir
+	report   *reporter
+	log      *slog.Logger
+	now      func() time.Time
+	env      []string // of the image, known once the base is
+}
+
+// made is a whole image that is not listed yet.
+type made struct {
+	image  images.Image
+	state  *state
+	result Result
+}
+
+// maxLayers is what engines take: the overlay of Docker's has room for 128 folders.
+const maxLayers = 125
+
+func newBake(o Options) (*bake, error) {
+	if o.Recipe == nil || o.Store == nil {
+		return nil, fault.New(fault.Internal, "bake: no recipe or no store given")
+	}
+	platform, err := parsePlatform(cmp.Or(o.Platform, defaultPlatform()))
+	if err != nil {
+		return nil, err
+	}
+	if o.SourceDateEpoch != nil && *o.SourceDateEpoch < 0 {
+		return nil, fault.New(fault.Invalid, "SOURCE_DATE_EPOCH is %d: it counts seconds since 1970", *o.SourceDateEpoch)
+	}
+	c, err := openCache(o.Store)
+	if err != nil {
+		return nil, err
+	}
+	b := &bake{o: o, recipe: o.Recipe, store: o.Store, cache: c, name: cmp.Or(o.Name, o.Recipe.Name), platform: platform,
+		report: &reporter{to: o.Progress}, log: o.Log, now: o.Now}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if b.now == nil {
+		b.now = time.Now
+	}
+	return b, nil
+}
+
+func parsePlatform(text string) (ocispec.Platform, error) {
+	parts := strings.Split(text, "/")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
+		return ocispec.Platform{}, fault.New(fault.Invalid, "platform %q is not os/arch, such as linux/amd64", text)
+	}
+	p := ocispec.Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == 3 {
+		p.Variant = parts[2]
+	}
+	return p, nil
+}
+
+func platformText(p ocispec.Platform) string {
+	return strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
+}
+
+// close removes what the bake worked in.
+func (b *bake) close() {
+	if b.work == nil {
+		return
+	}
+	if err := b.work.remove(); err != nil {
+		b.log.Warn("work folder of a bake stays until the next one", "error", err)
+	}
+}
+
+// run resolves and makes all of the image but its entry in the store.
+func (b *bake) run(ctx context.Context) (made, error) {
+	changed, err := b.resolve(ctx)
+	if err != nil {
+		return made{}, err
+	}
+	if b.epoch, err = b.chooseEpoch(); err != nil {
+		return made{}, err
+	}
+	st := &state{store: b.store}
+	list := steps(b.recipe, b.lock)
+	b.report.total = len(list)
+	if !b.recipe.Base.Scratch {
+		b.report.total++
+	}
+	m := made{result: Result{Name: b.name, Cached: true, Reproducible: true, Epoch: b.epoch, LockChanged: changed, Steps: []StepResult{}}}
+	config, err := b.base(ctx, st, &m.result)
+	if err != nil {
+		return made{}, err
+	}
+	b.env = environment(config.Config.Env, b.recipe.Env)
+	for _, s := range list {
+		if err := b.step(ctx, s, st, &m.result); err != nil {
+			return made{}, err
+		}
+	}
+	if len(st.layers) > maxLayers {
+		return made{}, fault.New(fault.Invalid, "the image has %d layers and engines take %d", len(st.layers), maxLayers).
+			WithHint("a step is a layer: copy folders instead of single files, join run commands with &&")
+	}
+	m.state = st
+	m.image = b.image(config, st, m.result.Reproducible)
+	return m, nil
+}
+
+// chooseEpoch is the time of everything in the image.
+func (b *bake) chooseEpoch() (int64, error) {
+	if b.o.SourceDateEpoch != nil {
+		return *b.o.SourceDateEpoch, nil
+	}
+	newest := b.lock.Newest()
+	if newest.IsZero() {
+		return 0, nil
+	}
+	if newest.Unix() < 0 {
+		return 0, nil
+	}
+	return newest.Unix(), nil
+}
+
+// step makes one step and puts its layer on top.
+func (b *bake) step(ctx context.Context, s step, st *state, res *Result) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b.report.index++
+	started := b.now()
+	b.report.emit(Event{Kind: Started, Step: s.name()})
+	out, err := s.make(ctx, b, st)
+	if err != nil {
+		return inStep(s, err)
+	}
+	r := StepResult{Name: s.name(), Cached: out.cached, Seconds: b.now().Sub(started).Seconds()}
+	if out.layer != nil {
+		r.Bytes, r.Layer = out.layer.Size, out.layer.Digest
+		st.add(*out.layer, s.name())
+	}
+	if run, ok := s.(*runStep); ok && run.Network {
+		res.Reproducible = false
+	}
+	res.Cached = res.Cached && out.cached
+	res.Steps = append(res.Steps, r)
+	b.report.emit(Event{Kind: Done, Step: r.Name, Cached: r.Cached, Seconds: r.Seconds, Bytes: r.Bytes})
+	return nil
+}
+
+// cached looks for what a step with this key made, unless the caller wants every step made again.
+func (b *bake) cached(key string) (outcome, bool) {
+	if b.o.NoCache {
+		return outcome{}, false
+	}
+	r, ok := b.cache.step(key)
+	return outcome{layer: r.Layer, cached: true}, ok
+}
+
+// note tells the user something about the step under way.
+func (b *bake) note(s, format string, args ...any) {
+	b.report.emit(Event{Kind: Note, Step: s, Line: fmt.Sprintf(format, args...)})
+}

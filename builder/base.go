@@ -1,0 +1,223 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/recipes"
+)
+
+// baseRecord says which image of the store a base is.
+type baseRecord struct {
+	Image images.Digest `json:"image"`
+}
+
+// baseName is how the recipe, as far as one can tell, names the base: the reference, or the path from the recipe's folder.
+func (b *bake) baseName() string {
+	base := b.recipe.Base
+	if base.Reference != "" {
+		return base.Reference
+	}
+	if rel, err := filepath.Rel(b.recipe.Dir, base.Path); err == nil {
+		return filepath.ToSlash(rel)
+	}
+	return base.Path
+}
+
+// pinBase pins the base. What a path holds is an input like the files of a copy, so a changed one changes the pin.
+func (b *bake) pinBase(ctx context.Context, old *recipes.LockedBase) (*recipes.LockedBase, error) {
+	if b.recipe.Base.Scratch {
+		return nil, nil
+	}
+	ref := b.recipe.Base.Reference
+	if ref != "" && old != nil && old.Image == ref && validPin(ref, old.Digest) {
+		return old, nil
+	}
+	var d images.Digest
+	var err error
+	if ref != "" {
+		d, err = b.importReference(ctx, ref)
+	} else {
+		d, err = b.importPath(ctx)
+	}
+	if err != nil {
+		return nil, b.inBase(err)
+	}
+	return b.describeBase(d)
+}
+
+// validPin reports whether a pin is one, and is the digest of a reference that has its own.
+func validPin(ref, digest string) bool {
+	if !images.Digest(digest).Valid() {
+		return false
+	}
+	own, err := name.NewDigest(ref)
+	return err != nil || own.DigestStr() == digest
+}
+
+// describeBase makes the pin of a base that is in the store.
+func (b *bake) describeBase(d images.Digest) (*recipes.LockedBase, error) {
+	img, err := b.store.Get(d)
+	if err != nil {
+		return nil, b.inBase(err)
+	}
+	pin := &recipes.LockedBase{Image: b.baseName(), Digest: string(d)}
+	if source := img.Annotations[images.AnnotationSourceDigest]; source != "" {
+		pin.Digest = source
+	}
+	if c := img.Config.Created; c != nil && c.Unix() > 0 {
+		pin.Date = c.UTC().Truncate(time.Second)
+	}
+	return pin, b.cache.save(b.baseRecordPath(pin.Digest), baseRecord{Image: d})
+}
+
+// baseRecordPath is the record of a pinned base on this bake's platform.
+func (b *bake) baseRecordPath(digest string) string {
+	return b.cache.path("bases", keyOf("base", digest, platformText(b.platform))+".json")
+}
+
+// inBase says that an error is of the base.
+func (b *bake) inBase(err error) error {
+	e := *fault.All(err)[0]
+	e.Message, e.Cause = fmt.Sprintf("base %s: %s", b.baseName(), e.Message), err
+	if pos := b.recipe.Base.Pos; e.File == "" {
+		e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
+	}
+	return &e
+}
+
+func (b *bake) importReference(ctx context.Context, ref string) (images.Digest, error) {
+	if b.o.Offline {
+		return "", offline("pull " + ref)
+	}
+	return b.store.Import(ctx, images.Source{Reference: ref, Platform: platformText(b.platform)})
+}
+
+// importPath imports the image at the recipe's path, unless the same file was imported before.
+func (b *bake) importPath(ctx context.Context) (images.Digest, error) {
+	path := b.recipe.Base.Path
+	print, settled := b.pathPrint(path)
+	record := b.cache.path("bases", keyOf("path", path, fmt.Sprint(print), platformText(b.platform))+".json")
+	var r baseRecord
+	if settled && b.cache.load(record, &r) && b.whole(r.Image) {
+		return r.Image, nil
+	}
+	d, err := b.store.Import(ctx, images.Source{Path: path, Platform: platformText(b.platform)})
+	if err != nil || !settled {
+		return d, err
+	}
+	return d, b.cache.save(record, baseRecord{Image: d})
+}
+
+// pathPrint is the fingerprint of an archive, or of a layout's index, which names all that is in it.
+func (b *bake) pathPrint(path string) (fingerprint, bool) {
+	now := b.now()
+	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+		path = filepath.Join(path, ocispec.ImageIndexFile)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return fingerprint{}, false
+	}
+	f := fingerprintOf(&st)
+	return f, f.settled(now)
+}
+
+// whole reports whether an image is in the store with all its blobs.
+func (b *bake) whole(d images.Digest) bool {
+	blobs, err := b.store.Blobs(d)
+	if err != nil {
+		return false
+	}
+	for _, blob := range blobs {
+		if !b.store.Has(blob.Digest) {
+			return false
+		}
+	}
+	return true
+}
+
+// compareBase lists how the pinned base differs from the recipe's.
+func (b *bake) compareBase(ctx context.Context, pin *recipes.LockedBase) ([]string, error) {
+	base := b.recipe.Base
+	switch {
+	case base.Scratch && pin == nil:
+		return nil, nil
+	case base.Scratch:
+		return []string{fmt.Sprintf("base %s is pinned but the recipe starts from scratch", pin.Image)}, nil
+	case pin == nil:
+		return []string{fmt.Sprintf("base %s is not pinned", b.baseName())}, nil
+	case pin.Image != b.baseName():
+		return []string{fmt.Sprintf("base: the recipe names %s, the lockfile %s", b.baseName(), pin.Image)}, nil
+	case base.Reference != "" && !validPin(base.Reference, pin.Digest):
+		return []string{fmt.Sprintf("base %s is pinned to %s", base.Reference, pin.Digest)}, nil
+	case base.Reference != "":
+		return nil, nil
+	}
+	now, err := b.pinBase(ctx, pin)
+	if err != nil || now.Digest == pin.Digest {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("base %s is %s, pinned to %s", pin.Image, now.Digest, pin.Digest)}, nil
+}
+
+// base brings the base's layers and gives its configuration.
+func (b *bake) base(ctx context.Context, st *state, res *Result) (ocispec.Image, error) {
+	if b.recipe.Base.Scratch {
+		return ocispec.Image{Platform: b.platform}, nil
+	}
+	b.report.index++
+	step := short("base " + b.baseName())
+	started := b.now()
+	b.report.emit(Event{Kind: Started, Step: step})
+	d, cached, err := b.bringBase(ctx)
+	if err != nil {
+		return ocispec.Image{}, b.inBase(err)
+	}
+	img, err := b.store.Get(d)
+	if err != nil {
+		return ocispec.Image{}, b.inBase(err)
+	}
+	if p := img.Config.Platform; p.OS != b.platform.OS || p.Architecture != b.platform.Architecture {
+		return ocispec.Image{}, b.inBase(fault.New(fault.Invalid, "it is for %s, wanted is %s", platformText(p), platformText(b.platform)))
+	}
+	st.base, st.under, st.layers = d, len(img.Layers), append(st.layers, img.Layers...)
+	r := StepResult{Name: step, Cached: cached, Seconds: b.now().Sub(started).Seconds()}
+	for _, l := range img.Layers {
+		r.Bytes += l.Size
+	}
+	res.Cached = res.Cached && cached
+	res.Steps = append(res.Steps, r)
+	b.report.emit(Event{Kind: Done, Step: step, Cached: cached, Seconds: r.Seconds, Bytes: r.Bytes})
+	return img.Config, nil
+}
+
+// bringBase makes sure that the pinned base is in the store. A tag that moved does not matter: the pin is pulled.
+func (b *bake) bringBase(ctx context.Context) (d images.Digest, cached bool, err error) {
+	pin := b.lock.Base
+	var r baseRecord
+	if b.cache.load(b.baseRecordPath(pin.Digest), &r) && b.whole(r.Image) {
+		return r.Image, true, nil
+	}
+	if b.recipe.Base.Path != "" {
+		d, err = b.importPath(ctx)
+		return d, false, err
+	}
+	ref, err := name.ParseReference(b.recipe.Base.Reference)
+	if err != nil {
+		return "", false, fault.New(fault.Invalid, "read reference: %w", err)
+	}
+	if d, err = b.importReference(ctx, ref.Context().Digest(pin.Digest).String()); err != nil {
+		return "", false, err
+	}
+	return d, false, b.cache.save(b.baseRecordPath(pin.Digest), baseRecord{Image: d})
+}

@@ -1,0 +1,132 @@
+package builder
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/recipes"
+)
+
+// Options say what to bake and how. Recipe and Store are required.
+type Options struct {
+	Recipe *recipes.Recipe
+	// Lock holds the pins; nil reads LockPath. A bake that adds or drops pins saves the whole at LockPath, which by
+	// default lies beside the recipe.
+	Lock     *recipes.Lock
+	LockPath string
+	Store    *images.Store
+	Name     string // of the image in the store; "" is the recipe's
+
+	NoCache  bool   // run every step again; verified downloads are kept
+	Locked   bool   // fail when the lockfile does not pin exactly what the recipe names
+	Offline  bool   // use no network
+	Platform string // "os/arch[/variant]"; "" is linux and this machine's architecture
+	// SourceDateEpoch is the time of everything in the image, in seconds since 1970; nil takes the lockfile's newest date.
+	SourceDateEpoch *int64
+
+	Progress func(Event) // called by one goroutine at a time; nil is fine
+	Log      *slog.Logger
+	Now      func() time.Time // nil is time.Now
+}
+
+// EventKind says what an Event is about.
+type EventKind string
+
+// Kinds of events. A step has one Started and, when it succeeds, one Done.
+const (
+	Started EventKind = "started"
+	Output  EventKind = "output" // a line that the step's command wrote
+	Bytes   EventKind = "bytes"  // how far a download is
+	Done    EventKind = "done"
+	Note    EventKind = "note" // something worth knowing, in Line
+)
+
+// Event is a piece of progress.
+type Event struct {
+	Kind    EventKind `json:"kind"`
+	Step    string    `json:"step"`            // the step's name
+	Index   int       `json:"index,omitempty"` // from 1
+	Total   int       `json:"total,omitempty"` // number of steps
+	Line    string    `json:"line,omitempty"`
+	Bytes   int64     `json:"bytes,omitempty"` // so far; Done: the layer's size
+	Size    int64     `json:"size,omitempty"`  // expected, 0 when unknown
+	Cached  bool      `json:"cached,omitempty"`
+	Seconds float64   `json:"seconds,omitempty"`
+}
+
+// StepResult is what became of one step.
+type StepResult struct {
+	Name    string        `json:"name"`
+	Cached  bool          `json:"cached"`
+	Seconds float64       `json:"seconds"`
+	Bytes   int64         `json:"bytes"`           // size of its layer, of all layers for the base; 0 when it changed nothing
+	Layer   images.Digest `json:"layer,omitempty"` // "" for the base and for a step that changed nothing
+}
+
+// Result is what a bake made.
+type Result struct {
+	Image        images.Digest `json:"image"`
+	Name         string        `json:"name"`
+	Cached       bool          `json:"cached"` // every step was, and the image was there already
+	Steps        []StepResult  `json:"steps"`
+	Seconds      float64       `json:"seconds"`
+	Reproducible bool          `json:"reproducible"` // no step used the network at will
+	Epoch        int64         `json:"epoch"`
+	LockChanged  bool          `json:"lock_changed"` // the lockfile was written
+}
+
+// NeedsRoot reports whether a bake of the recipe executes commands in the image's root. An ordinary user's process
+// enters a user namespace first (sandbox.EnterUserNamespace). Owners alone need none: layers are written from records.
+func NeedsRoot(r *recipes.Recipe) bool { return len(r.Run) > 0 }
+
+// Bake makes the image of a recipe and lists it in the store. Errors of a step name the step and its place in the
+// recipe; a command that fails comes with the last lines it wrote. Nothing is listed when Bake fails.
+func Bake(ctx context.Context, o Options) (Result, error) {
+	b, err := newBake(o)
+	if err != nil {
+		return Result{}, err
+	}
+	release, err := o.Store.Hold(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
+	defer b.close()
+	started := b.now()
+	made, err := b.run(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	res := made.result
+	before, _ := o.Store.Resolve(b.name) // none is fine
+	if res.Image, err = o.Store.Put(ctx, made.image, b.name); err != nil {
+		return Result{}, err
+	}
+	res.Cached = res.Cached && before == res.Image
+	res.Seconds = b.now().Sub(started).Seconds()
+	return res, nil
+}
+
+// reporter hands events on, one at a time.
+type reporter struct {
+	mu    sync.Mutex
+	to    func(Event)
+	index int
+	total int
+}
+
+func (r *reporter) emit(e Event) {
+	if r.to == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.Index, e.Total = r.index, r.total
+	r.to(e)
+}
+
+func defaultPlatform() string { return "linux/" + runtime.GOARCH }

@@ -1,0 +1,165 @@
+package builder
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/images"
+)
+
+// Difference is a path that came out differently in two bakes of the same inputs.
+type Difference struct {
+	Step string `json:"step"`
+	Path string `json:"path"` // absolute in the image
+	What string `json:"what"` // "content", "mode", "owner", …, "only in the first", "only in the second"
+}
+
+// Check bakes twice, every step anew, and names what differs. It lists no image. Run steps that read the clock are
+// found out by a second that passes between the two.
+func Check(ctx context.Context, o Options) ([]Difference, error) {
+	o.NoCache = true
+	release, err := o.Store.Hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	started := time.Now()
+	first, err := checkBake(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if len(o.Recipe.Run) > 0 {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Until(started.Add(1100 * time.Millisecond))):
+		}
+	}
+	second, err := checkBake(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return compareBakes(o.Store, first, second)
+}
+
+func checkBake(ctx context.Context, o Options) (made, error) {
+	b, err := newBake(o)
+	if err != nil {
+		return made{}, err
+	}
+	defer b.close()
+	return b.run(ctx)
+}
+
+// compareBakes compares step by step.
+func compareBakes(s *images.Store, a, b made) ([]Difference, error) {
+	var list []Difference
+	for i, step := range a.result.Steps {
+		other := b.result.Steps[i]
+		if step.Layer == other.Layer {
+			continue
+		}
+		found, err := compareLayers(s, step.Layer, other.Layer)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range found {
+			d.Step = step.Name
+			list = append(list, d)
+		}
+	}
+	return list, nil
+}
+
+// compareLayers compares the entries of two layers; "" is one without entries.
+func compareLayers(s *images.Store, a, b images.Digest) ([]Difference, error) {
+	first, err := entries(s, a)
+	if err != nil {
+		return nil, err
+	}
+	second, err := entries(s, b)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Keys(first))
+	for name := range second {
+		if _, ok := first[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var list []Difference
+	for _, name := range names {
+		f, inFirst := first[name]
+		g, inSecond := second[name]
+		what := ""
+		switch {
+		case !inSecond:
+			what = "only in the first"
+		case !inFirst:
+			what = "only in the second"
+		default:
+			what = f.differs(g)
+		}
+		if what != "" {
+			list = append(list, Difference{Path: "/" + strings.TrimSuffix(name, "/"), What: what})
+		}
+	}
+	return list, nil
+}
+
+// entry is a layer's entry with the hash of its content.
+type entry struct {
+	h   *tar.Header
+	sum images.Digest
+}
+
+func (e entry) differs(o entry) string {
+	var what []string
+	add := func(differs bool, name string) {
+		if differs {
+			what = append(what, name)
+		}
+	}
+	add(e.h.Typeflag != o.h.Typeflag, "type")
+	add(e.sum != o.sum, "content")
+	add(e.h.Mode != o.h.Mode, "mode")
+	add(e.h.Uid != o.h.Uid || e.h.Gid != o.h.Gid, "owner")
+	add(e.h.Linkname != o.h.Linkname, "link")
+	add(!maps.Equal(e.h.PAXRecords, o.h.PAXRecords), "attributes")
+	return strings.Join(what, ", ")
+}
+
+func entries(s *images.Store, layer images.Digest) (map[string]entry, error) {
+	all := map[string]entry{}
+	if layer == "" {
+		return all, nil
+	}
+	f, err := s.OpenBlob(layer)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	tr := tar.NewReader(f)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read layer %s: %w", layer, err)
+		}
+		sum, err := hashOf(tr)
+		if err != nil {
+			return nil, fmt.Errorf("read layer %s: %w", layer, err)
+		}
+		all[h.Name] = entry{h, sum}
+	}
+}

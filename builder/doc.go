@@ -1,0 +1,50 @@
+// Package builder bakes recipes into images: it resolves what a recipe gets from elsewhere, runs its steps, makes a
+// layer of each and puts the image into the store. It needs no daemon.
+//
+// # Order
+//
+// A bake goes from the top of the recipe to its end, as a reader does: the base first, then the groups `copy`, `fetch`,
+// `git` and `run` in the order in which they stand in the file, and the steps of a group in theirs. The steps of an
+// included file come before those of the file that includes it. So a `run` sees what stands above it and nothing that
+// stands below: a recipe with `copy` above `run` can change what was copied, one with `run` above `copy` installs its
+// tools once and leaves a changed program on top, in one small layer. env, user, workdir, labels, ports and the command
+// belong to the image as a whole and have no order; env holds in every run step.
+//
+// # Layers
+//
+// The base's layers stay as they are; each step is one layer, so that a changed file moves its own step's layer only. A
+// run step that changes nothing has none. A layer holds nothing that depends on when, where or by whom it was made: the
+// time of everything is the epoch, owners and modes come from records (the recipe, the archive, the lower layers), paths
+// are in byte order.
+//
+// A folder of the image that a step copies into keeps its owner and mode, and links to folders are followed inside the
+// image (/bin/x lands in /usr/bin/x where /bin is a link). Missing folders above the target are root's, mode 0755.
+//
+// # Same inputs, same image
+//
+// The epoch is SOURCE_DATE_EPOCH when the caller gives it, else the newest date in the lockfile, else 0. Run steps see
+// it, a fixed host name, UTC, C.UTF-8, one CPU, umask 022 and no network. `network: true` marks the image with the
+// annotation release.reproducible=false. What run steps leave in /proc, /sys, /dev, /tmp and /run is not part of the image,
+// nor are sockets.
+//
+// # The cache
+//
+// In the folder cache of the image store:
+//
+//	steps/<k2>/<key>.json    what a step with these inputs made: {"schema":1,"step":…,"layer":{digest,size}|null}
+//	places/<k2>/<key>.json   where a step's files go in an image with these layers; saves reading the layers
+//	bases/<key>.json         which image of the store a pinned base is
+//	files/<hash>             hashes of a copy source's files by path, size, times, inode; see statcache.go
+//	downloads/<sha256>       verified downloads; <sha256>.json says where from and how old; partial/ holds those under way
+//	git/<hash of url>/       bare repositories
+//	layers/<ids>-<boot>/<diff id>/  a layer unpacked as the lower folder of an overlay, for run steps
+//	work/<random>/           one bake's work; its file lock is held (flock) as long as the bake lives
+//
+// A key is the hash of all inputs of a step: its text, the content and modes of what it copies, pins, environment, epoch,
+// platform, the format version and the state it builds on: for run steps the layers below, for the others only what they
+// looked up there (owners, folders, links). Nothing but the inputs is in a key.
+//
+// Every file is written whole or not at all, a record after the blob that it names, and a record whose blob is gone does
+// not count. So several bakes may share a store, and one that is killed leaves a usable cache; what it left in work the next
+// bake removes. An image is put last: a bake that fails leaves no image.
+package builder
