@@ -1,9 +1,12 @@
 package docker
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -332,6 +335,29 @@ func TestEngineAway(t *testing.T) {
 	r.cut(false)
 	if nodes, err := d.Nodes(t.Context(), s.Fleet); err != nil || len(nodes) != 1 || nodes[0].Presence != fleet.Present {
 		t.Errorf("afterwards nodes are %v, error %v", nodes, err)
+	}
+}
+
+// TestEngineHangs is an engine that takes connections and says nothing.
+func TestEngineHangs(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "d.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	host := "unix://" + l.Addr().String()
+	start := time.Now()
+	if err := Available(t.Context(), host); !errors.Is(err, fleet.ErrUnavailable) || time.Since(start) > 5*answerWithin {
+		t.Errorf("after %s: %v", time.Since(start), err)
+	}
+	d, err := New(t.Context(), Options{Installation: "hung", Host: host, Registry: Registry{Address: "127.0.0.1:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := d.Fleets(ctx); !errors.Is(err, fleet.ErrUnavailable) {
+		t.Errorf("an unanswered call gives %v", err)
 	}
 }
 

@@ -17,6 +17,12 @@ import (
 // removeWidth is how many containers are removed at once.
 const removeWidth = 8
 
+// The engine may let go of a removed container's address a moment after it said that the container is removed.
+const (
+	releaseTries = 20
+	releaseWait  = 50 * time.Millisecond
+)
+
 // Remove asks the node to end with the signal its container was made with, waits up to grace (rounded up to whole
 // seconds), kills it and removes the container with its anonymous volumes.
 func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duration) error {
@@ -153,9 +159,21 @@ func (d *Driver) removeBridge(ctx context.Context) error {
 		return engineError(err, "find network %s", d.bridgeName())
 	}
 	d.forgetBridge()
-	err = d.engine.NetworkRemove(ctx, b.name)
-	if err != nil && !errdefs.IsNotFound(err) && !inUse(err) {
-		return engineError(err, "remove network %s", b.name)
+	for try := 0; ; try++ {
+		err := d.engine.NetworkRemove(ctx, b.name)
+		switch {
+		case err == nil || errdefs.IsNotFound(err):
+			return nil
+		case !inUse(err):
+			return engineError(err, "remove network %s", b.name)
+		case try == releaseTries:
+			d.log.InfoContext(ctx, "network stays: something is attached to it", "network", b.name, "error", err)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return engineError(ctx.Err(), "remove network %s", b.name)
+		case <-time.After(releaseWait):
+		}
 	}
-	return nil
 }
