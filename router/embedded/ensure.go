@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/router"
@@ -19,6 +23,7 @@ import (
 
 const (
 	startPatience = 10 * time.Second
+	endPatience   = 2 * time.Second
 	logLimit      = 16 << 20 // router.log is moved to router.log.1 at a start when it is longer
 )
 
@@ -40,10 +45,8 @@ func Ensure(ctx context.Context, dir, exe string, args []string) (*Client, error
 	}
 	defer out.Close()
 	begin, _ := out.Seek(0, io.SeekEnd)
-	cmd := exec.Command(exe, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	cmd, err := startDetached(exe, args, os.Environ(), nil, out, out)
+	if err != nil {
 		return nil, fault.New(fault.Failed, "start router %s: %w", exe, err)
 	}
 	leaveCgroup(cmd.Process.Pid)
@@ -52,33 +55,75 @@ func Ensure(ctx context.Context, dir, exe string, args []string) (*Client, error
 		defer close(ended)
 		_ = cmd.Wait() // reaps it while we live; init does afterwards
 	}()
-	if err := awaitAnswer(ctx, c, ended); err != nil {
+	pid, err := awaitAnswer(ctx, c, ended)
+	if pid != cmd.Process.Pid {
+		// Another one was started at the same time and won, or ours does not answer: it must not wait to take over later.
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		awaitExit(cmd, ended)
+	}
+	if err != nil {
 		return nil, fault.New(fault.Failed, "start router: %w%s", err, tail(filepath.Join(dir, logName), begin)).
 			WithHint("its output is in %s", filepath.Join(dir, logName))
 	}
 	return c, nil
 }
 
-// awaitAnswer waits for a router to answer: ours, or another one that was started at the same time and won.
-func awaitAnswer(ctx context.Context, c *Client, ended <-chan struct{}) error {
+// awaitAnswer waits for a router to answer, ours or another one, and gives its process id.
+func awaitAnswer(ctx context.Context, c *Client, ended <-chan struct{}) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	var over <-chan time.Time // time left for the winner once ours has ended
+	var over <-chan time.Time // time left for another one once ours has ended
 	for {
-		_, err := c.Status(ctx)
+		s, err := c.Status(ctx)
 		if err == nil {
-			return nil
+			return s.PID, nil
 		}
 		select {
 		case <-tick.C:
 		case <-ended:
 			ended, over = nil, time.After(time.Second)
 		case <-over:
-			return errors.New("the process ended at once")
+			return 0, errors.New("the process ended at once")
 		case <-ctx.Done():
-			return fmt.Errorf("it does not answer: %w", ctx.Err())
+			return 0, fmt.Errorf("it does not answer: %w", ctx.Err())
+		}
+	}
+}
+
+// awaitExit waits for a process that was asked to end, and kills it when it does not.
+func awaitExit(cmd *exec.Cmd, ended <-chan struct{}) {
+	select {
+	case <-ended:
+	case <-time.After(endPatience):
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+}
+
+// startDetached starts a process in its own session in "/", without any descriptor but files (from 3 on) and its output.
+func startDetached(exe string, args, env []string, files []*os.File, stdout, stderr *os.File) (*exec.Cmd, error) {
+	// Whoever started us may have left descriptors open that we do not know of.
+	if err := unix.CloseRange(firstFd, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		closeOnExecAll()
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", env, files
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd, cmd.Start()
+}
+
+// closeOnExecAll is for kernels before 5.11.
+func closeOnExecAll() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= firstFd {
+			unix.CloseOnExec(fd)
 		}
 	}
 }

@@ -194,7 +194,7 @@ func (p *process) spawnSuccessor(exe string) (net.Conn, *exec.Cmd, error) {
 		_ = conn.Close()
 		return nil, nil, err
 	}
-	cmd, err := startDetached(exe, p.cfg.Args, in.environment(), files)
+	cmd, err := startDetached(exe, p.cfg.Args, in.environment(), files, os.Stdout, os.Stderr)
 	if err != nil {
 		_ = conn.Close()
 		return nil, nil, err
@@ -223,14 +223,6 @@ func duplicate(s syscall.Conn) (*os.File, error) {
 		return nil, derr
 	}
 	return os.NewFile(uintptr(fd), "inherited"), nil
-}
-
-func startDetached(exe string, args, env []string, files []*os.File) (*exec.Cmd, error) {
-	cmd := exec.Command(exe, args...)
-	cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", env, files
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return cmd, cmd.Start()
 }
 
 func awaitReady(ctx context.Context, conn net.Conn, ended <-chan error) error {

@@ -1,10 +1,12 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -48,8 +50,11 @@ func startRouter(t *testing.T, dir string) *Client {
 		if err := c.Stop(ctx); err != nil {
 			t.Errorf("stop: %v", err)
 		}
+		b, _ := os.ReadFile(filepath.Join(dir, logName))
+		if bytes.Contains(b, []byte("DATA RACE")) || bytes.Contains(b, []byte("panic:")) {
+			t.Error("the router raced or panicked")
+		}
 		if t.Failed() {
-			b, _ := os.ReadFile(dir + "/" + logName)
 			t.Logf("router.log:\n%s", b)
 		}
 	})

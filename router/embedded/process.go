@@ -80,8 +80,8 @@ func Run(ctx context.Context, cfg Config) error {
 	return p.loop(ctx)
 }
 
-func newProcess(ctx context.Context, cfg Config, in *inheritance) (p *process, err error) {
-	p = &process{
+func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, err error) {
+	p := &process{
 		cfg: cfg, log: cfg.Log, e: newEngine(cfg), started: time.Now(), instance: newInstance(),
 		stopping: make(chan struct{}), successor: make(chan net.Conn, 1),
 	}
