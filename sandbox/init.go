@@ -69,9 +69,6 @@ func runInit() {
 
 func openGuest() (*guest, error) {
 	g := &guest{dir: -1}
-	if err := closeStrays(); err != nil {
-		return nil, err
-	}
 	channel, err := newPacketConn(os.NewFile(fdChannel, "channel"))
 	if err != nil {
 		return nil, err
@@ -84,11 +81,13 @@ func openGuest() (*guest, error) {
 	}
 	if g.spec.Detached {
 		g.dir = fdDir
-		for _, fd := range []int{fdDir, fdControl, fdEvents} {
-			unix.CloseOnExec(fd)
+		unix.CloseOnExec(fdDir)
+		unix.CloseOnExec(fdControl)
+		if g.spec.Events {
+			unix.CloseOnExec(fdEvents)
 		}
 	}
-	return g, nil
+	return g, closeStrays()
 }
 
 // closeStrays closes what the starter had inherited itself without knowing: whatever is not marked close-on-exec and not ours. The
@@ -100,7 +99,7 @@ func closeStrays() error {
 	}
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
-		if err != nil || fd <= fdEvents {
+		if err != nil || fd <= 2 || fd == fdSpec {
 			continue
 		}
 		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {

@@ -67,7 +67,7 @@ func TestCommandSeesItsOwnWorld(t *testing.T) {
 		{"identity", "id -u; id -g", "0\n0\n"},
 		{"host name", "hostname; cat /etc/hostname", "box\nbox\n"},
 		{"hosts", "head -1 /etc/hosts", "127.0.0.1\tlocalhost\n"},
-		{"processes", "ls /proc | grep -c '^[0-9]'", "4\n"},
+		{"processes", "test $(ls -d /proc/[0-9]* | wc -l) -lt 7 && echo few", "few\n"},
 		{"devices", "ls /dev", "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n"},
 		{"null", "echo x > /dev/null && echo y", "y\n"},
 		{"terminal device", "test -c /dev/ptmx && echo yes", "yes\n"},

@@ -72,6 +72,7 @@ type fakeNode struct {
 	installation string
 	spec         fleet.Spec
 	stubborn     bool
+	files        map[string]string // what the node's server wrote
 	log          []logLine
 	changed      chan struct{} // closed and replaced at each change
 	server       *fakeServer
@@ -194,12 +195,22 @@ func (f *Fake) ensure(spec fleet.Spec, want fleet.NodeSpec) (fleet.Node, error) 
 	return n.view(), nil
 }
 
+// maxFakeSlot is the last slot that an address can be made of.
+const maxFakeSlot = 60_000
+
 func (f *Fake) boot(spec fleet.Spec, want fleet.NodeSpec) (*fakeNode, error) {
+	if want.Slot < 0 || want.Slot > maxFakeSlot {
+		return nil, fmt.Errorf("slot %d has no address", want.Slot)
+	}
 	f.nextPID++
-	n := &fakeNode{installation: f.opts.Installation, spec: spec, changed: make(chan struct{}), Node: fleet.Node{
+	n := &fakeNode{installation: f.opts.Installation, spec: spec, files: map[string]string{}, changed: make(chan struct{}), Node: fleet.Node{
 		ID: fleet.NodeID{Fleet: spec.Fleet, Node: want.Name}, Slot: want.Slot, Host: f.opts.Host, PID: f.nextPID,
 		Image: spec.Image, Presence: fleet.Present, Since: f.opts.Now(),
 	}}
+	if len(spec.Command) > 0 {
+		f.runCommand(n)
+		return n, nil
+	}
 	if spec.Port == 0 {
 		return n, nil
 	}
@@ -220,7 +231,9 @@ func (f *Fake) Remove(ctx context.Context, id fleet.NodeID, grace time.Duration)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.drop(id.Node)
+	if n, ok := f.nodes[id.Node]; ok && n.installation == f.opts.Installation {
+		f.drop(id.Node)
+	}
 	return nil
 }
 
@@ -229,7 +242,7 @@ func (f *Fake) stopNode(id fleet.NodeID) *fakeNode {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n, ok := f.nodes[id.Node]
-	if !ok || n.Presence == fleet.Gone {
+	if !ok || n.Presence == fleet.Gone || n.installation != f.opts.Installation {
 		return nil
 	}
 	n.write(f.opts.Now(), "out", "stopping")

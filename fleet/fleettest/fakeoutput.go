@@ -93,6 +93,19 @@ func (f *Fake) Exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec) (
 	return fakeCommand(ctx, n.spec, spec)
 }
 
+// runCommand ends a node at once whose command is "/testnode exit CODE" or "/no-such-program"; the lock is held.
+func (f *Fake) runCommand(n *fakeNode) {
+	command := n.spec.Command
+	if command[0] == "/no-such-program" {
+		f.end(n, fleet.Exit{Code: 127, Reason: "could not start: " + command[0] + ": no such file"})
+		return
+	}
+	if len(command) == 3 && command[1] == "exit" {
+		code, _ := strconv.Atoi(command[2])
+		f.end(n, fleet.Exit{Code: code})
+	}
+}
+
 func fakeCommand(ctx context.Context, booted fleet.Spec, spec fleet.ExecSpec) (int, error) {
 	if len(spec.Command) < 2 || spec.Command[0] != "/testnode" {
 		return 0, fmt.Errorf("exec %q: no such program", spec.Command)
@@ -117,6 +130,9 @@ func fakeCommand(ctx context.Context, booted fleet.Spec, spec fleet.ExecSpec) (i
 		return 0, err
 	case "exit":
 		return strconv.Atoi(args[0])
+	case "tty":
+		_, err := fmt.Fprintf(spec.Stdout, "terminal %dx%d\n", spec.Window.Columns, spec.Window.Rows)
+		return 0, err
 	case "sleep":
 		<-ctx.Done()
 		return 0, ctx.Err()

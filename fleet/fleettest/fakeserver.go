@@ -20,10 +20,8 @@ func (s *fakeServer) close() {
 }
 
 func nodeEnv(spec fleet.Spec) map[string]string {
-	env := maps.Clone(spec.Env)
-	if env == nil {
-		env = map[string]string{}
-	}
+	env := map[string]string{"IMAGE_ENV": "from-image"}
+	maps.Copy(env, spec.Env)
 	maps.Copy(env, spec.Secrets)
 	env["PORT"] = strconv.Itoa(spec.Port)
 	return env
@@ -48,6 +46,21 @@ func (f *Fake) serve(n *fakeNode) error {
 			stream = "err"
 		}
 		f.Log(n.ID.Node, stream, r.FormValue("text"))
+	})
+	mux.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		n.files[r.FormValue("path")] = r.FormValue("text")
+	})
+	mux.HandleFunc("/read", func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		text, ok := n.files[r.FormValue("path")]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, text)
 	})
 	mux.HandleFunc("/stubborn", func(w http.ResponseWriter, r *http.Request) { f.SetStubborn(n.ID.Node, true) })
 	mux.HandleFunc("/exit", func(w http.ResponseWriter, r *http.Request) {
