@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -220,10 +221,9 @@ func (l *launch) clone(ctx context.Context) (*Process, error) {
 	cmd.WaitDelay = streamDelay
 	pidfd := -1
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: l.cloneFlags(), PidFD: &pidfd}
-	size := identities()
-	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{Size: size}}
-	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{Size: size}}
-	cmd.SysProcAttr.GidMappingsEnableSetgroups = size > 1
+	uids, gids := identities()
+	cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = uids, gids
+	cmd.SysProcAttr.GidMappingsEnableSetgroups = len(gids) > 1 || gids[0].Size > 1
 	if err := l.streams(cmd); err != nil {
 		return nil, err
 	}
@@ -317,12 +317,28 @@ func (l *launch) abandon() {
 	_ = l.group.remove()
 }
 
-// identities is the number of ids to hand on to a sandbox: all of them, or only our own.
-func identities() int {
-	if availableIDs("/proc/self/uid_map") >= fullRange && availableIDs("/proc/self/gid_map") >= fullRange {
-		return fullRange
+// identities maps ids to themselves: all that a system needs, or only our own. A line of a map must lie within one line of
+// ours (user_namespaces(7)), so there are as many.
+func identities() (uids, gids []syscall.SysProcIDMap) {
+	const uidMap, gidMap = "/proc/self/uid_map", "/proc/self/gid_map"
+	if availableIDs(uidMap) < fullRange || availableIDs(gidMap) < fullRange {
+		own := []syscall.SysProcIDMap{{Size: 1}}
+		return own, own
 	}
-	return 1
+	return sameIDs(uidMap), sameIDs(gidMap)
+}
+
+// sameIDs maps 0 to 65535 to themselves, line by line of a map file that has them all.
+func sameIDs(mapFile string) []syscall.SysProcIDMap {
+	data, _ := os.ReadFile(mapFile) // availableIDs has read it
+	var list []syscall.SysProcIDMap
+	for line := range strings.Lines(string(data)) {
+		var inside, outside, count int
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && inside < fullRange && count > 0 {
+			list = append(list, syscall.SysProcIDMap{ContainerID: inside, HostID: inside, Size: min(count, fullRange-inside)})
+		}
+	}
+	return list
 }
 
 func explainClone(err error) error {
