@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/builder"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/recipes"
+)
+
+// bakeFlags are the flags of everything that bakes.
+type bakeFlags struct {
+	noCache, locked, offline bool
+	platform, target         string
+}
+
+func (b *bakeFlags) bind(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&b.noCache, "no-cache", false, "run every step again; verified downloads are kept")
+	f.BoolVar(&b.locked, "locked", false, "fail when the lockfile does not pin all that the recipe names")
+	f.BoolVar(&b.offline, "offline", false, "use no network")
+	f.StringVar(&b.platform, "platform", "", "`os/arch` of the image (default: this machine's)")
+	f.StringVar(&b.target, "target", "container", "`form` of the image: container")
+	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"container"}, noFiles))
+}
+
+func (b *bakeFlags) check() error {
+	for target := range strings.SplitSeq(b.target, ",") {
+		switch target {
+		case "container":
+		case "machine":
+			return fault.New(fault.Unsupported, "bake: machine images are not supported by this version").WithHint("--target container")
+		default:
+			return fault.New(fault.Invalid, "read --target: %q is none of container, machine", target)
+		}
+	}
+	return nil
+}
+
+func (c *cli) bakeVerb() *cobra.Command {
+	var b bakeFlags
+	var check bool
+	cmd := &cobra.Command{
+		Use:   "bake [RECIPE]",
+		Short: "Make an image from a recipe",
+		Long: `Makes an OCI image in the local store, without a daemon. The same recipe, lockfile and files give the same
+digest on any machine. Without RECIPE the app's recipe is baked under the app's name; with one no release.yaml is needed.`,
+		Example: `  release bake
+  release bake recipes/shop.yaml --no-cache
+  release bake --check              bake twice and name the paths that differ`,
+		Args: between(0, 1, ""),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, done, err := c.bakeOptions(b, args)
+			if done || err != nil {
+				return err
+			}
+			if check {
+				return c.checkBake(cmd.Context(), o)
+			}
+			res, err := c.bake(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			return c.out.result(bakeResult(res), func(w io.Writer) { fmt.Fprintln(w, res.Image) })
+		},
+	}
+	b.bind(cmd)
+	cmd.Flags().BoolVar(&check, "check", false, "bake twice without cache and name the paths that differ")
+	return cmd
+}
+
+// bakeOptions finds what to bake. done says that the work was done in a user namespace.
+func (c *cli) bakeOptions(b bakeFlags, args []string) (o builder.Options, done bool, err error) {
+	if err := b.check(); err != nil {
+		return o, false, err
+	}
+	path, name, err := c.recipeAndName(args)
+	if err != nil {
+		return o, false, err
+	}
+	recipe, err := recipes.Load(path)
+	if err != nil {
+		return o, false, err
+	}
+	if builder.NeedsRoot(recipe) {
+		if done, err := c.enterNamespace(); done || err != nil {
+			return o, done, err
+		}
+	}
+	store, err := c.store()
+	if err != nil {
+		return o, false, err
+	}
+	epoch, err := c.sourceDate()
+	return builder.Options{
+		Recipe: recipe, Store: store, Name: name, NoCache: b.noCache, Locked: b.locked, Offline: b.offline,
+		Platform: b.platform, SourceDateEpoch: epoch,
+	}, false, err
+}
+
+// recipeAndName is the recipe's file and the image's name: those of the app, or the file given and the recipe's own name.
+func (c *cli) recipeAndName(args []string) (path, name string, err error) {
+	if len(args) > 0 {
+		return args[0], "", nil
+	}
+	app, err := c.app()
+	if err != nil {
+		return "", "", err
+	}
+	if app.Recipe == "" {
+		return "", "", fault.New(fault.Invalid, "bake %s: %s names no recipe", app.App, relative(app.Path())).WithHint("add recipe: recipe.yaml, or launch an image")
+	}
+	return recipePath(app), app.App, nil
+}
+
+// sourceDate reads SOURCE_DATE_EPOCH.
+func (c *cli) sourceDate() (*int64, error) {
+	text := c.getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
+		return nil, nil
+	}
+	epoch, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || epoch < 0 {
+		return nil, fault.New(fault.Invalid, "read SOURCE_DATE_EPOCH=%q: not a number of seconds since 1970", text)
+	}
+	return &epoch, nil
+}
+
+// bake runs the bake with a view of its steps.
+func (c *cli) bake(ctx context.Context, o builder.Options) (builder.Result, error) {
+	v := c.out.newBakeView()
+	o.Progress = v.event
+	res, err := builder.Bake(ctx, o)
+	v.close()
+	if err != nil {
+		return res, ended(ctx, err)
+	}
+	how := "baked"
+	if res.Cached {
+		how = "nothing changed"
+	}
+	c.out.progress("%s: %s, %s, in %s", res.Name, how, shortDigest(string(res.Image)), span(seconds(res.Seconds)))
+	if !res.Reproducible {
+		c.out.note("%s a step uses the network: another bake may give another digest", c.out.yellow("note:"))
+	}
+	return res, nil
+}
+
+func bakeResult(res builder.Result) api.BakeResult {
+	r := api.BakeResult{
+		Head: api.NewHead(nil), Image: string(res.Image), Name: res.Name, Cached: res.Cached, Reproducible: res.Reproducible,
+		Seconds: res.Seconds, Steps: []api.BakeStep{},
+	}
+	for _, s := range res.Steps {
+		r.Steps = append(r.Steps, api.BakeStep{Name: s.Name, Cached: s.Cached, Seconds: s.Seconds, Bytes: s.Bytes})
+	}
+	return r
+}
+
+// checkBake bakes twice and shows what differs.
+func (c *cli) checkBake(ctx context.Context, o builder.Options) error {
+	v := c.out.newBakeView()
+	o.Progress = v.event
+	diffs, err := builder.Check(ctx, o)
+	v.close()
+	if err != nil {
+		return ended(ctx, err)
+	}
+	r := api.BakeResult{Head: api.NewHead(nil), Reproducible: len(diffs) == 0, Steps: []api.BakeStep{}}
+	for _, d := range diffs {
+		r.Differences = append(r.Differences, fmt.Sprint(d))
+	}
+	if len(diffs) == 0 {
+		return c.out.result(r, func(w io.Writer) { fmt.Fprintln(w, "two bakes gave the same image") })
+	}
+	err = fault.New(fault.Failed, "check bake of %s: two bakes differ in %d paths", relative(o.Recipe.Path), len(diffs)).
+		WithHint("find the step that writes them; clocks, random names and the network are the usual reasons")
+	r.Head = api.NewHead(err)
+	if writeErr := c.out.result(r, func(w io.Writer) { fmt.Fprintln(w, strings.Join(r.Differences, "\n")) }); writeErr != nil {
+		return writeErr
+	}
+	return err
+}
+
+// bakeAndLaunch is up without an image.
+func (c *cli) bakeAndLaunch(ctx context.Context, a asked, b bakeFlags) error {
+	o, done, err := c.bakeOptions(b, nil)
+	if done || err != nil {
+		return err
+	}
+	app, err := c.app()
+	if err != nil {
+		return err
+	}
+	res, err := c.bake(ctx, o)
+	if err != nil {
+		return err
+	}
+	return c.start(ctx, a, "up", app, string(res.Image))
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// agentStart bounds how long a new agent may take until it answers.
+const agentStart = 30 * time.Second
+
+// reach is a client of the agent that runs, api.ErrNoAgent if none does.
+func (c *cli) reach(ctx context.Context) (*api.Client, api.Agent, error) {
+	socket, _, err := c.socket()
+	if err != nil {
+		return nil, api.Agent{}, err
+	}
+	client := api.NewClient(socket)
+	agent, err := client.Agent(ctx)
+	return client, agent, err
+}
+
+// connect is a client of the agent, which is started in the background when none answers. An agent that the user
+// named is not started: it may be another user's.
+func (c *cli) connect(ctx context.Context) (*api.Client, error) {
+	client, _, err := c.reach(ctx)
+	if err == nil || !errors.Is(err, api.ErrNoAgent) {
+		return client, err
+	}
+	if _, named, _ := c.socket(); named {
+		return nil, noAgent(client.Socket, err)
+	}
+	c.out.note("no agent answers: starting one in the background (release agent stop ends it)")
+	return client, c.startAgent(ctx, client)
+}
+
+func noAgent(socket string, cause error) error {
+	e := fault.New(fault.Unavailable, "no agent answers at %s", socket).WithHint("release agent run starts one in the foreground")
+	e.Cause = cause
+	return e
+}
+
+// startAgent starts an agent that outlives this process and waits until it answers.
+func (c *cli) startAgent(ctx context.Context, client *api.Client) error {
+	dir, err := c.stateDir()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fault.New(fault.Denied, "start agent: make the state folder: %w", err).WithHint("RELEASE_STATE_DIR names another one")
+	}
+	log, start, err := openLog(filepath.Join(dir, "agent.log"))
+	if err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(selfPath(), "agent", "run")
+	cmd.Args[0] = "release"
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
+	cmd.Env = append(withoutGlobals(os.Environ()), "RELEASE_STATE_DIR="+dir)
+	if images := c.getenv("RELEASE_IMAGES_DIR"); images != "" {
+		abs, err := filepath.Abs(images)
+		if err != nil {
+			return fmt.Errorf("start agent: %w", err)
+		}
+		cmd.Env = append(cmd.Env, "RELEASE_IMAGES_DIR="+abs)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// Descriptors that our own parent left open in us must not live on in the agent.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("start agent: close inherited descriptors: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	died := make(chan error, 1)
+	go func() { died <- cmd.Wait() }()
+	return waitForAgent(ctx, client, died, log.Name(), start)
+}
+
+// waitForAgent returns when an agent answers: ours, or one that somebody else started at the same time.
+func waitForAgent(ctx context.Context, client *api.Client, died <-chan error, log string, from int64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, agentStart, fault.New(fault.Unavailable, "the agent did not answer within %s", agentStart).
+		WithHint("its log: %s", log))
+	defer cancel()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case <-poll.C:
+			if _, err := client.Agent(ctx); err == nil {
+				return nil
+			}
+		case <-died:
+			if _, err := client.Agent(ctx); err == nil {
+				return nil
+			}
+			return fault.New(fault.Failed, "the agent ended while starting:\n%s", logEnd(log, from)).WithHint("its log: %s", log)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// logLimit is the size at which an agent's log is put aside at the next start.
+const logLimit = 16 << 20
+
+// openLog opens a log for appending and gives its length so far.
+func openLog(path string) (*os.File, int64, error) {
+	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, 0, err
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+// logEnd is the last lines of a log after an offset.
+func logEnd(path string, from int64) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return err.Error()
+	}
+	b, _ := io.ReadAll(io.LimitReader(f, 1<<20))
+	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-10):], "\n")
+}
+
+// withoutGlobals drops the variables that are flags of the verb at hand and none of the agent's.
+func withoutGlobals(env []string) []string {
+	var g globals
+	drop := map[string]bool{}
+	for _, name := range g.names() {
+		drop[variableOf(name)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return drop[name]
+	})
+}

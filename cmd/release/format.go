@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// size is an amount of bytes for people.
+func size(n int64) string {
+	const unit = 1000
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, names := float64(n), "kMGTP"
+	i := -1
+	for v >= unit && i < len(names)-1 {
+		v /= unit
+		i++
+	}
+	return fmt.Sprintf("%.1f %cB", v, names[i])
+}
+
+// span is a length of time for people.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%d m %02d s", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h %02d m", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// seconds is a number of seconds as a length of time.
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// shortDigest is the first twelve digits of a digest.
+func shortDigest(d string) string {
+	h := strings.TrimPrefix(d, "sha256:")
+	return h[:min(12, len(h))]
+}
+
+// table aligns rows in columns two spaces apart. Cells may hold colours: shown is what is printed, text what counts.
+type table struct{ rows [][]cell }
+
+type cell struct{ text, shown string }
+
+func plain(s string) cell { return cell{s, s} }
+
+func (t *table) row(cells ...cell) { t.rows = append(t.rows, cells) }
+
+func (t *table) lines(indent string) []string {
+	var widths []int
+	for _, r := range t.rows {
+		for i, c := range r {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], len([]rune(c.text)))
+		}
+	}
+	var out []string
+	for _, r := range t.rows {
+		line := indent
+		for i, c := range r {
+			line += pad(c.text, c.shown, widths[i]) + "  "
+		}
+		out = append(out, strings.TrimRight(line, " "))
+	}
+	return out
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bootandshoot/release/api"
+)
+
+func (c *cli) historyVerb() *cobra.Command {
+	return &cobra.Command{
+		Use: "history", Short: "List releases and what was done with them", Example: "  release history --json", Args: noArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			app, err := c.app()
+			if err != nil {
+				return err
+			}
+			client, err := c.connectIfUsed(cmd.Context())
+			if err != nil {
+				return err
+			}
+			r := api.HistoryResult{Head: api.NewHead(nil)}
+			if r.Releases, err = client.Releases(cmd.Context(), appOf(app)); err != nil {
+				return err
+			}
+			if r.Operations, err = client.History(cmd.Context(), appOf(app)); err != nil {
+				return err
+			}
+			return c.out.result(r, func(w io.Writer) { c.out.history(w, r) })
+		},
+	}
+}
+
+func (o *output) history(w io.Writer, r api.HistoryResult) {
+	var releases, ops table
+	releases.row(plain("RELEASE"), plain("STATE"), plain("IMAGE"), plain("AT"), plain("BY"))
+	for i := len(r.Releases) - 1; i >= 0; i-- {
+		rel := r.Releases[i]
+		releases.row(plain(rel.ID), cell{rel.State, o.byState(rel.State)}, plain(shortDigest(rel.Image)),
+			plain(rel.At.Local().Format(time.DateTime)), plain(rel.By))
+	}
+	ops.row(plain("OPERATION"), plain("WHAT"), plain("AT"), plain("TOOK"), plain("REQUESTS"), plain("FAILED"), plain("OUTCOME"))
+	for _, op := range r.Operations {
+		what := strings.TrimSpace(op.Kind + " " + op.Release)
+		if op.From != "" && op.From != op.Release {
+			what += " from " + op.From
+		}
+		outcome, shown := "done", o.green("done")
+		if op.Failure != nil {
+			outcome = op.Failure.Message
+			shown = o.red(outcome)
+		}
+		ops.row(plain(op.ID), plain(what), plain(op.At.Local().Format(time.DateTime)), plain(span(seconds(op.Seconds))),
+			plain(fmt.Sprint(op.Ledger.Requests)), plain(fmt.Sprint(op.Ledger.Failed)), cell{outcome, shown})
+	}
+	fmt.Fprintf(w, "%s\n\n%s\n", strings.Join(releases.lines(""), "\n"), strings.Join(ops.lines(""), "\n"))
+}

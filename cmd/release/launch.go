@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bootandshoot/release/config"
+)
+
+func (c *cli) launchVerb() *cobra.Command {
+	var a asked
+	cmd := &cobra.Command{
+		Use:   "launch [IMAGE]",
+		Short: "Boot a fresh fleet and prove it healthy; it gets no traffic yet",
+		Long: `Boots the fleet of a new release and waits until every node is healthy. Its weight stays 0: reach it
+through the route with the header X-Release (X-Release: r8), then cut over.
+
+IMAGE is a digest, a unique prefix of one, a release (r8) or a name; without it the app's newest image is taken.`,
+		Example: `  release launch
+  release launch sha256:4f1c…
+  release launch r7 --detach`,
+		Args:              between(0, 1, ""),
+		ValidArgsFunction: c.completeImages,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.launch(cmd.Context(), a, "launch", args)
+		},
+	}
+	detachFlag(cmd, &a.detach)
+	cmd.Flags().BoolVar(&a.request.KeepFailed, "keep-failed", false, "do not shoot a fleet that never became healthy")
+	return cmd
+}
+
+func (c *cli) upVerb() *cobra.Command {
+	var a asked
+	var b bakeFlags
+	cmd := &cobra.Command{
+		Use:   "up [IMAGE]",
+		Short: "Bake, launch and cut over to 100 %, in one step",
+		Long: `Bakes the app's recipe (or takes the IMAGE given), launches it, and moves the traffic with the steps of
+release.yaml. With nothing changed it does nothing.`,
+		Example: `  release up
+  release up -e staging --json`,
+		Args:              between(0, 1, ""),
+		ValidArgsFunction: c.completeImages,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return c.launch(cmd.Context(), a, "up", args)
+			}
+			return c.bakeAndLaunch(cmd.Context(), a, b)
+		},
+	}
+	detachFlag(cmd, &a.detach)
+	cmd.Flags().BoolVar(&a.request.KeepFailed, "keep-failed", false, "do not shoot a fleet that never became healthy")
+	b.bind(cmd)
+	return cmd
+}
+
+// launch runs launch or up with an image that is there.
+func (c *cli) launch(ctx context.Context, a asked, kind string, args []string) error {
+	app, err := c.app()
+	if err != nil {
+		return err
+	}
+	image, err := c.imageFor(ctx, app, args)
+	if err != nil {
+		return err
+	}
+	return c.start(ctx, a, kind, app, image)
+}
+
+// start uploads what the agent lacks of the image and submits the operation.
+func (c *cli) start(ctx context.Context, a asked, kind string, app *config.App, image string) error {
+	if err := c.upload(ctx, app, image); err != nil {
+		return err
+	}
+	a.app, a.image = app, image
+	a.request.Kind, a.request.Image = kind, image
+	if err := a.configured(); err != nil {
+		return err
+	}
+	return c.operate(ctx, a)
+}

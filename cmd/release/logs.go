@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// logsFlags are the flags of logs.
+type logsFlags struct {
+	follow  bool
+	tail    int
+	since   time.Duration
+	release string
+}
+
+func (c *cli) logsVerb() *cobra.Command {
+	var f logsFlags
+	cmd := &cobra.Command{
+		Use: "logs [NODE...]", Short: "Show what nodes print",
+		Long:              "Shows the output of the nodes named, or of all nodes of the serving fleets, each line with its node.",
+		Example:           "  release logs --follow\n  release logs k3f9q --tail 50\n  release logs --release r8",
+		ValidArgsFunction: c.completeNodes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			app, err := c.app()
+			if err != nil {
+				return err
+			}
+			if f.tail < 0 {
+				return fault.New(fault.Invalid, "read --tail: %d is negative", f.tail)
+			}
+			return c.logs(cmd.Context(), app, args, f)
+		},
+	}
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on until the nodes end, or Ctrl-C")
+	cmd.Flags().IntVarP(&f.tail, "tail", "n", 0, "only the last so many lines of each node (default: all)")
+	cmd.Flags().DurationVar(&f.since, "since", 0, "only lines of the last `time`, e.g. 10m")
+	cmd.Flags().StringVar(&f.release, "release", "", "all nodes of this `release`")
+	_ = cmd.RegisterFlagCompletionFunc("release", c.completeReleases)
+	return cmd
+}
+
+func (c *cli) logs(ctx context.Context, app *config.App, nodes []string, f logsFlags) error {
+	client, err := c.connectIfUsed(ctx)
+	if err != nil {
+		return err
+	}
+	if len(nodes) == 0 {
+		s, err := client.Status(ctx, appOf(app))
+		if err != nil {
+			return err
+		}
+		if nodes = nodesOf(s, f.release); len(nodes) == 0 {
+			return fault.New(fault.NotFound, "show logs of %s/%s: there is no such node", app.App, app.Env).WithHint("release status lists the nodes")
+		}
+	}
+	opts := api.LogOptions{Tail: f.tail, Follow: f.follow}
+	if f.since > 0 {
+		opts.Since = time.Now().Add(-f.since)
+	}
+	p := &logPrinter{out: c.out, named: len(nodes) > 1}
+	group, ctx := errgroup.WithContext(ctx)
+	if !f.follow {
+		group.SetLimit(1) // node after node, whole
+	}
+	for _, node := range nodes {
+		group.Go(func() error { return p.copy(ctx, client, appOf(app), node, opts) })
+	}
+	if err := group.Wait(); err != nil && !(f.follow && errors.Is(err, context.Canceled)) {
+		return err
+	}
+	return c.out.result(api.FailedResult{Head: api.NewHead(nil)}, func(io.Writer) {})
+}
+
+// nodesOf lists the nodes of a release, or of all fleets that have traffic, or of all fleets.
+func nodesOf(s api.Status, release string) []string {
+	var serving, all []string
+	for _, fl := range s.Fleets {
+		for _, n := range fl.Nodes {
+			if release == "" || fl.Release == release {
+				all = append(all, n.ID)
+			}
+			if release == "" && fl.Percent > 0 {
+				serving = append(serving, n.ID)
+			}
+		}
+	}
+	if len(serving) > 0 {
+		return serving
+	}
+	return all
+}
+
+// logPrinter writes lines of several nodes, whole.
+type logPrinter struct {
+	mu    sync.Mutex
+	out   *output
+	named bool
+}
+
+// logLine is a line of output with --json.
+type logLine struct {
+	Type   string `json:"type"` // "log"
+	Node   string `json:"node"`
+	At     string `json:"at"`
+	Stream string `json:"stream"`
+	Text   string `json:"text"`
+}
+
+func (p *logPrinter) copy(ctx context.Context, client *api.Client, app api.App, node string, opts api.LogOptions) error {
+	r, err := client.Logs(ctx, app, node, opts)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if line != "" {
+			if err := p.line(node, strings.TrimSuffix(line, "\n")); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("read logs of %s: %w", node, err)
+		}
+	}
+}
+
+func (p *logPrinter) line(node, line string) error {
+	at, rest, _ := strings.Cut(line, " ")
+	stream, text, _ := strings.Cut(rest, " ")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.out.json {
+		return p.out.event(logLine{Type: "log", Node: node, At: at, Stream: stream, Text: text})
+	}
+	prefix := ""
+	if p.named {
+		prefix = p.out.cyan(node) + "  "
+	}
+	if p.out.verbose {
+		prefix += p.out.dim(at) + " " + stream + " "
+	}
+	_, err := fmt.Fprintln(p.out.stdout, prefix+text)
+	return err
+}

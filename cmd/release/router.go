@@ -1,0 +1,188 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/embedded"
+)
+
+// routerResult is the result of the router verbs.
+type routerResult struct {
+	api.Head
+	Running bool             `json:"running"`
+	PID     int              `json:"pid"`
+	Version string           `json:"version"`
+	Dir     string           `json:"dir"`
+	Router  *embedded.Status `json:"router,omitempty"`
+}
+
+func (c *cli) routerVerb() *cobra.Command {
+	cmd := c.routerRun("router [run]")
+	cmd.Short, cmd.Args = "The router: run it, look at it, upgrade it, stop it", onlyVerbs
+	cmd.Long = `The router is a process of its own, so that traffic never depends on the agent. The agent adopts the one that
+runs, or starts one.`
+	cmd.AddCommand(c.routerRun("run"), c.routerStatus(), c.routerUpgrade(), c.routerStop())
+	return cmd
+}
+
+func (c *cli) routerRun(use string) *cobra.Command {
+	var cfg embedded.Config
+	cmd := &cobra.Command{
+		Use: use, Short: "Run the router in the foreground", Args: noArgs(), Example: "  release router run",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Dir == "" {
+				dir, err := c.routerPath()
+				if err != nil {
+					return err
+				}
+				cfg.Dir = dir
+			}
+			if err := os.Remove(filepath.Join(cfg.Dir, stoppedFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("run router: %w", err)
+			}
+			cfg.Version, cfg.Log = version(), slog.New(slog.NewJSONHandler(c.out.stderr, nil))
+			return embedded.Run(cmd.Context(), cfg)
+		},
+	}
+	cmd.Flags().StringVar(&cfg.Dir, "dir", "", "the router's `folder` (default: router in the state folder)")
+	cmd.Flags().StringVar(&cfg.MetricsListen, "metrics", "", "`address` of Prometheus metrics, host:port (default: none)")
+	cmd.Flags().StringVar(&cfg.AccessLog, "access-log", "", "`file` of the access log, JSON lines (default: none)")
+	return cmd
+}
+
+// routerPath is the router's folder.
+func (c *cli) routerPath() (string, error) {
+	dir, err := c.stateDir()
+	return filepath.Join(dir, routerDir), err
+}
+
+func (c *cli) routerClient() (*embedded.Client, error) {
+	dir, err := c.routerPath()
+	return embedded.NewClient(dir), err
+}
+
+func (c *cli) routerStatus() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show the router: version, table, listeners, requests in flight", Example: "  release router status --json",
+		Args: noArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.routerClient()
+			if err != nil {
+				return err
+			}
+			s, err := client.Status(cmd.Context())
+			if err != nil && !errors.Is(err, router.ErrUnavailable) {
+				return err
+			}
+			return c.routerResult(client.Dir(), s, err == nil)
+		},
+	}
+}
+
+func (c *cli) routerResult(dir string, s embedded.Status, running bool) error {
+	r := routerResult{Head: api.NewHead(nil), Running: running, Dir: dir}
+	if running {
+		r.PID, r.Version, r.Router = s.PID, s.Version, &s
+	}
+	return c.out.result(r, func(w io.Writer) {
+		if !running {
+			fmt.Fprintf(w, "no router runs in %s\n", dir)
+			return
+		}
+		fmt.Fprintf(w, "router %s runs: pid %d, since %s, %d connections, %d requests in flight\n", s.Version, s.PID,
+			s.Started.Local().Format(time.DateTime), s.Connections, s.InFlight)
+		for _, l := range s.Listeners {
+			fmt.Fprintln(w, "  "+l.Listen, orOK(l.Error))
+		}
+		if s.Predecessor != nil {
+			fmt.Fprintf(w, "  pid %d finishes %d connections after the upgrade\n", s.Predecessor.PID, s.Predecessor.Connections)
+		}
+	})
+}
+
+func orOK(err string) string {
+	if err == "" {
+		return "ok"
+	}
+	return err
+}
+
+func (c *cli) routerUpgrade() *cobra.Command {
+	var exe string
+	cmd := &cobra.Command{
+		Use: "upgrade", Short: "Hand the router's sockets to a process of this program, without losing a request",
+		Example: "  release router upgrade\n  release router upgrade --exe /usr/local/bin/release", Args: noArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.routerClient()
+			if err != nil {
+				return err
+			}
+			if exe == "" {
+				if exe, err = os.Executable(); err != nil {
+					return fmt.Errorf("upgrade router: %w", err)
+				}
+			}
+			if exe, err = filepath.Abs(exe); err != nil {
+				return fmt.Errorf("upgrade router: %w", err)
+			}
+			s, err := client.Upgrade(cmd.Context(), exe)
+			if err != nil {
+				return noRouter(client.Dir(), err)
+			}
+			return c.routerResult(client.Dir(), s, true)
+		},
+	}
+	cmd.Flags().StringVar(&exe, "exe", "", "the new program's `file` (default: this one)")
+	return cmd
+}
+
+func noRouter(dir string, err error) error {
+	if errors.Is(err, router.ErrUnavailable) {
+		e := fault.New(fault.Unavailable, "no router runs in %s", dir).WithHint("a starting agent starts one: release agent run")
+		e.Cause = err
+		return e
+	}
+	return err
+}
+
+func (c *cli) routerStop() *cobra.Command {
+	return &cobra.Command{
+		Use: "stop", Short: "End the router: users get no answers any more until an agent starts", Example: "  release router stop", Args: noArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.routerClient()
+			if err != nil {
+				return err
+			}
+			s, err := client.Status(cmd.Context())
+			if errors.Is(err, router.ErrUnavailable) {
+				return c.routerResult(client.Dir(), s, false)
+			}
+			if err != nil {
+				return err
+			}
+			if err := atomicfile.Write(filepath.Join(client.Dir(), stoppedFile), nil, 0o600); err != nil {
+				return fmt.Errorf("stop router: %w", err)
+			}
+			if err := client.Stop(cmd.Context()); err != nil {
+				return err
+			}
+			if err := awaitEnd(cmd.Context(), s.PID); err != nil {
+				return fmt.Errorf("stop router: %w", err)
+			}
+			r := routerResult{Head: api.NewHead(nil), PID: s.PID, Version: s.Version, Dir: client.Dir()}
+			return c.out.result(r, func(w io.Writer) { fmt.Fprintf(w, "router %d ended\n", s.PID) })
+		},
+	}
+}

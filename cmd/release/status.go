@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+func (c *cli) statusVerb() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show routes, fleets, nodes and what is under way, on one screen",
+		Long: `Shows the route with its split, the fleets with their nodes, requests and errors, the operation under way, and
+the command to type next.
+
+When no agent answers, one is started only if this machine has state of an earlier one; else status says that nothing
+runs and exits with 1.`,
+		Example: "  release status\n  release status -e staging --json",
+		Args:    noArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			app, err := c.app()
+			if err != nil {
+				return err
+			}
+			client, err := c.connectIfUsed(cmd.Context())
+			if err != nil {
+				return err
+			}
+			s, err := client.Status(cmd.Context(), appOf(app))
+			if fault.Is(err, fault.NotFound) {
+				s, err = api.Status{
+					App: app.App, Env: app.Env, Size: app.Fleet.Size, Routes: []api.Route{}, Fleets: []api.Fleet{}, Next: "release up",
+				}, nil
+			}
+			if err != nil {
+				return err
+			}
+			return c.out.result(api.StatusResult{Head: api.NewHead(nil), Status: s}, func(w io.Writer) {
+				fmt.Fprintln(w, strings.Join(c.out.statusLines(s, time.Now()), "\n"))
+			})
+		},
+	}
+}
+
+// connectIfUsed is connect for verbs that only look: where no agent ever ran there is nothing to see, and none is started.
+func (c *cli) connectIfUsed(ctx context.Context) (*api.Client, error) {
+	client, _, err := c.reach(ctx)
+	if err == nil || !errors.Is(err, api.ErrNoAgent) {
+		return client, err
+	}
+	dir, err := c.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, storeFile)); errors.Is(err, os.ErrNotExist) {
+		return nil, fault.New(fault.Unavailable, "no agent runs, and none ever did with the state folder %s", dir).
+			WithHint("release up bakes, launches and cuts over")
+	}
+	return c.connect(ctx)
+}
+
+// manyNodes is how many nodes of a fleet are listed one by one without -v.
+const manyNodes = 12
+
+// statusLines is the one screen.
+func (o *output) statusLines(s api.Status, now time.Time) []string {
+	lines := []string{o.bold(s.App + "/" + s.Env), ""}
+	for _, r := range s.Routes {
+		lines = append(lines, o.routeLines(r)...)
+	}
+	if len(s.Fleets) == 0 {
+		lines = append(lines, "  nothing runs")
+	}
+	for _, fl := range s.Fleets {
+		lines = append(lines, "", o.fleetLine(fl))
+		lines = append(lines, o.nodeLines(fl, now)...)
+	}
+	lines = append(lines, "")
+	lines = append(lines, o.operationLines(s, now)...)
+	if s.Next != "" {
+		lines = append(lines, "  next       "+o.cyan(s.Next))
+	}
+	return lines
+}
+
+func (o *output) routeLines(r api.Route) []string {
+	var shares []string
+	for _, w := range r.Weights {
+		shares = append(shares, fmt.Sprintf("%s %s", o.bold(w.Release), o.green(fmt.Sprintf("%d %%", w.Percent))))
+	}
+	if len(shares) == 0 {
+		shares = []string{o.dim("no traffic yet")}
+	}
+	line := fmt.Sprintf("  route      %s  %s  %s  %s", r.Role, r.Listen, strings.Join(shares, ", "), o.dim("table "+r.Version))
+	if r.Error != "" {
+		return []string{line, "             " + o.red(r.Error)}
+	}
+	return []string{line}
+}
+
+// fleetLine is a fleet's state, nodes and traffic in one line.
+func (o *output) fleetLine(fl api.Fleet) string {
+	healthy := 0
+	for _, n := range fl.Nodes {
+		if n.State == "healthy" {
+			healthy++
+		}
+	}
+	state := fl.State
+	if fl.Percent > 0 {
+		state += fmt.Sprintf(" %d %%", fl.Percent)
+	}
+	nodes := fmt.Sprintf("%d/%d healthy", healthy, len(fl.Nodes))
+	line := fmt.Sprintf("  %s  %s  %s", pad(fl.Release, o.bold(fl.Release), 9),
+		pad(state, strings.Replace(state, fl.State, o.byState(fl.State), 1), 13), pad(nodes, nodes, 14))
+	if r := fl.Rates; r != nil {
+		line += fmt.Sprintf("  %7.1f req/s  %5.2f %% errors", r.RequestsPerSecond, 100*r.ErrorRate)
+		if r.P99 > 0 {
+			line += "  p99 " + span(seconds(r.P99))
+		}
+	}
+	line += o.dim("  " + fl.Driver + " " + shortDigest(fl.Image))
+	if fl.WarmLeft > 0 {
+		line += o.dim("  kept for " + span(seconds(fl.WarmLeft)))
+	}
+	if fl.Reason != "" {
+		line += "  " + o.yellow(fl.Reason)
+	}
+	return line
+}
+
+func (o *output) nodeLines(fl api.Fleet, now time.Time) []string {
+	var t table
+	left := 0
+	for i, n := range fl.Nodes {
+		if i >= manyNodes && !o.verbose && n.State == "healthy" {
+			left++
+			continue
+		}
+		since := span(now.Sub(n.Since))
+		why := n.Reason
+		if why == "" && n.State != "healthy" {
+			why = n.Health
+		}
+		t.row(plain(n.ID), cell{n.State, o.byState(n.State)}, plain(since), plain(n.Address), plain(fmt.Sprintf("pid %d", n.PID)), plain(why))
+	}
+	lines := t.lines("             ")
+	if left > 0 {
+		lines = append(lines, fmt.Sprintf("             and %d more healthy ones (-v lists them)", left))
+	}
+	return lines
+}
+
+func (o *output) operationLines(s api.Status, now time.Time) []string {
+	var lines []string
+	add := func(op api.Operation) {
+		line := fmt.Sprintf("  operation  %s %s: %s", o.bold(op.Kind), op.Release, op.Phase)
+		if op.Paused {
+			line += ", " + o.yellow("paused")
+		}
+		if op.Waits != "" {
+			line += ", waits for " + op.Waits
+		}
+		lines = append(lines, line+o.dim(fmt.Sprintf("  (%s by %s, %s ago)", op.ID, op.By, span(now.Sub(op.At)))))
+		if op.Failure != nil {
+			lines = append(lines, "             "+o.red(op.Failure.Message))
+		}
+	}
+	if s.Operation != nil {
+		add(*s.Operation)
+	}
+	for _, op := range s.Background {
+		add(op)
+	}
+	return lines
+}

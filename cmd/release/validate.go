@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/recipes"
+)
+
+// validateResult is the result of validate.
+type validateResult struct {
+	api.Head
+	Files []string `json:"files"`
+}
+
+func (c *cli) validateVerb() *cobra.Command {
+	return &cobra.Command{
+		Use: "validate [RECIPE...]", Short: "Check release.yaml and its recipe, or recipes, and change nothing",
+		Long:    "Checks the app's file and its recipe, or the recipes named. All problems are shown at once, each with its place.",
+		Example: "  release validate\n  release validate recipes/*.yaml",
+		RunE: func(_ *cobra.Command, args []string) error {
+			files, err := c.validate(args)
+			if err != nil {
+				return err
+			}
+			return c.out.result(validateResult{Head: api.NewHead(nil), Files: files}, func(w io.Writer) {
+				for _, f := range files {
+					fmt.Fprintf(w, "%s: %s\n", f, c.out.green("ok"))
+				}
+			})
+		},
+	}
+}
+
+func (c *cli) validate(paths []string) ([]string, error) {
+	var files []string
+	if len(paths) == 0 {
+		app, err := c.app()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, relative(app.Path()))
+		if app.Recipe != "" {
+			paths = []string{recipePath(app)}
+		}
+	}
+	var problems fault.List
+	for _, path := range paths {
+		files = append(files, relative(path))
+		if _, err := recipes.Load(path); err != nil {
+			problems = append(problems, fault.All(err)...)
+		}
+	}
+	return files, problems.Err()
+}
+
+// recipePath is the path of an app's recipe; in the file it is relative to the file.
+func recipePath(app *config.App) string {
+	if filepath.IsAbs(app.Recipe) {
+		return app.Recipe
+	}
+	return filepath.Join(filepath.Dir(app.Path()), app.Recipe)
+}
+
+// configResult is the result of config.
+type configResult struct {
+	api.Head
+	Config json.RawMessage `json:"config"`
+}
+
+func (c *cli) configVerb() *cobra.Command {
+	return &cobra.Command{
+		Use: "config", Short: "Print the configuration with overlay and defaults, secrets left out",
+		Example: "  release config -e staging", Args: noArgs(),
+		RunE: func(*cobra.Command, []string) error {
+			app, err := c.app()
+			if err != nil {
+				return err
+			}
+			safe := config.Redacted(app)
+			text, err := safe.YAML()
+			if err != nil {
+				return err
+			}
+			data, err := json.Marshal(safe)
+			if err != nil {
+				return fmt.Errorf("print configuration: %w", err)
+			}
+			return c.out.result(configResult{Head: api.NewHead(nil), Config: data}, func(w io.Writer) { _, _ = w.Write(text) })
+		},
+	}
+}

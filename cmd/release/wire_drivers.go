@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/docker"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator"
+)
+
+const (
+	sandboxName = "sandbox"
+	dockerName  = "docker"
+)
+
+// drivers are those of this machine, each made when it is first asked for.
+type drivers struct {
+	makers map[string]func() (fleet.Driver, error)
+
+	mu   sync.Mutex
+	made map[string]fleet.Driver
+}
+
+var _ orchestrator.Drivers = (*drivers)(nil)
+
+func (a *agent) drivers() *drivers {
+	return &drivers{
+		makers: map[string]func() (fleet.Driver, error){sandboxName: a.sandboxDriver, dockerName: a.dockerDriver},
+		made:   map[string]fleet.Driver{},
+	}
+}
+
+func (a *agent) dockerDriver() (fleet.Driver, error) {
+	return docker.New(context.Background(), docker.Options{
+		Installation: a.installation,
+		Registry:     docker.Registry{Address: a.registry.Address, Token: func() string { return a.registry.Token }},
+		Images:       a.images,
+		Subnet:       a.settings.DockerSubnet.Prefix,
+		PublishFrom:  a.settings.Ports.First,
+		Log:          a.log,
+	})
+}
+
+// Driver makes the driver of that name, or returns the one made.
+func (d *drivers) Driver(name string) (fleet.Driver, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if have := d.made[name]; have != nil {
+		return have, nil
+	}
+	newDriver := d.makers[name]
+	if newDriver == nil {
+		return nil, fault.New(fault.Invalid, "there is no fleet driver %q", name).WithHint("fleet.driver is sandbox or docker")
+	}
+	made, err := newDriver()
+	if err != nil {
+		return nil, err
+	}
+	d.made[name] = made
+	return made, nil
+}
+
+// Choose is the driver of a new fleet: the one asked for, else docker where an engine answers, else sandbox.
+func (d *drivers) Choose(ctx context.Context, name string) (string, error) {
+	switch name {
+	case dockerName:
+		if err := docker.Available(ctx, ""); err != nil {
+			return "", err
+		}
+		return name, nil
+	case "":
+		if dockerPlausible() && docker.Available(ctx, "") == nil {
+			return dockerName, nil
+		}
+		return sandboxName, nil
+	}
+	_, err := d.Driver(name)
+	return name, err
+}
+
+// Names lists the drivers that may hold nodes here.
+func (d *drivers) Names() []string {
+	if dockerPlausible() {
+		return []string{sandboxName, dockerName}
+	}
+	return []string{sandboxName}
+}
+
+// dockerPlausible says whether it makes sense to ask for an engine.
+func dockerPlausible() bool {
+	_, err := os.Stat("/var/run/docker.sock")
+	return err == nil || os.Getenv("DOCKER_HOST") != ""
+}

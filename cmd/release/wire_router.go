@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/embedded"
+)
+
+const (
+	// routerDir is the router's own folder in the state folder.
+	routerDir = "router"
+	// stoppedFile in it says that a person stopped the router: the agent leaves it so until the agent starts anew.
+	stoppedFile = "stopped"
+	// respawn is the shortest time between two starts of a router that ends by itself.
+	respawn = time.Second
+)
+
+// keptRouter is the embedded router, started again when it is gone.
+type keptRouter struct {
+	*embedded.Client
+	start func(context.Context) error
+	log   *slog.Logger
+
+	mu   sync.Mutex
+	last time.Time // of the last start
+}
+
+var _ router.Backend = (*keptRouter)(nil)
+
+// startRouter adopts the router that runs in dir or starts one.
+func startRouter(ctx context.Context, dir string, settings *config.Agent, log *slog.Logger) (*keptRouter, error) {
+	if err := os.Remove(filepath.Join(dir, stoppedFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	args := routerArgs(dir, settings)
+	k := &keptRouter{Client: embedded.NewClient(dir), log: log}
+	k.start = func(ctx context.Context) error {
+		_, err := embedded.Ensure(ctx, dir, selfPath(), args)
+		return err
+	}
+	return k, k.start(ctx)
+}
+
+// routerArgs is the command line of the router process.
+func routerArgs(dir string, settings *config.Agent) []string {
+	args := []string{"router", "run", "--dir", dir}
+	if settings.Router.Metrics != "" {
+		args = append(args, "--metrics", settings.Router.Metrics)
+	}
+	if settings.Router.AccessLog != "" {
+		args = append(args, "--access-log", settings.Router.AccessLog)
+	}
+	return args
+}
+
+// Apply is that of the client, with one more try after the router was started again.
+func (k *keptRouter) Apply(ctx context.Context, t router.Table) error {
+	err := k.Client.Apply(ctx, t)
+	if k.revive(ctx, err) {
+		err = k.Client.Apply(ctx, t)
+	}
+	return err
+}
+
+// Applied is that of the client, with one more try after the router was started again.
+func (k *keptRouter) Applied(ctx context.Context) (router.Table, error) {
+	t, err := k.Client.Applied(ctx)
+	if k.revive(ctx, err) {
+		t, err = k.Client.Applied(ctx)
+	}
+	return t, err
+}
+
+// Observe is that of the client, with one more try after the router was started again.
+func (k *keptRouter) Observe(ctx context.Context) (router.Observation, error) {
+	o, err := k.Client.Observe(ctx)
+	if k.revive(ctx, err) {
+		o, err = k.Client.Observe(ctx)
+	}
+	return o, err
+}
+
+// revive starts a router that does not answer, unless a person stopped it.
+func (k *keptRouter) revive(ctx context.Context, err error) bool {
+	if !errors.Is(err, router.ErrUnavailable) || ctx.Err() != nil {
+		return false
+	}
+	if _, err := os.Stat(filepath.Join(k.Dir(), stoppedFile)); err == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if time.Since(k.last) < respawn {
+		return false
+	}
+	k.last = time.Now()
+	k.log.Warn("the router does not answer: starting it", "error", err)
+	if err := k.start(ctx); err != nil {
+		k.log.Error("start router", "error", err)
+		return false
+	}
+	return true
+}
