@@ -21,6 +21,9 @@ type Difference struct {
 	What string `json:"what"` // "content", "mode", "owner", …, "only in the first", "only in the second"
 }
 
+// String is the difference in a line.
+func (d Difference) String() string { return fmt.Sprintf("%s: %s (%s)", d.Path, d.What, d.Step) }
+
 // Check bakes twice, every step anew, and names what differs. It lists no image. Run steps that read the clock are
 // found out by a second that passes between the two.
 func Check(ctx context.Context, o Options) ([]Difference, error) {

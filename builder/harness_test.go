@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,15 +112,20 @@ func line(t *testing.T, h *tar.Header, r io.Reader) string {
 	if h.Linkname != "" {
 		text += " -> " + h.Linkname
 	}
+	for _, name := range slices.Sorted(maps.Keys(h.PAXRecords)) {
+		if attr, ok := strings.CutPrefix(name, "SCHILY.xattr."); ok {
+			text += fmt.Sprintf(" {%s=%q}", attr, h.PAXRecords[name])
+		}
+	}
 	if h.Typeflag == tar.TypeReg {
 		data, err := io.ReadAll(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(data) > 40 {
+		if len(data) > 200 {
 			text += fmt.Sprintf(" [%d]", len(data))
 		} else if len(data) > 0 {
-			text += " = " + strings.TrimSpace(string(data))
+			text += " = " + strings.ReplaceAll(strings.TrimSpace(string(data)), "\n", "|")
 		}
 	}
 	return text

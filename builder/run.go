@@ -71,7 +71,7 @@ func (r *runStep) make(ctx context.Context, b *bake, st *state) (outcome, error)
 
 // runEnv is the whole environment of a run step: the image's, the step's, and what is fixed.
 func (b *bake) runEnv(own map[string]string) []string {
-	values := map[string]string{"HOME": "/root"}
+	values := map[string]string{} // HOME comes from the user, in the sandbox
 	for _, kv := range b.env {
 		name, value, _ := strings.Cut(kv, "=")
 		values[name] = value
