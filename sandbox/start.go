@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -221,9 +220,7 @@ func (l *launch) clone(ctx context.Context) (*Process, error) {
 	cmd.WaitDelay = streamDelay
 	pidfd := -1
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: l.cloneFlags(), PidFD: &pidfd}
-	uids, gids := identities()
-	cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = uids, gids
-	cmd.SysProcAttr.GidMappingsEnableSetgroups = len(gids) > 1 || gids[0].Size > 1
+	mapIdentities(cmd.SysProcAttr)
 	if err := l.streams(cmd); err != nil {
 		return nil, err
 	}
@@ -317,25 +314,25 @@ func (l *launch) abandon() {
 	_ = l.group.remove()
 }
 
-// identities maps ids to themselves: all that a system needs, or only our own. A line of a map must lie within one line of
-// ours (user_namespaces(7)), so there are as many.
-func identities() (uids, gids []syscall.SysProcIDMap) {
+// mapIdentities hands all the ids of a system on to a sandbox, each as it is, or only our own as 0. A line of a map must lie
+// within one line of ours (user_namespaces(7)), so there are as many.
+func mapIdentities(attr *syscall.SysProcAttr) {
 	const uidMap, gidMap = "/proc/self/uid_map", "/proc/self/gid_map"
-	if availableIDs(uidMap) < fullRange || availableIDs(gidMap) < fullRange {
-		own := []syscall.SysProcIDMap{{Size: 1}}
-		return own, own
+	if os.Geteuid() != 0 || availableIDs(uidMap) < fullRange || availableIDs(gidMap) < fullRange {
+		attr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+		return
 	}
-	return sameIDs(uidMap), sameIDs(gidMap)
+	attr.UidMappings, attr.GidMappings = sameIDs(uidMap), sameIDs(gidMap)
+	attr.GidMappingsEnableSetgroups = true
 }
 
 // sameIDs maps 0 to 65535 to themselves, line by line of a map file that has them all.
 func sameIDs(mapFile string) []syscall.SysProcIDMap {
-	data, _ := os.ReadFile(mapFile) // availableIDs has read it
 	var list []syscall.SysProcIDMap
-	for line := range strings.Lines(string(data)) {
-		var inside, outside, count int
-		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && inside < fullRange && count > 0 {
-			list = append(list, syscall.SysProcIDMap{ContainerID: inside, HostID: inside, Size: min(count, fullRange-inside)})
+	for _, r := range readMap(mapFile) {
+		if r.inside < fullRange {
+			list = append(list, syscall.SysProcIDMap{ContainerID: r.inside, HostID: r.inside, Size: min(r.count, fullRange-r.inside)})
 		}
 	}
 	return list

@@ -142,18 +142,12 @@ func parseGroup(p []string) (account, error) {
 
 // availableIDs counts the ids that a map file of /proc gives from 0 on.
 func availableIDs(mapFile string) int {
-	data, err := os.ReadFile(mapFile)
-	if err != nil {
-		return 0
-	}
+	ranges := readMap(mapFile)
+	slices.SortFunc(ranges, func(a, b idRange) int { return a.inside - b.inside })
 	next := 0
-	for again := true; again; {
-		again = false
-		for line := range strings.Lines(string(data)) {
-			var inside, outside, count int
-			if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && inside == next && count > 0 {
-				next, again = inside+count, true
-			}
+	for _, r := range ranges {
+		if r.inside == next {
+			next += r.count
 		}
 	}
 	return next

@@ -17,13 +17,14 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
+// rangeHint gives a user a range of ids.
 const rangeHint = "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
 
 // aliveVar names the descriptor whose end of file tells a process in the user namespace that the one outside is dead.
 const aliveVar = "RELEASE_USERNS_ALIVE"
 
-// EnterUserNamespace lets an ordinary user's program work as root does, on that user's own ids: it runs the program (args, all of
-// it, os.Args when nil) once more inside a user and a mount namespace in which the user is 0 and the ranges of /etc/subuid
+// EnterUserNamespace lets an ordinary user's program work as root does, on that user's own ids: it runs the program, with args
+// after its name (those of this process when nil), once more inside a user and a mount namespace in which the user is 0 and the ranges of /etc/subuid
 // and /etc/subgid follow, by newuidmap and newgidmap. Without a range, or without those tools, there is only id 0.
 //
 // In the first process it forwards signals, waits, and returns true with the exit code of the second. In the second, and for root, it
@@ -36,8 +37,9 @@ func EnterUserNamespace(args []string) (entered bool, exitCode int, err error) {
 		return false, 0, nil
 	}
 	if args == nil {
-		args = os.Args
+		args = os.Args[1:]
 	}
+	args = append([]string{os.Args[0]}, args...)
 	code, err := runInUserns(args)
 	if err != nil {
 		return false, 0, fmt.Errorf("enter user namespace: %w", err)
@@ -192,7 +194,7 @@ func newIDMap(tool string, pid, own int, ranges []idRange) error {
 	return nil
 }
 
-// idRange is a line of /etc/subuid, and where it goes.
+// idRange is a range of ids: from start on outside, from inside on in the namespace.
 type idRange struct{ start, count, inside int }
 
 // mapping lays ranges out from 1 on, up to 65535; nil when they are too few: half a system's ids are of no use.
@@ -250,17 +252,28 @@ func accountName() string {
 // root (or that of the container that it runs in).
 func HostUID() int {
 	uid := os.Geteuid()
-	data, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return uid
-	}
-	for line := range strings.Lines(string(data)) {
-		var inside, outside, count int
-		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && uid >= inside && uid-inside < count {
-			return outside + uid - inside
+	for _, r := range readMap("/proc/self/uid_map") {
+		if uid >= r.inside && uid-r.inside < r.count {
+			return r.start + uid - r.inside
 		}
 	}
 	return uid
+}
+
+// readMap reads a file such as /proc/self/uid_map: lines of "inside outside count".
+func readMap(file string) []idRange {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	var ranges []idRange
+	for line := range strings.Lines(string(data)) {
+		var r idRange
+		if _, err := fmt.Sscan(line, &r.inside, &r.start, &r.count); err == nil && r.count > 0 {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
 }
 
 // runUserns is the first process in a fresh user namespace. It waits until its ids are mapped, then becomes the program: run by id 0, that
