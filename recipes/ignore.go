@@ -37,8 +37,8 @@ func (i *Ignore) Match(path string, isDir bool) bool { return i.rule(path, isDir
 
 // rule is Match with what is to blame: "" if the path is copied, else a pattern's "file:line" or the rule about .git.
 func (i *Ignore) rule(name string, isDir bool) string {
-	name = path.Clean(name)
-	if name == "." {
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	if name == "" {
 		return ""
 	}
 	for end := 0; end < len(name); {

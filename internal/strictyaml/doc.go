@@ -17,7 +17,7 @@
 //
 // # What is refused
 //
-// One document, UTF-8, up to MaxSize bytes, MaxTokens tokens and MaxDepth levels. Anchors, aliases, merge keys, tags and
+// One document, UTF-8, up to MaxSize bytes, MaxTokens tokens, MaxDepth levels and MaxBlank empty lines in a row. Anchors, aliases, merge keys, tags and
 // directives are errors: configuration composes by includes and overlays, and without them no small file becomes a
 // large tree. Text is never made of a number: `version: 1.10` for a text is an error, not "1.1".
 package strictyaml

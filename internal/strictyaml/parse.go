@@ -19,11 +19,13 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// Bounds of a document. They are far above any real file and keep a hostile one cheap.
+// Bounds of a document. They are far above any real file and keep a hostile one cheap: the parser takes time that grows
+// with the square of a mapping's keys and of the empty lines in a block of text.
 const (
-	MaxSize   = 1 << 20 // bytes
-	MaxTokens = 100_000
+	MaxSize   = 256 << 10 // bytes
+	MaxTokens = 30_000
 	MaxDepth  = 64
+	MaxBlank  = 200 // empty lines in a row
 )
 
 // Read parses a file as Parse does. A file that is not there is fault.NotFound.
@@ -53,6 +55,9 @@ func Parse(name string, data []byte) (root *Node, err error) {
 	}
 	if !utf8.Valid(data) {
 		return nil, invalidByte(start, data)
+	}
+	if err := checkLines(start, data); err != nil {
+		return nil, err
 	}
 	// The parser is foreign code that walks foreign bytes: whatever it may still trip over is an error in the file.
 	defer func() {
@@ -86,6 +91,24 @@ func invalidByte(start Pos, data []byte) error {
 		data = data[n:]
 	}
 	return pos.Errorf("the file is not UTF-8 text")
+}
+
+// checkLines refuses long runs of empty lines, also those of the carriage returns that old systems ended lines with.
+func checkLines(pos Pos, data []byte) error {
+	run := 0
+	for text := range bytes.Lines(data) {
+		if i := bytes.IndexByte(text, '\r'); i >= 0 && i != len(text)-2 {
+			pos.Column = utf8.RuneCount(text[:i]) + 1
+			return pos.Errorf("a carriage return must be followed by the end of the line")
+		}
+		if len(bytes.TrimSpace(text)) > 0 {
+			run = 0
+		} else if run++; run > MaxBlank {
+			return pos.Errorf("more than %d empty lines in a row", MaxBlank)
+		}
+		pos.Line++
+	}
+	return nil
 }
 
 func syntaxError(start Pos, err error) error {

@@ -130,6 +130,7 @@ func TestErrors(t *testing.T) {
 		"tag":              {"name: !!str x\n", `1:7: tags are not supported here`},
 		"directive":        {"%YAML 1.2\n---\nname: a\n", `1:1: directives are not supported here`},
 		"not UTF-8":        {"name: é\nsize: \xff\n", `2:7: byte 0xff is not UTF-8 text`},
+		"carriage return":  {"name: a\r\nenv: {é: x\ry}\r\n", `2:11: a carriage return must be followed by the end of the line`},
 		"unclosed":         {"name: a\ntags: [a\n", `2:7: sequence end token ']' not found`},
 		"tab":              {"inner:\n\tport: 1\n", `2:1: found character '	' that cannot start any token`},
 		"all at once":      {"nam: a\nsize: x\ninner: {port: 0, x: 1}\n", "1:1: unknown key \"nam\", did you mean \"name\"?\n1:1: name is missing\n2:7: size must be a whole number, not text \"x\"\n3:15: inner.port must be at least 1, not 0\n3:18: unknown key \"x\" in inner"},
@@ -165,13 +166,14 @@ func TestHints(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	for name, src := range map[string]string{
-		"flow":       "name: " + strings.Repeat("[", 200_000),
-		"flow maps":  strings.Repeat("{a: ", 100_000),
-		"entries":    strings.Repeat("- ", 100_000) + "a",
-		"block":      nestedBlock(200),
-		"questions":  strings.Repeat("? ", 50_000),
-		"large":      "name: " + strings.Repeat("a", strictyaml.MaxSize),
-		"many parts": strings.Repeat("- a\n", strictyaml.MaxTokens),
+		"empty lines": "a: |\n" + strings.Repeat(" \n", 10_000),
+		"flow":        "name: " + strings.Repeat("[", 200_000),
+		"flow maps":   strings.Repeat("{a: ", 100_000),
+		"entries":     strings.Repeat("- ", 100_000) + "a",
+		"block":       nestedBlock(200),
+		"questions":   strings.Repeat("? ", 50_000),
+		"large":       "name: " + strings.Repeat("a", strictyaml.MaxSize),
+		"many parts":  strings.Repeat("- a\n", strictyaml.MaxTokens),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := decode(src); err == nil || len(err.Error()) > 1000 {
