@@ -71,7 +71,7 @@ type Health struct {
 type HTTPCheck struct {
 	Path   string `yaml:"path" json:"path" doc:"Path to ask for." default:"/" pattern:"^/"`
 	Port   int    `yaml:"port,omitempty" json:"port,omitempty" doc:"Port; one that the image declares means the node's own. Default: the image's first." minimum:"1" maximum:"65535"`
-	Status []int  `yaml:"status,omitempty,flow" json:"status,omitempty" doc:"Statuses that mean well. Default: 200 to 399." minimum:"100" maximum:"599"`
+	Status []int  `yaml:"status,omitempty,flow" json:"status,omitempty" doc:"Statuses that mean well. Default: every 2xx." minimum:"100" maximum:"599"`
 }
 
 // TCPCheck is a connection.
