@@ -11,6 +11,7 @@
 //	lock                     flock: held while index.json or a pin file is read, changed and written
 //	hold                     flock: shared by who relies on unreferenced content, exclusive by who deletes content
 //	rootfs/<variant>/<chain>/        an unpacked image: root/ and meta.json
+//	rootfs/<variant>/layer-<hex>/    one layer unpacked by itself, for a bake's overlay: see LayerRoot
 //	rootfs/<variant>/<chain>.tmp/    one under way
 //	rootfs/<variant>/<chain>.lock    flock: held while it is unpacked or removed
 //

@@ -33,7 +33,7 @@ type pinFile struct {
 // pins is the images in use: digest → installations, sorted.
 type pins map[Digest][]string
 
-func (p pins) users(d Digest) []string { return slices.Clone(p[d]) }
+func (p pins) users(d Digest) []string { return append([]string{}, p[d]...) }
 
 // Pin says which images an installation uses, in place of what it said before; none takes its pin file away. Pinned
 // images are not removed, and their blobs and root stay. Pin before booting from an image, and then check that it is
