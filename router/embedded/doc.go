@@ -19,7 +19,7 @@
 // retries on other nodes. All of that is decided in pick.go, match.go and split.go, without net/http's proxy; only
 // proxy.go moves bytes.
 //
-// Upgrade: the successor gets the listening sockets, the control socket and the lock by SCM_RIGHTS, reads the table
+// Upgrade: the successor inherits the listening sockets, the control socket and the lock, reads the table
 // from disk, accepts, and says so; then the predecessor stops accepting and finishes what it has, while tables and
 // observations still reach it through the successor.
 package embedded

@@ -90,6 +90,7 @@ func (e *engine) apply(ctx context.Context, t router.Table) error {
 // swap makes the table effective.
 func (e *engine) swap(c *compiled) {
 	e.current.Store(c)
+	e.listeners.accept()
 	e.memory.keep(c)
 	e.listeners.retain(c)
 }
@@ -179,6 +180,7 @@ func (e *engine) tidy() {
 	}
 	if !e.draining.Load() {
 		e.listeners.openAll(c)
+		e.listeners.accept()
 	}
 	e.memory.forget(c)
 }

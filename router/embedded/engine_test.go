@@ -452,3 +452,34 @@ func TestListenAddressNarrows(t *testing.T) {
 		}
 	}
 }
+
+// Connections that come while a table is being opened wait; none is answered by a router without routes.
+func TestNothingIsAcceptedBeforeTheTable(t *testing.T) {
+	e := startEngine(t, nil)
+	node := routertest.StartNode(t, "a", nil)
+	listen := routertest.FreeListen(t)
+	ln, err := listenTCP(listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.listeners.inherit(map[string]*net.TCPListener{listen: ln})
+	answer := make(chan string, 1)
+	c, err := net.Dial("tcp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	go func() {
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		answer <- res.Status
+	}()
+	e.mustApply(t, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 1, node))))
+	if got := <-answer; got != "200 OK" {
+		t.Fatal(got)
+	}
+}

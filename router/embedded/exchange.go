@@ -29,6 +29,7 @@ type exchange struct {
 	host    string
 	urlPath string
 	start   time.Time
+	client  *clientConn // nil: TLS
 
 	route  *path
 	choice choice

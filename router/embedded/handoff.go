@@ -118,7 +118,7 @@ func (in *inheritance) ready() error {
 	return nil
 }
 
-// inherit serves sockets that came from a predecessor.
+// inherit keeps sockets that came from a predecessor until there is a table to serve.
 func (s *listeners) inherit(routes map[string]*net.TCPListener) {
 	for address, ln := range routes {
 		s.adopt(address, ln)

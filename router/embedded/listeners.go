@@ -122,15 +122,22 @@ func (s *listeners) reopen(l *listener) {
 		return
 	}
 	s.adopt(l.address, ln)
+	s.accept()
 }
 
-// adopt serves an open socket.
+// adopt keeps an open socket. Connections wait in the kernel until accept is called, so that none finds no route.
 func (s *listeners) adopt(address string, ln *net.TCPListener) {
 	l := newListener(s.e, address, ln)
 	s.mu.Lock()
 	s.open[address] = l
 	s.mu.Unlock()
-	l.start()
+}
+
+// accept begins to serve what is open. It is called once the table is effective.
+func (s *listeners) accept() {
+	for _, l := range s.all() {
+		l.begin.Do(l.start)
+	}
 }
 
 // undo closes what openNew opened for a table that is refused after all. Nobody was told that it serves.
@@ -234,6 +241,7 @@ type listener struct {
 	ln         *net.TCPListener
 	plain, tls *connQueue
 	servers    [2]*http.Server
+	begin      sync.Once
 	stopped    chan struct{}
 }
 
@@ -257,6 +265,7 @@ func (e *engine) newServer(address string) *http.Server {
 		IdleTimeout:       e.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          serverLog(e.log),
+		ConnContext:       withClientConn,
 		ConnState: func(_ net.Conn, s http.ConnState) {
 			switch s {
 			case http.StateNew:
@@ -284,11 +293,11 @@ func (l *listener) acceptAll() {
 		c, err := l.ln.AcceptTCP()
 		switch {
 		case err == nil:
-			queue := l.plain
 			if l.e.secure(l.address) {
-				queue = l.tls
+				l.tls.put(c)
+			} else {
+				l.plain.put(&clientConn{TCPConn: c})
 			}
-			queue.put(c)
 		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
 			return
 		default:
@@ -300,6 +309,7 @@ func (l *listener) acceptAll() {
 
 // stop ends accepting without closing the socket, which another process has too. Connections stay.
 func (l *listener) stop() {
+	l.begin.Do(func() { close(l.stopped) })
 	_ = l.ln.SetDeadline(time.Unix(1, 0))
 	<-l.stopped
 	_ = l.ln.Close()

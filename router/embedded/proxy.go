@@ -19,8 +19,8 @@ const (
 // serve answers one request.
 func (x *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	defer x.finish(r)
-	if x.e.draining.Load() && r.Header.Get("Upgrade") == "" {
-		w.Header().Set("Connection", "close") // for h2 net/http makes it a GOAWAY
+	if x.client = clientConnOf(r); x.client != nil {
+		x.client.serve(r.ContentLength != 0)
 	}
 	if status := refusal(r); status != 0 {
 		x.answer(w, status, http.StatusText(status))
@@ -35,14 +35,27 @@ func (x *exchange) serve(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex() // answers that begin before the request ends
 	}
 	proxy := httputil.ReverseProxy{
-		Rewrite:       x.rewrite,
-		Transport:     x,
-		FlushInterval: -1,
-		BufferPool:    x.e.bufs,
-		ErrorHandler:  x.fail,
-		ErrorLog:      serverLog(x.e.log),
+		Rewrite:        x.rewrite,
+		Transport:      x,
+		ModifyResponse: x.sayClose,
+		FlushInterval:  -1,
+		BufferPool:     x.e.bufs,
+		ErrorHandler:   x.fail,
+		ErrorLog:       serverLog(x.e.log),
 	}
 	proxy.ServeHTTP(w, r)
+}
+
+// sayClose adds to the answers of a process that drains that the connection closes; for h2 net/http makes it a GOAWAY.
+func (x *exchange) sayClose(res *http.Response) error {
+	if x.closes() && res.StatusCode != http.StatusSwitchingProtocols {
+		res.Header.Set("Connection", "close")
+	}
+	return nil
+}
+
+func (x *exchange) closes() bool {
+	return x.e.draining.Load() && (x.client == nil || x.client.mayClose())
 }
 
 // refusal is the status for a request that no node should see, or 0.
@@ -108,6 +121,9 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 func (x *exchange) answer(w http.ResponseWriter, status int, text string) {
 	x.status = status
 	h := w.Header()
+	if x.closes() {
+		h.Set("Connection", "close")
+	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(text)+1))
 	w.WriteHeader(status)

@@ -46,6 +46,7 @@ func startLoad(t *testing.T, listen string) *load {
 		l.run(t, l.raw)
 	}
 	l.run(t, l.newConnections)
+	l.run(t, l.pipelined)
 	return l
 }
 
@@ -138,6 +139,39 @@ func (l *load) raw() error {
 		}
 		if res.Close {
 			return nil // and a new connection
+		}
+	}
+	return nil
+}
+
+// pipelined always has the next request on its way before it reads an answer.
+func (l *load) pipelined() error {
+	c, err := net.Dial("tcp", l.listen)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	for waiting := 0; !l.stopped() || waiting > 0; waiting-- {
+		for ; waiting < 3 && !l.stopped(); waiting++ {
+			l.sent.Add(1)
+			if _, err := io.WriteString(c, request); err != nil {
+				return fmt.Errorf("pipelined write: %w", err)
+			}
+		}
+		if waiting == 0 {
+			return nil
+		}
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			return fmt.Errorf("pipelined read, %d answers open: %w", waiting, err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 200 {
+			return fmt.Errorf("pipelined: %d, %w", res.StatusCode, err)
+		}
+		if res.Close {
+			return fmt.Errorf("pipelined: closed with %d answers open", waiting-1)
 		}
 	}
 	return nil
