@@ -185,8 +185,8 @@ func (c *cli) agentCheck(ctx context.Context) api.Check {
 	if err != nil {
 		return fails("agent", err)
 	}
-	if a.Version != version() {
-		return warn("agent", "release agent stop; the next verb starts the new one", "runs version %s, this is %s", a.Version, version())
+	if a.Version != programVersion() {
+		return warn("agent", "release agent stop; the next verb starts the new one", "runs version %s, this is %s", a.Version, programVersion())
 	}
 	return ok("agent", "runs, pid %d, since %s", a.PID, a.Since.Local().Format(time.DateTime))
 }
@@ -201,8 +201,8 @@ func routerCheck(ctx context.Context, stateDir string) api.Check {
 			return api.Check{Name: "router", State: "fail", Message: l.Listen + ": " + l.Error, Hint: "free the port or change route.listen"}
 		}
 	}
-	if s.Version != version() {
-		return warn("router", "release router upgrade", "runs version %s, this is %s", s.Version, version())
+	if s.Version != programVersion() {
+		return warn("router", "release router upgrade", "runs version %s, this is %s", s.Version, programVersion())
 	}
 	return ok("router", "runs, pid %d, %d requests in flight", s.PID, s.InFlight)
 }

@@ -30,7 +30,7 @@ func newRoot(c *cli) *cobra.Command {
 		Args:              onlyVerbs,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: c.begin,
-		Version:           version(),
+		Version:           programVersion(),
 	}
 	root.SetVersionTemplate("release {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)

@@ -52,7 +52,7 @@ func (c *cli) routerRun(use string) *cobra.Command {
 			if err := os.Remove(filepath.Join(cfg.Dir, stoppedFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("run router: %w", err)
 			}
-			cfg.Version, cfg.Log = version(), slog.New(slog.NewJSONHandler(c.out.stderr, nil))
+			cfg.Version, cfg.Log = programVersion(), slog.New(slog.NewJSONHandler(c.out.stderr, nil))
 			return embedded.Run(cmd.Context(), cfg)
 		},
 	}

@@ -11,13 +11,13 @@ import (
 	"github.com/bootandshoot/release/api"
 )
 
-// buildVersion is set by the linker: -X main.buildVersion=v0.1.0.
-var buildVersion string
+// version is set by the linker: -X main.version=v0.1.0.
+var version string
 
-// version is the release that this program is of: what the linker was told, else the commit it was built from.
-func version() string {
-	if buildVersion != "" {
-		return buildVersion
+// programVersion is the release that this program is of: what the linker was told, else the commit it was built from.
+func programVersion() string {
+	if version != "" {
+		return version
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -46,7 +46,7 @@ func (c *cli) versionVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArgs(), Example: "  release version --json",
 		RunE: func(*cobra.Command, []string) error {
-			v := versionResult{Head: api.NewHead(nil), Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+			v := versionResult{Head: api.NewHead(nil), Version: programVersion(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 			return c.out.result(v, func(w io.Writer) { fmt.Fprintf(w, "release %s (%s, %s/%s)\n", v.Version, v.Go, v.OS, v.Arch) })
 		},
 	}

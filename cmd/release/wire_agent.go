@@ -90,7 +90,7 @@ func (a *agent) run(ctx context.Context) error {
 	wire := console.New(console.Options{
 		Orchestrator: a.mind, Images: uploads{a.images}, Stop: stop, Log: a.log,
 		Agent: api.Agent{
-			Version: version(), PID: os.Getpid(), Since: time.Now(), Installation: a.installation,
+			Version: programVersion(), PID: os.Getpid(), Since: time.Now(), Installation: a.installation,
 			StateDir: a.dir, ImagesDir: a.images.Dir(),
 		},
 	})
@@ -98,7 +98,7 @@ func (a *agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.mind.Run(ctx) })
 	group.Go(func() error { return a.registry.serve(ctx, a.images) })
 	group.Go(func() error { return wire.Serve(ctx, a.socket) })
-	a.log.Info("agent runs", "version", version(), "pid", os.Getpid(), "socket", a.socket.Addr(), "state", a.dir,
+	a.log.Info("agent runs", "version", programVersion(), "pid", os.Getpid(), "socket", a.socket.Addr(), "state", a.dir,
 		"images", a.images.Dir(), "registry", a.registry.Address, "installation", a.installation)
 	err := group.Wait()
 	a.log.Info("agent ends", "error", err)
