@@ -42,7 +42,7 @@ func TestLaunch(t *testing.T) {
 			t.Errorf("%s answers as %q, want %q", n.Address, got, n.ID.Node)
 		}
 	}
-	for k, want := range map[string]string{"LEVEL": "info", "PORT": "8080", "KEY": "s3cret", "FROM_IMAGE": "yes"} {
+	for k, want := range map[string]string{"LEVEL": "info", "PORT": "8080", "KEY": "s3cret", "IMAGE_ENV": "from-image"} {
 		if got := answer(t, nodes[0].Address, "/env?"+k); got != want {
 			t.Errorf("%s is %q, want %q", k, got, want)
 		}
@@ -111,7 +111,7 @@ func TestExits(t *testing.T) {
 	}{
 		{[]string{"/probe", "exit", "0"}, 0, fleet.Exit{Code: 0}, ""},
 		{[]string{"/probe", "exit", "3"}, 0, fleet.Exit{Code: 3}, ""},
-		{[]string{"/missing"}, 0, fleet.Exit{Code: 127}, "command is missing"},
+		{[]string{"/missing"}, 0, fleet.Exit{Code: 127}, "/missing"},
 		{[]string{"/probe", "eat", "200"}, 32 << 20, fleet.Exit{Code: 137, Signal: "KILL"}, "out of memory"},
 	} {
 		t.Run(strings.Join(c.command, " "), func(t *testing.T) {

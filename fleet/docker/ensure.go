@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -25,8 +26,7 @@ type site struct {
 	found   map[string]container.Summary // of the fleet, by node name
 }
 
-// Ensure makes the nodes that are not there, several at once. It asks the engine for nothing that it can know: a new
-// node's address follows from its slot. A container that was made but never started is started.
+// Ensure makes the nodes that are not there, several at once. A container that was made but never started is started.
 func (d *Driver) Ensure(ctx context.Context, spec fleet.Spec) ([]fleet.Node, error) {
 	if len(spec.Nodes) == 0 {
 		return nil, nil
@@ -116,10 +116,12 @@ func (d *Driver) boot(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s 
 	if err := d.engine.ContainerStart(ctx, containerID, container.StartOptions{}); err != nil {
 		return fleet.Node{}, containerID, err
 	}
-	return fleet.Node{
-		ID: fleet.NodeID{Fleet: spec.Fleet, Node: n.Name}, Slot: n.Slot, Host: s.reach.host, Address: p.address,
-		Image: spec.Image, Presence: fleet.Present, Since: d.now(),
-	}, "", nil
+	c, err := d.engine.ContainerInspect(ctx, containerID)
+	if err != nil {
+		return fleet.Node{}, "", err
+	}
+	node, err := d.node(c, s.reach.host)
+	return node, "", err
 }
 
 // create makes the container. An image or network that somebody removed in the meantime is brought back once.
@@ -141,16 +143,30 @@ func (d *Driver) create(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, 
 	return made.ID, err
 }
 
+// A name is taken before its container can be seen, when another call makes it at the same time.
+const (
+	nameTries = 100
+	nameWait  = 20 * time.Millisecond
+)
+
 // adoptByName is adopt for a name that the engine says is taken.
 func (d *Driver) adoptByName(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s site) (fleet.Node, error) {
-	c, err := d.container(ctx, fleet.NodeID{Fleet: spec.Fleet, Node: n.Name})
-	if errors.Is(err, fleet.ErrNoNode) {
-		return fleet.Node{}, fault.New(fault.Exists, "the container name is taken by another").WithHint("see whose it is: docker inspect %s", n.Name)
+	for try := 0; ; try++ {
+		c, err := d.engine.ContainerInspect(ctx, n.Name)
+		switch {
+		case err == nil && !d.isNode(c.Config.Labels, fleet.NodeID{Fleet: spec.Fleet, Node: n.Name}):
+			return fleet.Node{}, fault.New(fault.Exists, "the container name is taken by another").WithHint("see whose it is: docker inspect %s", n.Name)
+		case err == nil:
+			return d.adopt(ctx, spec, n, s, c.ID)
+		case !errdefs.IsNotFound(err) || try == nameTries:
+			return fleet.Node{}, err
+		}
+		select {
+		case <-ctx.Done():
+			return fleet.Node{}, ctx.Err()
+		case <-time.After(nameWait):
+		}
 	}
-	if err != nil {
-		return fleet.Node{}, err
-	}
-	return d.adopt(ctx, spec, n, s, c.ID)
 }
 
 // adopt returns the node of an existing container; one that was made but never started is started first.

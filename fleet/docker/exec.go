@@ -33,6 +33,11 @@ func (d *Driver) Exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec)
 	if err != nil {
 		return 0, engineError(err, "run command in node %s", id.Node)
 	}
+	if spec.TTY { // before the start: engines before 23.0 take a size only when the command runs, and then at once
+		sizing, stop := context.WithCancel(ctx)
+		defer stop()
+		go d.resize(sizing, made.ID, spec)
+	}
 	conn, err := d.engine.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{Tty: spec.TTY, ConsoleSize: consoleSize(spec)})
 	if err != nil {
 		return 0, engineError(err, "run command in node %s", id.Node)
@@ -55,11 +60,6 @@ func consoleSize(spec fleet.ExecSpec) *[2]uint {
 // converse copies input and output until the command closes its output. The copying of input is left behind when
 // Stdin blocks; it ends with Stdin.
 func (d *Driver) converse(ctx context.Context, execID string, conn types.HijackedResponse, spec fleet.ExecSpec) error {
-	done, stop := context.WithCancel(ctx)
-	defer stop()
-	if spec.TTY {
-		go d.resize(done, execID, spec)
-	}
 	if spec.Stdin != nil {
 		go func() {
 			io.Copy(conn.Conn, spec.Stdin) //nolint:errcheck // a command that ends before its input is not an error

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,21 +33,28 @@ const (
 	socket    = "/var/run/docker.sock"
 )
 
-// program builds the test images' program once.
-var program = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "release-probe")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "probe")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build testdata/probe: %w: %s", err, text)
-	}
-	return os.ReadFile(out)
-})
+// program and testnode build what runs in the test images, once.
+var (
+	program  = built("./testdata/probe")
+	testnode = built("github.com/bootandshoot/release/fleet/fleettest/testnode")
+)
+
+func built(pkg string) func() ([]byte, error) {
+	return sync.OnceValues(func() ([]byte, error) {
+		dir, err := os.MkdirTemp("", "release-built")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		out := filepath.Join(dir, "program")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build %s: %w: %s", pkg, err, text)
+		}
+		return os.ReadFile(out)
+	})
+}
 
 // world is an image store with its registry endpoint, and an installation of its own at the real engine.
 type world struct {
@@ -151,26 +159,31 @@ func storeInfos(opts Options) ([]images.Info, error) {
 // image puts an image with the test program into the store; extra are further layers' bytes, below the program's.
 func (w *world) image(extra ...[]byte) string {
 	w.t.Helper()
-	bin, err := program()
+	return w.imageOf("probe", program, extra...)
+}
+
+func (w *world) imageOf(name string, build func() ([]byte, error), extra ...[]byte) string {
+	w.t.Helper()
+	bin, err := build()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	img := images.Image{Config: ocispec.Image{
-		Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"},
-		Config:   ocispec.ImageConfig{Entrypoint: []string{"/probe"}, Env: []string{"FROM_IMAGE=yes"}, ExposedPorts: map[string]struct{}{"8080/tcp": {}}},
+		Platform: ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH},
+		Config:   ocispec.ImageConfig{Entrypoint: []string{"/" + name}, Env: []string{"IMAGE_ENV=from-image"}, ExposedPorts: map[string]struct{}{"8080/tcp": {}}},
 	}}
-	for i, e := range append(extra, bin) {
-		name := fmt.Sprintf("extra-%d", i)
+	for i, data := range append(extra, bin) {
+		file := fmt.Sprintf("extra-%d", i)
 		if i == len(extra) {
-			name = "probe"
+			file = name
 		}
-		desc, err := w.store.WriteBlob(w.t.Context(), bytes.NewReader(tarOf(w.t, name, e)))
+		desc, err := w.store.WriteBlob(w.t.Context(), bytes.NewReader(tarOf(w.t, file, data)))
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		img.Layers = append(img.Layers, images.Layer{Descriptor: desc, DiffID: desc.Digest})
 	}
-	d, err := w.store.Put(w.t.Context(), img, "probe")
+	d, err := w.store.Put(w.t.Context(), img, name)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 // lookWidth is how many containers are inspected at once.
 const lookWidth = 8
 
-// Nodes lists the fleet's nodes. A container that was made but never started is left out: its node does not exist
+// Nodes lists the fleet's nodes by name. A container that was made but never started is left out: its node does not exist
 // yet, and Ensure starts it.
 func (d *Driver) Nodes(ctx context.Context, id fleet.FleetID) ([]fleet.Node, error) {
 	r, err := d.reach(ctx)
@@ -47,6 +48,7 @@ func (d *Driver) Nodes(ctx context.Context, id fleet.FleetID) ([]fleet.Node, err
 			nodes = append(nodes, *n)
 		}
 	}
+	slices.SortFunc(nodes, func(a, b fleet.Node) int { return strings.Compare(a.ID.Node, b.ID.Node) })
 	return nodes, nil
 }
 
@@ -127,7 +129,7 @@ func (d *Driver) node(c container.InspectResponse, host string) (fleet.Node, err
 		n.Since = engineTime(c.Created)
 	}
 	if !c.State.Running && !c.State.Restarting {
-		n.Presence, n.PID, n.Exit = fleet.Gone, 0, exitOf(c.State)
+		n.Presence, n.PID, n.Exit = fleet.Gone, 0, exitOf(c.State, c.Path)
 	}
 	return n, nil
 }
@@ -145,8 +147,9 @@ const (
 )
 
 // exitOf reads how a container ended. The engine does not tell a signal from a code over 128; by the shells' rule it
-// is the signal.
-func exitOf(s *container.State) *fleet.Exit {
+// is the signal. A command that could not be run has only its code: the engine started its own init, which then did not
+// find it.
+func exitOf(s *container.State, command string) *fleet.Exit {
 	e := &fleet.Exit{Code: s.ExitCode, At: engineTime(s.FinishedAt)}
 	if sig := s.ExitCode - 128; sig > 0 && sig < 65 {
 		e.Signal = strings.TrimPrefix(unix.SignalName(unix.Signal(sig)), "SIG")
@@ -157,9 +160,9 @@ func exitOf(s *container.State) *fleet.Exit {
 	case s.Error != "":
 		e.Reason = "could not start: " + s.Error
 	case s.ExitCode == exitNotFound:
-		e.Reason = "exit code 127: as a rule the command is missing in the image; see the log"
+		e.Reason = fmt.Sprintf("exit code %d: as a rule %s, or a program it runs, is missing in the image; see the log", s.ExitCode, command)
 	case s.ExitCode == exitNotExecutable:
-		e.Reason = "exit code 126: as a rule the command may not be executed; see the log"
+		e.Reason = fmt.Sprintf("exit code %d: as a rule %s, or a program it runs, may not be executed; see the log", s.ExitCode, command)
 	}
 	return e
 }

@@ -153,14 +153,15 @@ func TestExitOf(t *testing.T) {
 		{container.State{ExitCode: 137, OOMKilled: true, FinishedAt: at}, "KILL", "out of memory"},
 		{container.State{ExitCode: 0, OOMKilled: true, FinishedAt: at}, "", ""},
 		{container.State{ExitCode: 127, Error: "no such file", FinishedAt: at}, "", "could not start: no such file"},
+		{container.State{ExitCode: 126, FinishedAt: at}, "", "exit code 126: as a rule /app, or a program it runs, may not be executed; see the log"},
 		{container.State{ExitCode: 255, FinishedAt: at}, "", ""},
 	} {
-		e := exitOf(&c.state)
+		e := exitOf(&c.state, "/app")
 		if e.Code != c.state.ExitCode || e.Signal != c.signal || e.Reason != c.reason || e.At.IsZero() {
 			t.Errorf("%+v ends as %+v", c.state, e)
 		}
 	}
-	if e := exitOf(&container.State{FinishedAt: "0001-01-01T00:00:00Z"}); !e.At.IsZero() {
+	if e := exitOf(&container.State{FinishedAt: "0001-01-01T00:00:00Z"}, ""); !e.At.IsZero() {
 		t.Errorf("a time that was not is %s", e.At)
 	}
 }

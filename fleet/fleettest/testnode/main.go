@@ -136,6 +136,10 @@ func tool(name string, args []string) int {
 		time.Sleep(time.Hour)
 	case "tty":
 		size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+		for i := 0; err == nil && size.Col == 0 && i < 500; i++ { // engines before Docker 23.0 set the size just after the start
+			time.Sleep(10 * time.Millisecond)
+			size, err = unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+		}
 		if err != nil {
 			fmt.Println("no terminal")
 			return 1
