@@ -280,8 +280,14 @@ func (r *round) complete(op *Operation, fl *Fleet) {
 	r.finish(op, "%s has all the traffic", op.Release)
 }
 
-// retire lets a fleet that lost its weight finish its requests; it is warm or shot afterwards.
+// retire lets a fleet that lost its weight finish its requests; it is warm or shot afterwards. One warm fleet is kept, the
+// newest: earlier ones are shot.
 func (r *round) retire(fl *Fleet, op *Operation) {
+	for _, older := range r.s.Fleets {
+		if older.State == FleetWarm || older.State == FleetDraining && older.Since.Before(r.f.Now) {
+			r.condemn(older, "a newer release is kept warm instead")
+		}
+	}
 	cfg := r.s.configOf(fl)
 	fl.WarmLeft = cfg.Cutover.KeepPrevious.Std()
 	fl.Standby = op.Kind != KindRollback

@@ -224,3 +224,15 @@ func TestRefusedRouteEndsTheOperation(t *testing.T) {
 		}
 	})
 }
+
+func TestOneFleetIsKeptWarm(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		for n := range 4 {
+			r.up(n+1, 1)
+		}
+		s := r.until("the earlier fleets to be shot", func(s *State) bool { return len(s.Fleets) == 2 })
+		if s.fleetOf("r3") == nil || s.fleetOf("r3").State != FleetWarm {
+			t.Errorf("want r3 warm:\n%s", r.describe())
+		}
+	})
+}
