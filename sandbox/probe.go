@@ -82,7 +82,10 @@ func (s *Support) probeSandbox(ctx context.Context) {
 		s.problem("sandboxes", err.Error(), "set TMPDIR to a folder that can be written")
 		return
 	}
-	defer os.RemoveAll(dir)
+	defer func() {
+		_ = os.Chmod(filepath.Join(dir, "work", "work"), 0o700) // the kernel makes it with no permission at all
+		_ = os.RemoveAll(dir)
+	}()
 	for _, d := range []string{"lower", "upper", "work"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			s.problem("sandboxes", err.Error(), "")

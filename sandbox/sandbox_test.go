@@ -11,11 +11,6 @@ import (
 	"time"
 )
 
-func TestMain(m *testing.M) {
-	Main()
-	os.Exit(m.Run())
-}
-
 const testPasswd = "root:x:0:0:root:/root:/bin/sh\nshop:x:1000:1000::/home/shop:/bin/sh\nbad line\n"
 const testGroup = "root:x:0:\nshop:x:1000:\nextra:x:2000:shop,other\n"
 

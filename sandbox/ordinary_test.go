@@ -1,0 +1,135 @@
+package sandbox
+
+import (
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const enterVar = "SANDBOX_TEST_ENTER"
+
+func TestMain(m *testing.M) {
+	Main()
+	if os.Getenv(enterVar) != "" {
+		entered, code, err := EnterUserNamespace(nil)
+		if err != nil {
+			println(err.Error())
+			os.Exit(99)
+		}
+		if entered {
+			os.Exit(code)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// asOrdinaryUser runs tests of this binary again as the user releasetest, in the user namespace that EnterUserNamespace makes.
+func asOrdinaryUser(t *testing.T, run string, env ...string) (string, error) {
+	t.Helper()
+	if os.Geteuid() != 0 || HostUID() != 0 {
+		t.Skip("only root can become another user; the tests themselves run as an ordinary user here")
+	}
+	u, err := user.Lookup("releasetest")
+	if err != nil {
+		t.Fatal("this test needs an ordinary user with a range of ids: apt-get install uidmap && useradd -m releasetest")
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	dir, err := os.MkdirTemp(u.HomeDir, "sandbox-*")
+	check(t, err)
+	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
+	check(t, os.Chown(dir, uid, gid))
+	binary, err := os.ReadFile("/proc/self/exe")
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(dir, "test"), binary, 0o755))
+	cmd := exec.Command(filepath.Join(dir, "test"), "-test.run", run, "-test.timeout", "100s")
+	cmd.Dir = dir
+	cmd.Env = append([]string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH"), enterVar + "=1"}, env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func TestAllAgainAsOrdinaryUser(t *testing.T) {
+	out, err := asOrdinaryUser(t, "Command|Users|Upper|Fixed|Detached|Exec|Signal|Mounts|Probe|InsideUserNamespace")
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestInsideUserNamespace is what the others rely on; as root it says nothing.
+func TestInsideUserNamespace(t *testing.T) {
+	if os.Getenv(enterVar) == "" {
+		t.Skip("is run by TestAllAgainAsOrdinaryUser")
+	}
+	if os.Geteuid() != 0 || HostUID() == 0 || availableIDs("/proc/self/uid_map") < fullRange {
+		t.Errorf("uid %d, outside %d, ids %d", os.Geteuid(), HostUID(), availableIDs("/proc/self/uid_map"))
+	}
+	if _, ok := os.LookupEnv(aliveVar); ok {
+		t.Errorf("%s is still set", aliveVar)
+	}
+	check(t, os.WriteFile("chowned", nil, 0o600))
+	check(t, os.Chown("chowned", 33, 33))
+	if s := Probe(t.Context()); !s.Rootless || !s.FullRange || s.NetNamespaces {
+		t.Errorf("probe: %+v", s)
+	}
+}
+
+func TestExitCodeComesThroughTheUserNamespace(t *testing.T) {
+	if os.Getenv(enterVar) == "fail" {
+		os.Exit(42)
+	}
+	out, err := asOrdinaryUser(t, "^"+t.Name()+"$", enterVar+"=fail")
+	if err == nil || !strings.Contains(err.Error(), "42") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestMapping(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want []idRange
+	}{
+		{"joe:100000:65536\n", []idRange{{100000, 65535, 1}}},
+		{"ann:5:5\n1001:100000:70000\n", []idRange{{100000, 65535, 1}}},
+		{"joe:100000:1000\njoe:200000:65536\n", []idRange{{100000, 1000, 1}, {200000, 64535, 1001}}},
+		{"joe:100000:1000\n", nil},
+		{"ann:100000:65536\n", nil},
+		{"joe:x:65536\njoe:1\n\n", nil},
+		{"", nil},
+	} {
+		got := mapping(parseRanges(c.text, "joe", 1001))
+		if len(got) != len(c.want) {
+			t.Errorf("%q: %v, want %v", c.text, got, c.want)
+			continue
+		}
+		for i := range got {
+			if got[i] != c.want[i] {
+				t.Errorf("%q: %v, want %v", c.text, got, c.want)
+			}
+		}
+	}
+}
+
+func TestParseHierarchies(t *testing.T) {
+	v2 := parseHierarchies("30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n", "0::/user.slice/a.service\n")
+	if len(v2) != 1 || !v2[0].v2 || v2[0].own != "/user.slice/a.service" {
+		t.Errorf("version 2: %+v", v2)
+	}
+	if got := strings.Join(v2[0].candidates(), " "); got != "/sys/fs/cgroup/release /sys/fs/cgroup/user.slice/release /sys/fs/cgroup/user.slice/a.service/release" {
+		t.Errorf("candidates: %s", got)
+	}
+	v1 := parseHierarchies("1 1 0:3 / /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n1 1 0:4 / /cg/systemd rw - cgroup cgroup rw,name=systemd\n"+
+		"1 1 0:5 /docker/x /cg/memory rw - cgroup cgroup rw,memory\nrubbish\n", "3:cpu,cpuacct:/x\n1:name=systemd:/y\n")
+	if len(v1) != 2 || v1[0].own != "/x" || v1[1].own != "/y" || !v1[1].tracks() || v1[0].tracks() {
+		t.Errorf("version 1: %+v", v1)
+	}
+	if got := v1[0].settings(Limits{CPUs: 0.25, Memory: 1}); len(got) != 2 || got[1].value != "25000" {
+		t.Errorf("settings: %+v", got)
+	}
+}
