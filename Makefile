@@ -1,5 +1,5 @@
 # build: bin/release. demo: the whole story on this machine, DRIVER=sandbox (default) or docker. test: all that CI checks
-# of the code. bench: measures against peers and writes BENCHMARKS.md.
+# of the code. bench: measures against peers, one after the other; BENCHMARKS.md keeps what was seen.
 
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -36,7 +36,7 @@ lint:
 	.ci/lint
 
 bench: build
-	go run ./test/bench
+	RELEASE_BENCH=1 go test -v -count=1 -p 1 -timeout 60m -run 'TestBake|TestLaunchOf|TestRouting|TestOperating' ./test/bench/...
 
 clean:
 	rm -rf bin .cache examples/*/bin
