@@ -12,7 +12,7 @@ import (
 type Agent struct {
 	Images       string      `yaml:"images,omitempty" json:"images,omitempty" doc:"Folder of the image store. Default: RELEASE_IMAGES_DIR, else the user's own."`
 	Ports        PortRange   `yaml:"ports" json:"ports" doc:"Ports that nodes on the machine's own network get, first-last; keep it below the kernel's ephemeral range." default:"20000-29999"`
-	Subnet       Subnet      `yaml:"subnet" json:"subnet" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28." default:"10.213.0.0/16"`
+	Subnet       Subnet      `yaml:"subnet,omitempty" json:"subnet,omitzero" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28. Default: a free /16 of 10.0.0.0/8, chosen once."`
 	DockerSubnet Subnet      `yaml:"docker_subnet" json:"docker_subnet" doc:"IPv4 network of the bridge of docker nodes, from /16 to /28." default:"10.214.0.0/16"`
 	Router       AgentRouter `yaml:"router" json:"router" doc:"The router process."`
 	Logs         AgentLogs   `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`

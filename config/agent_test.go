@@ -24,9 +24,9 @@ func sameAgent(t *testing.T, want, got *config.Agent) {
 
 func defaultAgent() *config.Agent {
 	return &config.Agent{
-		Ports:  config.PortRange{First: 20000, Last: 29999},
-		Subnet: config.Subnet{Prefix: netip.MustParsePrefix("10.213.0.0/16")}, DockerSubnet: config.Subnet{Prefix: netip.MustParsePrefix("10.214.0.0/16")},
-		Logs: config.AgentLogs{Size: 10 << 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Pids: 4096},
+		Ports:        config.PortRange{First: 20000, Last: 29999},
+		DockerSubnet: config.Subnet{Prefix: netip.MustParsePrefix("10.214.0.0/16")},
+		Logs:         config.AgentLogs{Size: 10 << 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Pids: 4096},
 	}
 }
 
@@ -58,16 +58,16 @@ func TestAgent(t *testing.T) {
 
 func TestAgentErrors(t *testing.T) {
 	for src, want := range map[string]string{
-		"port: 1-2\n":                    `1:1: unknown key "port", did you mean "ports"?`,
-		"ports: 80-90\n":                 `1:8: ports: "80-90" is not a range of ports from 1024 to 65535 such as 20000-29999`,
-		"subnet: 10.0.0.1/24\n":          `1:9: subnet: "10.0.0.1/24" is not an IPv4 network of 16 to 28 bits such as 10.213.0.0/16`,
-		"subnet: 10.214.3.0/24\n":        `1:9: subnet overlaps: subnet is 10.214.3.0/24, docker_subnet is 10.214.0.0/16`,
-		"docker_subnet: 10.213.3.0/24\n": `1:16: docker_subnet overlaps: subnet is 10.213.0.0/16, docker_subnet is 10.213.3.0/24`,
-		"router: {metrics: 9464}\n":      `1:19: router.metrics must be text, not a number 9464`,
-		"router: {metrics: \"9464\"}\n":  `1:19: router.metrics "9464" must be host:port or :port, with an IP address or localhost as host`,
-		"logs: {size: 1B}\n":             `1:14: logs.size must be at least 64KiB`,
-		"limits: {pids: 1}\n":            `1:16: limits.pids must be at least 16, not 1`,
-		"[]\n":                           `1:1: the file must be a mapping, not a list`,
+		"port: 1-2\n":             `1:1: unknown key "port", did you mean "ports"?`,
+		"ports: 80-90\n":          `1:8: ports: "80-90" is not a range of ports from 1024 to 65535 such as 20000-29999`,
+		"subnet: 10.0.0.1/24\n":   `1:9: subnet: "10.0.0.1/24" is not an IPv4 network of 16 to 28 bits such as 10.213.0.0/16`,
+		"subnet: 10.214.3.0/24\n": `1:9: subnet overlaps: subnet is 10.214.3.0/24, docker_subnet is 10.214.0.0/16`,
+		"docker_subnet: 10.213.3.0/24\nsubnet: 10.213.0.0/16\n": `1:16: docker_subnet overlaps: subnet is 10.213.0.0/16, docker_subnet is 10.213.3.0/24`,
+		"router: {metrics: 9464}\n":                             `1:19: router.metrics must be text, not a number 9464`,
+		"router: {metrics: \"9464\"}\n":                         `1:19: router.metrics "9464" must be host:port or :port, with an IP address or localhost as host`,
+		"logs: {size: 1B}\n":                                    `1:14: logs.size must be at least 64KiB`,
+		"limits: {pids: 1}\n":                                   `1:16: limits.pids must be at least 16, not 1`,
+		"[]\n":                                                  `1:1: the file must be a mapping, not a list`,
 	} {
 		path := write(t, src)
 		_, err := config.LoadAgent(path)
