@@ -1,10 +1,17 @@
 package main
 
 import (
+	"path/filepath"
+
 	"github.com/bootandshoot/release/fleet"
-	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/fleet/sandbox"
 )
 
 func (a *agent) sandboxDriver() (fleet.Driver, error) {
-	return nil, fault.New(fault.Unsupported, "the sandbox driver is not part of this program yet")
+	s := a.settings
+	return sandbox.New(sandbox.Options{
+		Dir: filepath.Join(a.dir, "sandbox"), Installation: a.installation, Images: a.images,
+		PortBase: s.Ports.First, PortCount: s.Ports.Size(), Subnet: s.Subnet.Prefix,
+		LogBytes: int64(s.Logs.Size), LogKeep: s.Logs.Keep, Log: a.log,
+	})
 }
