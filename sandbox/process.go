@@ -24,7 +24,6 @@ type Process struct {
 	Command   int    // PID of the command, in the caller's numbering; 0 when it is not started
 
 	pidfd *os.File
-	raw   int        // the descriptor in pidfd; os.File.Fd would make it block
 	dir   string     // detached: the state folder
 	cmd   *exec.Cmd  // nil for a sandbox found again
 	group *cgroup    // attached: removed when it ended
@@ -102,7 +101,7 @@ func (p *Process) watch(fd int) error {
 		_ = unix.Close(fd)
 		return fmt.Errorf("watch process: %w", err)
 	}
-	p.pidfd, p.raw = os.NewFile(uintptr(fd), "pidfd"), fd
+	p.pidfd = os.NewFile(uintptr(fd), "pidfd")
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("watch process: %w", err)
@@ -125,9 +124,17 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Kill ends the sandbox at once, by ending its init; one that ended already is no error.
 func (p *Process) Kill() error {
-	err := unix.PidfdSendSignal(p.raw, unix.SIGKILL, nil, 0)
-	if err != nil && !errors.Is(err, unix.ESRCH) {
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
 		return fmt.Errorf("kill sandbox %d: %w", p.PID, err)
+	}
+	// Control keeps the descriptor from being closed, and its number used again, meanwhile.
+	var kerr error
+	if err := raw.Control(func(fd uintptr) { kerr = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) }); err != nil {
+		return nil //nolint:nilerr // closed: it was waited for
+	}
+	if kerr != nil && !errors.Is(kerr, unix.ESRCH) {
+		return fmt.Errorf("kill sandbox %d: %w", p.PID, kerr)
 	}
 	return nil
 }

@@ -1,0 +1,230 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/sandbox"
+)
+
+// parallel is how many nodes are booted at a time.
+const parallel = 8
+
+// Prepare unpacks the image.
+func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
+	if _, err := d.load(ctx, spec); err != nil {
+		return fmt.Errorf("prepare image %s: %w", spec.Image, err)
+	}
+	return nil
+}
+
+// program is what an image says of how to run it.
+type program struct {
+	root    string
+	command []string
+	env     []string
+	dir     string
+	user    string
+}
+
+func (d *Driver) load(ctx context.Context, spec fleet.Spec) (program, error) {
+	digest := images.Digest(spec.Image)
+	image, err := d.opts.Images.Get(digest)
+	if err != nil {
+		return program{}, err
+	}
+	root, err := d.opts.Images.Rootfs(ctx, digest)
+	if err != nil {
+		return program{}, err
+	}
+	c := image.Config.Config
+	p := program{root: root, command: image.Command(), env: c.Env, dir: c.WorkingDir, user: c.User}
+	if len(spec.Command) > 0 {
+		p.command = spec.Command
+	}
+	if len(p.command) == 0 {
+		return program{}, fault.New(fault.Invalid, "the image has no command to run").
+			WithHint("give the recipe an `entrypoint:` or `services:`")
+	}
+	return p, nil
+}
+
+// Ensure boots the nodes that do not exist yet, several at a time.
+func (d *Driver) Ensure(ctx context.Context, spec fleet.Spec) ([]fleet.Node, error) {
+	boot := &booter{Driver: d, spec: spec}
+	nodes := make([]*fleet.Node, len(spec.Nodes))
+	errs := make([]error, len(spec.Nodes))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	shared := sync.OnceValues(func() (program, error) { return boot.prepare(ctx) })
+	for i, want := range spec.Nodes {
+		group.Go(func() error {
+			n, err := boot.ensure(ctx, want, shared)
+			if err != nil {
+				errs[i] = fmt.Errorf("boot node %s: %w", want.Name, err)
+				return nil
+			}
+			nodes[i] = &n
+			return nil
+		})
+	}
+	_ = group.Wait()
+	var booted []fleet.Node
+	for _, n := range nodes {
+		if n != nil {
+			booted = append(booted, *n)
+		}
+	}
+	return booted, errors.Join(errs...)
+}
+
+// booter boots nodes of one spec.
+type booter struct {
+	*Driver
+	spec fleet.Spec
+}
+
+// prepare does what all nodes of a call have in common, when the first one that is not there yet needs it.
+func (b *booter) prepare(ctx context.Context) (program, error) {
+	p, err := b.load(ctx, b.spec)
+	if err != nil {
+		return program{}, fmt.Errorf("prepare image %s: %w", b.spec.Image, err)
+	}
+	return p, b.network.open(ctx)
+}
+
+func (b *booter) ensure(ctx context.Context, want fleet.NodeSpec, shared func() (program, error)) (fleet.Node, error) {
+	if !nodeName.MatchString(want.Name) {
+		return fleet.Node{}, fault.New(fault.Invalid, "node name %q is not lower-case letters, digits and hyphens", want.Name)
+	}
+	unlock, err := b.names.lock(ctx, want.Name)
+	if err != nil {
+		return fleet.Node{}, err
+	}
+	defer unlock()
+	switch r, err := b.readRecord(want.Name); {
+	case err == nil && (r.Installation != b.opts.Installation || r.ID.Fleet != b.spec.Fleet):
+		return fleet.Node{}, fault.New(fault.Exists, "the name belongs to a node of %s", r.ID.Fleet)
+	case err == nil && r.State == stateStarted:
+		return b.view(ctx, r), nil
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return fleet.Node{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return fleet.Node{}, err
+	}
+	p, err := shared()
+	if err != nil {
+		return fleet.Node{}, err
+	}
+	r, err := b.bootNode(ctx, want, p)
+	if err != nil {
+		return fleet.Node{}, errors.Join(err, b.clear(r))
+	}
+	b.watch.send(r.ID.Fleet)
+	return b.view(ctx, r), nil
+}
+
+// bootNode starts a node. Whatever it returns an error for is to be cleared.
+func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (record, error) {
+	r := record{State: stateBooting, ID: fleet.NodeID{Fleet: b.spec.Fleet, Node: want.Name}, Installation: b.opts.Installation,
+		Kind: b.spec.Kind, Image: b.spec.Image, Slot: want.Slot, StopSignal: b.spec.Stop.Signal, Since: b.opts.Now().UTC(),
+		Cgroup: shortHash(b.opts.Installation) + "-" + want.Name}
+	if _, err := stopSignal(r.StopSignal); err != nil {
+		return r, err
+	}
+	port, address, err := b.network.place(want.Slot, b.spec.Port)
+	if err != nil {
+		return r, err
+	}
+	r.Address = address
+	if err := b.makeFolder(r); err != nil {
+		return r, err
+	}
+	process, err := sandbox.Start(ctx, sandbox.Spec{
+		Root:     sandbox.Root{Lower: []string{p.root}, Upper: b.inNode(r, "upper"), Work: b.inNode(r, "work")},
+		Command:  p.command,
+		Env:      b.environment(want.Name, port, p.env),
+		Dir:      p.dir,
+		User:     p.user,
+		Hostname: want.Name,
+		Network:  b.network.mode(),
+		Limits:   sandbox.Limits{CPUs: b.spec.Resources.CPUs, Memory: b.spec.Resources.Memory},
+
+		CgroupName: r.Cgroup,
+		Detach:     &sandbox.Detach{Dir: b.nodeDir(want.Name), LogBytes: b.opts.LogBytes, LogKeep: b.opts.LogKeep},
+		Prepare: func(process *sandbox.Process) error {
+			if err := b.network.attach(process.PID, want.Slot); err != nil {
+				return err
+			}
+			r.State, r.PID, r.StartTime, r.BootID = stateStarted, process.PID, process.StartTime, process.BootID
+			return b.writeRecord(r)
+		},
+	})
+	if err != nil {
+		return r, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.follow(r.ID, process)
+	return r, nil
+}
+
+func (d *Driver) inNode(r record, name string) string {
+	return filepath.Join(d.nodeDir(r.ID.Node), name)
+}
+
+// makeFolder makes a node's folder, with the record first: from then on a crash leaves something that is found.
+func (d *Driver) makeFolder(r record) error {
+	dir := d.nodeDir(r.ID.Node)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make node folder: %w", err)
+	}
+	if err := d.writeRecord(r); err != nil {
+		return err
+	}
+	for _, name := range []string{"upper", "work"} {
+		// What an earlier try left is no start for this one.
+		if err := removeTree(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return fmt.Errorf("make node folder: %w", err)
+		}
+	}
+	// The upper folder's mode is that of the node's "/", whatever the umask.
+	return os.Chmod(filepath.Join(dir, "upper"), 0o755)
+}
+
+// environment is the image's, the spec's and ours, the later ones winning.
+func (b *booter) environment(name string, port int, image []string) []string {
+	env := map[string]string{"HOSTNAME": name}
+	for _, kv := range image {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			env[k] = v
+		}
+	}
+	maps.Copy(env, b.spec.Env)
+	maps.Copy(env, b.spec.Secrets)
+	if port != 0 {
+		env["PORT"] = strconv.Itoa(port)
+	}
+	var list []string
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, k+"="+env[k])
+	}
+	return list
+}

@@ -1,0 +1,221 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/sandbox"
+)
+
+// Options are what a driver is made of.
+type Options struct {
+	Dir          string // folder of the driver's own; made when missing
+	Installation string
+	Images       *images.Store
+	// PortBase and PortCount are the ports on 127.0.0.1 that nodes on the machine's network get, one a slot.
+	// Default: 20000 and 10000.
+	PortBase, PortCount int
+	// Subnet is where nodes with a network of their own live; zero: a free one is chosen and kept.
+	Subnet netip.Prefix
+	// SharedNetwork makes nodes use the machine's network also where they could have their own.
+	SharedNetwork bool
+	LogBytes      int64 // size at which a node's log is turned over; 0: 8 MiB
+	LogKeep       int   // turned over files kept; 0: 2
+	Log           *slog.Logger
+	Now           func() time.Time // default time.Now
+}
+
+// Driver runs nodes as sandboxes of this machine.
+type Driver struct {
+	opts    Options
+	host    string
+	boot    string // the machine's boot id
+	network network
+	names   keyedLock
+	watch   hints
+
+	mu   sync.Mutex
+	live map[string]*live
+}
+
+// live is a node's init that this driver watches.
+type live struct {
+	process *sandbox.Process
+	command int // PID of the node's command; 0 until asked for
+}
+
+var (
+	_ fleet.Driver  = (*Driver)(nil)
+	_ fleet.Watcher = (*Driver)(nil)
+	_ fleet.Logger  = (*Driver)(nil)
+	_ fleet.Execer  = (*Driver)(nil)
+)
+
+// New makes a driver, adopts the nodes that run and clears away what a crash left half-done. One driver at a time works on a
+// folder.
+func New(opts Options) (*Driver, error) {
+	d, err := newDriver(opts)
+	if err != nil {
+		return nil, fmt.Errorf("make sandbox driver: %w", err)
+	}
+	return d, nil
+}
+
+func newDriver(opts Options) (*Driver, error) {
+	if opts.Dir == "" || opts.Installation == "" || opts.Images == nil {
+		return nil, fault.New(fault.Internal, "folder, installation and images are needed")
+	}
+	if opts.PortBase == 0 {
+		opts.PortBase, opts.PortCount = 20_000, 10_000
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("read host name: %w", err)
+	}
+	boot, err := sandbox.BootID()
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{opts: opts, host: host, boot: boot, live: map[string]*live{}}
+	for _, dir := range []string{"nodes", "logs", "trash"} {
+		if err := os.MkdirAll(d.path(dir), 0o700); err != nil {
+			return nil, fmt.Errorf("make folder: %w", err)
+		}
+	}
+	if d.network, err = d.chooseNetwork(); err != nil {
+		return nil, err
+	}
+	return d, d.adopt()
+}
+
+func (d *Driver) chooseNetwork() (network, error) {
+	if d.opts.SharedNetwork || !sandbox.CanConfigureNetwork() {
+		return &sharedNetwork{base: d.opts.PortBase, count: d.opts.PortCount}, nil
+	}
+	return newOwnNetwork(d.opts)
+}
+
+func (d *Driver) path(elem ...string) string {
+	return filepath.Join(append([]string{d.opts.Dir}, elem...)...)
+}
+
+// adopt watches the nodes that run and removes those that never did.
+func (d *Driver) adopt() error {
+	d.sweepTrash()
+	records, err := d.records()
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if r.State != stateStarted {
+			if err := d.clear(r); err != nil {
+				return fmt.Errorf("clear half-booted node %s: %w", r.ID.Node, err)
+			}
+			continue
+		}
+		if _, err := d.liveOf(r); err != nil && !errors.Is(err, sandbox.ErrGone) {
+			d.opts.Log.Warn("cannot watch node", "node", r.ID.Node, "error", err)
+		}
+	}
+	return d.foldNetwork()
+}
+
+// liveOf finds a node's init and watches it; sandbox.ErrGone when it ended.
+func (d *Driver) liveOf(r record) (*live, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l, ok := d.live[r.ID.Node]; ok && l.process.PID == r.PID && l.process.StartTime == r.StartTime {
+		return l, nil
+	}
+	p, err := sandbox.Find(r.PID, r.StartTime, r.BootID, d.nodeDir(r.ID.Node))
+	if err != nil {
+		return nil, err
+	}
+	return d.follow(r.ID, p), nil
+}
+
+// follow watches an init until it ends; the lock is held.
+func (d *Driver) follow(id fleet.NodeID, p *sandbox.Process) *live {
+	l := &live{process: p, command: p.Command}
+	d.live[id.Node] = l
+	go func() {
+		_, _ = p.Wait() // reaps; the exit is read from its file
+		d.mu.Lock()
+		if d.live[id.Node] == l {
+			delete(d.live, id.Node)
+		}
+		d.mu.Unlock()
+		d.watch.send(id.Fleet)
+	}()
+	return l
+}
+
+// commandOf is the PID of a running node's command. The init of an adopted one is asked, once.
+func (d *Driver) commandOf(ctx context.Context, name string, l *live) int {
+	d.mu.Lock()
+	pid := l.command
+	d.mu.Unlock()
+	if pid != 0 {
+		return pid
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	pid, err := sandbox.ControlOf(d.nodeDir(name)).CommandPID(ctx)
+	if err != nil {
+		return 0
+	}
+	d.mu.Lock()
+	l.command = pid
+	d.mu.Unlock()
+	return pid
+}
+
+// keyedLock is a lock a name.
+type keyedLock struct {
+	mu   sync.Mutex
+	held map[string]chan struct{}
+}
+
+// lock waits for the name's lock or the end of ctx.
+func (k *keyedLock) lock(ctx context.Context, name string) (unlock func(), err error) {
+	for {
+		k.mu.Lock()
+		if k.held == nil {
+			k.held = map[string]chan struct{}{}
+		}
+		busy, taken := k.held[name]
+		if !taken {
+			mine := make(chan struct{})
+			k.held[name] = mine
+			k.mu.Unlock()
+			return func() {
+				k.mu.Lock()
+				delete(k.held, name)
+				k.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

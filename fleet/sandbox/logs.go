@@ -1,0 +1,331 @@
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/sandbox"
+)
+
+const (
+	archiveBytes = 256 << 10 // of a removed node's log
+	archiveCount = 200       // removed nodes whose log is kept
+	logPoll      = 50 * time.Millisecond
+	maxLogFiles  = 100
+)
+
+// Logs reads a node's output; of a removed node, the end that was kept.
+func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOptions) (io.ReadCloser, error) {
+	r, ok, err := d.ours(id)
+	if err != nil {
+		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
+	}
+	if !ok {
+		return d.archivedLog(id, opts)
+	}
+	files, err := openLogs(d.nodeDir(id.Node))
+	if err != nil {
+		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
+	}
+	out, in := io.Pipe()
+	go func() { in.CloseWithError(d.copyLogs(ctx, r, files, opts, in)) }()
+	stop := context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+	return &logReader{out, stop}, nil
+}
+
+type logReader struct {
+	*io.PipeReader
+	stop func() bool
+}
+
+func (r *logReader) Close() error {
+	r.stop()
+	return r.PipeReader.Close()
+}
+
+func (d *Driver) archivedLog(id fleet.NodeID, opts fleet.LogOptions) (io.ReadCloser, error) {
+	if !nodeName.MatchString(id.Node) {
+		return nil, fmt.Errorf("logs of %q: %w", id.Node, fleet.ErrNoNode)
+	}
+	f, err := os.Open(d.path("logs", id.Node+".log"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("logs of %s: %w", id.Node, fleet.ErrNoNode)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
+	}
+	defer f.Close()
+	var text bytes.Buffer
+	if err := selectLines(bufio.NewReader(f), opts, &text); err != nil {
+		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
+	}
+	return io.NopCloser(&text), nil
+}
+
+// openLogs opens a log's files, oldest first. They may be turned over meanwhile: then one is seen twice, and dropped by
+// its identity.
+func openLogs(dir string) ([]*os.File, error) {
+	var files []*os.File
+	var seen []fs.FileInfo
+	for i := range maxLogFiles {
+		f, err := os.Open(logName(dir, i))
+		if errors.Is(err, fs.ErrNotExist) {
+			if i == 0 {
+				continue // just turned over, or nothing was written yet
+			}
+			break
+		}
+		if err != nil {
+			closeFiles(files)
+			return nil, err
+		}
+		fi, err := f.Stat()
+		if err != nil || slices.ContainsFunc(seen, func(s fs.FileInfo) bool { return os.SameFile(s, fi) }) {
+			_ = f.Close()
+			continue
+		}
+		files, seen = append(files, f), append(seen, fi)
+	}
+	slices.Reverse(files)
+	return files, nil
+}
+
+func logName(dir string, i int) string {
+	if i == 0 {
+		return filepath.Join(dir, "log")
+	}
+	return filepath.Join(dir, fmt.Sprintf("log.%d", i))
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// copyLogs writes what there is, and with Follow what comes.
+func (d *Driver) copyLogs(ctx context.Context, r record, files []*os.File, opts fleet.LogOptions, w io.Writer) error {
+	defer func() { closeFiles(files) }()
+	var readers []io.Reader
+	for _, f := range files {
+		readers = append(readers, f)
+	}
+	if err := selectLines(bufio.NewReaderSize(io.MultiReader(readers...), 64<<10), opts, w); err != nil || !opts.Follow {
+		return err
+	}
+	var last *os.File
+	if len(files) > 0 {
+		last = files[len(files)-1]
+		files = files[:len(files)-1]
+	}
+	f := &follower{dir: d.nodeDir(r.ID.Node), file: last, w: w}
+	defer f.close()
+	return f.run(ctx, func() bool { return d.ended(r) })
+}
+
+// ended says whether a node writes no more.
+func (d *Driver) ended(r record) bool {
+	now, err := d.readRecord(r.ID.Node)
+	if err != nil || now.PID != r.PID {
+		return true
+	}
+	_, err = d.liveOf(r)
+	return errors.Is(err, sandbox.ErrGone)
+}
+
+// selectLines copies the lines that the options ask for.
+func selectLines(r *bufio.Reader, opts fleet.LogOptions, w io.Writer) error {
+	var tail [][]byte
+	for {
+		line, err := r.ReadBytes('\n')
+		if len(line) > 0 && !before(line, opts.Since) {
+			if opts.Tail > 0 {
+				if tail = append(tail, line); len(tail) > opts.Tail {
+					tail = tail[1:]
+				}
+			} else if _, err := w.Write(line); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+	}
+	for _, line := range tail {
+		if _, err := w.Write(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// before says whether a line is older than t. One that cannot be read is not.
+func before(line []byte, t time.Time) bool {
+	if t.IsZero() {
+		return false
+	}
+	stamp, _, _ := bytes.Cut(line, []byte(" "))
+	at, err := time.Parse(time.RFC3339Nano, string(stamp))
+	return err == nil && at.Before(t)
+}
+
+// follower copies what is appended to a log, over turned over files.
+type follower struct {
+	dir  string
+	file *os.File // nil: nothing opened yet
+	w    io.Writer
+}
+
+func (f *follower) close() {
+	if f.file != nil {
+		_ = f.file.Close()
+	}
+}
+
+func (f *follower) run(ctx context.Context, ended func() bool) error {
+	ticker := time.NewTicker(logPoll)
+	defer ticker.Stop()
+	for {
+		last := ended() // asked first: what is written before the end is copied below
+		if err := f.copy(); err != nil {
+			return err
+		}
+		if last {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// copy takes all there is.
+func (f *follower) copy() error {
+	for {
+		if f.file != nil {
+			if _, err := io.Copy(f.w, f.file); err != nil {
+				return err
+			}
+		}
+		next, err := f.next()
+		if err != nil || next == nil {
+			return err
+		}
+		if f.file != nil {
+			// Written between our last read and the turning over.
+			if _, err := io.Copy(f.w, f.file); err != nil {
+				return err
+			}
+		}
+		f.close()
+		f.file = next
+	}
+}
+
+// next opens the file that follows the one being read: it was turned over, and may have been so more than once.
+func (f *follower) next() (*os.File, error) {
+	var current fs.FileInfo
+	if f.file != nil {
+		var err error
+		if current, err = f.file.Stat(); err != nil {
+			return nil, err
+		}
+	}
+	for i := range maxLogFiles {
+		fi, err := os.Stat(logName(f.dir, i))
+		if err != nil || current != nil && os.SameFile(fi, current) {
+			return openAt(f.dir, i-1)
+		}
+	}
+	return nil, nil //nolint:nilnil // no newer file
+}
+
+func openAt(dir string, i int) (*os.File, error) {
+	if i < 0 {
+		return nil, nil //nolint:nilnil // the newest is the one being read
+	}
+	file, err := os.Open(logName(dir, i))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // removed this moment
+	}
+	return file, err
+}
+
+// archiveLog keeps the end of a node's log.
+func (d *Driver) archiveLog(name string) error {
+	files, err := openLogs(d.nodeDir(name))
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	defer closeFiles(files)
+	var text []byte
+	for i := len(files) - 1; i >= 0 && len(text) < archiveBytes; i-- {
+		part, err := tailOf(files[i], archiveBytes-int64(len(text)))
+		if err != nil {
+			return err
+		}
+		text = append(part, text...)
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	path := d.path("logs", name+".log")
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return d.trimArchive()
+}
+
+// tailOf reads the last whole lines of a file, up to limit bytes.
+func tailOf(f *os.File, limit int64) ([]byte, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	start := max(0, fi.Size()-limit)
+	text, err := io.ReadAll(io.NewSectionReader(f, start, fi.Size()-start))
+	if start > 0 {
+		text = text[bytes.IndexByte(text, '\n')+1:]
+	}
+	return text, err
+}
+
+// trimArchive removes the oldest logs.
+func (d *Driver) trimArchive() error {
+	entries, err := os.ReadDir(d.path("logs"))
+	if err != nil || len(entries) <= archiveCount {
+		return err
+	}
+	age := func(e fs.DirEntry) time.Time {
+		if fi, err := e.Info(); err == nil {
+			return fi.ModTime()
+		}
+		return time.Time{}
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return age(b).Compare(age(a)) })
+	var errs []error
+	for _, e := range entries[archiveCount:] {
+		if err := os.Remove(d.path("logs", e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,77 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/sandbox"
+)
+
+// network is how nodes are reached.
+type network interface {
+	mode() sandbox.Network
+	// place derives from a node's slot the port that its app listens on and the address at which that is reached; 0 and ""
+	// when the image declares no port. It fails when the slot has no place, or another program holds it.
+	place(slot, declared int) (port int, address string, err error)
+	// open brings up what all nodes share. It may be repeated.
+	open(ctx context.Context) error
+	// attach connects the sandbox whose init is pid, before its command starts.
+	attach(pid, slot int) error
+	// detach gives back what the node of a slot had.
+	detach(slot int)
+	// fold takes down what all nodes share if unused says so.
+	fold(unused func() (bool, error)) error
+}
+
+// sharedNetwork is the machine's own, with a port a node.
+type sharedNetwork struct{ base, count int }
+
+func (n *sharedNetwork) mode() sandbox.Network { return sandbox.HostNetwork }
+
+func (n *sharedNetwork) place(slot, declared int) (int, string, error) {
+	if slot < 0 || slot >= n.count || n.base+slot > 65535 {
+		return 0, "", fault.New(fault.NoSpace, "slot %d is outside of the port range %d-%d", slot, n.base, n.base+n.count-1).
+			WithHint("give agent.yaml a larger range in `ports`")
+	}
+	if declared == 0 {
+		return 0, "", nil
+	}
+	port := n.base + slot
+	if err := portFree(port); err != nil {
+		return 0, "", err
+	}
+	return port, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
+}
+
+// portFree binds a port without listening, so that nobody ever reaches it: with SO_REUSEADDR that fails only if somebody listens, also on another
+// of the machine's addresses when ours is all of them.
+func portFree(port int) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("check port %d: %w", port, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return fmt.Errorf("check port %d: %w", port, err)
+	}
+	err = unix.Bind(fd, &unix.SockaddrInet4{Port: port})
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fault.New(fault.Exists, "port %d is taken by another program", port).
+			WithHint("see who has it: ss -ltnp 'sport = :%d'; or give agent.yaml another range in `ports`", port)
+	}
+	if err != nil {
+		return fmt.Errorf("check port %d: %w", port, err)
+	}
+	return nil
+}
+
+func (n *sharedNetwork) open(context.Context) error      { return nil }
+func (n *sharedNetwork) attach(int, int) error           { return nil }
+func (n *sharedNetwork) detach(int)                      {}
+func (n *sharedNetwork) fold(func() (bool, error)) error { return nil }
