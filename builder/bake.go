@@ -96,6 +96,7 @@ func (b *bake) close() {
 
 // run resolves and makes all of the image but its entry in the store.
 func (b *bake) run(ctx context.Context) (made, error) {
+	b.sweepWork(ctx)
 	changed, err := b.resolve(ctx)
 	if err != nil {
 		return made{}, err

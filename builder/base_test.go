@@ -96,4 +96,3 @@ func (p *project) baseOf(entries []images.Entry, content map[string]string) {
 		p.t.Fatal(err)
 	}
 }
-

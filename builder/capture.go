@@ -118,7 +118,7 @@ func (c *capturing) name(ctx context.Context, rel string) error {
 }
 
 // correct gives an entry the owner that is recorded below. With one id only nothing on the disk has another owner, and no
-// command can have changed one.
+// command can have changed one. A file that a command moved becomes root's: its old name is not known.
 func (c *capturing) correct(e *images.Entry) {
 	if c.lower == nil {
 		return

@@ -37,12 +37,13 @@
 //	files/<hash>             hashes of a copy source's files by path, size, times, inode; see statcache.go
 //	downloads/<sha256>       verified downloads; <sha256>.json says where from and how old; partial/ holds those under way
 //	git/<hash of url>/       bare repositories
-//	layers/<ids>-<boot>/<diff id>/  a layer unpacked as the lower folder of an overlay, for run steps
 //	work/<random>/           one bake's work; its file lock is held (flock) as long as the bake lives
 //
 // A key is the hash of all inputs of a step: its text, the content and modes of what it copies, pins, environment, epoch,
 // platform, the format version and the state it builds on: for run steps the layers below, for the others only what they
 // looked up there (owners, folders, links). Nothing but the inputs is in a key.
+//
+// What run steps stand on, the unpacked base and layers, is the store's own (images.Store.Rootfs and LayerRoot).
 //
 // Every file is written whole or not at all, a record after the blob that it names, and a record whose blob is gone does
 // not count. So several bakes may share a store, and one that is killed leaves a usable cache; what it left in work the next

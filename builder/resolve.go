@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -181,7 +180,7 @@ func (b *bake) compare(ctx context.Context, l *recipes.Lock, path string) error 
 		return nil
 	}
 	return fault.New(fault.Invalid, "the lockfile does not pin what the recipe names:\n  %s", strings.Join(diffs, "\n  ")).
-		At(path, 0, 0).WithHint("bake without --locked, or run: release lock %s", filepath.Base(b.recipe.Path))
+		At(path, 0, 0).WithHint("bake without --locked to bring the lockfile up to date")
 }
 
 // errOffline is why something that would need the network is not done.

@@ -93,7 +93,7 @@ type stepRoot struct {
 
 // makeRoot makes an overlay over the layers so far.
 func (b *bake) makeRoot(ctx context.Context, st *state) (stepRoot, error) {
-	w, err := b.workspace(ctx)
+	w, err := b.workspace()
 	if err != nil {
 		return stepRoot{}, err
 	}

@@ -211,4 +211,3 @@ func TestCheckNamesPaths(t *testing.T) {
 		t.Errorf("differences: %v %v", diffs, err)
 	}
 }
-

@@ -104,7 +104,7 @@ func (u *unpacking) tar(ctx context.Context, head []byte) error {
 		return fault.New(fault.Invalid, "read archive: %w", err)
 	}
 	defer done()
-	if u.spool, err = u.b.spool(ctx); err != nil {
+	if u.spool, err = u.b.spool(); err != nil {
 		return err
 	}
 	out := bufio.NewWriterSize(u.spool, 1<<20)

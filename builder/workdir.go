@@ -17,12 +17,11 @@ type workDir struct {
 	lock *os.File
 }
 
-// workspace gives the bake's work folder, made at the first call, which also removes what killed bakes left.
-func (b *bake) workspace(ctx context.Context) (*workDir, error) {
+// workspace gives the bake's work folder, made at the first call.
+func (b *bake) workspace() (*workDir, error) {
 	if b.work != nil {
 		return b.work, nil
 	}
-	b.sweepWork(ctx)
 	for range 10 {
 		w, err := makeWork(b.cache.path("work"))
 		if err != nil {
@@ -71,8 +70,8 @@ func (w *workDir) dir(pattern string) (string, error) {
 }
 
 // spool gives an empty temporary file that has no name.
-func (b *bake) spool(ctx context.Context) (*os.File, error) {
-	w, err := b.workspace(ctx)
+func (b *bake) spool() (*os.File, error) {
+	w, err := b.workspace()
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func (b *bake) spool(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make temporary file: %w", err)
 	}
-	return f, errors.Join(os.Remove(f.Name()))
+	return f, os.Remove(f.Name())
 }
 
 // sweepWork removes the work folders of bakes that do not live any more. What belongs to ids that this process has not

@@ -79,9 +79,14 @@ var commands = map[string]program{
 	"null":  each(func(name string) error { return syscall.Mknod(name, syscall.S_IFCHR|0o666, 1<<8|3) }),
 	"sock":  each(sock),
 	"xattr": func(_ io.Writer, a []string) error { return syscall.Setxattr(a[0], a[1], []byte(a[2]), 0) },
-	"cap":   func(_ io.Writer, a []string) error { return syscall.Setxattr(a[0], "security.capability", capability, 0) },
-	"ls":    ls,
-	"id":    func(out io.Writer, _ []string) error { _, err := fmt.Fprintln(out, os.Getuid(), os.Getgid()); return err },
+	"cap": func(_ io.Writer, a []string) error {
+		return syscall.Setxattr(a[0], "security.capability", capability, 0)
+	},
+	"ls": ls,
+	"id": func(out io.Writer, _ []string) error {
+		_, err := fmt.Fprintln(out, os.Getuid(), os.Getgid())
+		return err
+	},
 	"pwd":   func(out io.Writer, _ []string) error { d, err := os.Getwd(); fmt.Fprintln(out, d); return err },
 	"date":  func(out io.Writer, _ []string) error { _, err := fmt.Fprintln(out, time.Now().UnixNano()); return err },
 	"world": world,
