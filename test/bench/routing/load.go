@@ -6,14 +6,18 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
-// runLoad keeps connections busy with one request after another, as wrk does.
-func runLoad(address string, connections int, d time.Duration) (Load, error) {
+// runLoad keeps connections busy with one request after another, as wrk does. The process pid is in between.
+func runLoad(address string, pid, connections int, d time.Duration) (Load, error) {
 	deadline := time.Now().Add(d)
+	before := cpuTime(pid)
 	var mu sync.Mutex
 	var took []time.Duration
 	var failed int
@@ -36,7 +40,25 @@ func runLoad(address string, connections int, d time.Duration) (Load, error) {
 		return Load{}, fmt.Errorf("load on %s: %w", address, first)
 	}
 	slices.Sort(took)
-	return Load{PerSecond: float64(len(took)) / d.Seconds(), P99: took[len(took)*99/100], Failed: failed}, nil
+	return Load{
+		PerSecond: float64(len(took)) / d.Seconds(), P99: took[len(took)*99/100], Failed: failed,
+		CPU: (cpuTime(pid) - before) / time.Duration(len(took)),
+	}, nil
+}
+
+// cpuTime is what a process used so far, from its fields 14 and 15 in /proc/pid/stat (ticks of 10 ms); 0 for pid 0.
+func cpuTime(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	var ticks time.Duration
+	for _, field := range f[11:13] {
+		n, _ := strconv.Atoi(field) // the kernel writes numbers
+		ticks += time.Duration(n)
+	}
+	return ticks * 10 * time.Millisecond
 }
 
 // oneConnection gives the time of each answer until the deadline.
