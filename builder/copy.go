@@ -180,13 +180,12 @@ func (w *copying) hashAll(ctx context.Context) error {
 // hashingFile is a file that is hashed while it is read. It ends with an error when the file is not the one that was
 // listed, or changes meanwhile: a layer holds what a file was at one moment.
 type hashingFile struct {
-	f       *os.File
-	w       *copying
-	rel     string
-	s       *source
-	hash    hash.Hash
-	started int64
-	ended   bool
+	f     *os.File
+	w     *copying
+	rel   string
+	s     *source
+	hash  hash.Hash
+	ended bool
 }
 
 func (w *copying) open(rel string, s *source) (io.ReadCloser, error) {
