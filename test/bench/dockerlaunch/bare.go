@@ -1,10 +1,12 @@
 package dockerlaunch
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,23 +31,20 @@ type bare struct {
 	launched int
 }
 
-// findWidth tries how many containers at once are the fastest.
+// findWidth tries how many containers at once are the fastest: the least median of three interleaved rounds.
 func (b *bare) findWidth(ctx context.Context) error {
-	best := time.Duration(0)
-	var found int
-	for _, width := range []int{2, 4, 8, 20} {
-		b.Width = width
-		for range 2 {
-			took, err := b.launch(ctx)
+	widths := []int{4, 8, 20}
+	took := map[int][]float64{}
+	for range 3 {
+		for _, b.Width = range widths {
+			t, err := b.launch(ctx)
 			if err != nil {
 				return err
 			}
-			if best == 0 || took < best {
-				best, found = took, width
-			}
+			took[b.Width] = append(took[b.Width], t.Seconds())
 		}
 	}
-	b.Width = found
+	b.Width = slices.MinFunc(widths, func(x, y int) int { return cmp.Compare(median(took[x]), median(took[y])) })
 	return nil
 }
 
