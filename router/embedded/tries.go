@@ -99,16 +99,7 @@ func (x *exchange) try(out *http.Request, body *replay) (*http.Response, error) 
 	x.tries++
 	x.node.stats.requests.Add(1)
 	x.conn = nil
-	trace := &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { x.begun.Store(true) },
-		GotConn: func(info httptrace.GotConnInfo) {
-			if c, ok := info.Conn.(*nodeConn); ok {
-				c.begin()
-				x.conn = c
-			}
-		},
-	}
-	req := out.WithContext(httptrace.WithClientTrace(out.Context(), trace))
+	req := out.WithContext(x.watch(out.Context()))
 	url := *out.URL
 	url.Scheme, url.Host = "http", x.node.address
 	req.URL = &url
@@ -121,6 +112,28 @@ func (x *exchange) try(out *http.Request, body *replay) (*http.Response, error) 
 		req.GetBody = body.begin
 	}
 	return x.transport(out).RoundTrip(req)
+}
+
+// watch learns which connection the request goes out on and when the answer begins. ReverseProxy has put a trace into the
+// context for this request alone; adding to it saves composing another one, which net/http does by reflection.
+func (x *exchange) watch(ctx context.Context) context.Context {
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace == nil {
+		trace = &httptrace.ClientTrace{}
+		ctx = httptrace.WithClientTrace(ctx, trace)
+	}
+	if trace.GotConn == nil {
+		trace.GotFirstResponseByte = func() { x.begun.Store(true) }
+		trace.GotConn = x.gotConn
+	}
+	return ctx
+}
+
+func (x *exchange) gotConn(info httptrace.GotConnInfo) {
+	if c, ok := info.Conn.(*nodeConn); ok {
+		c.begin()
+		x.conn = c
+	}
 }
 
 func (x *exchange) transport(out *http.Request) http.RoundTripper {
