@@ -379,3 +379,19 @@ func TestNewRefuses(t *testing.T) {
 		t.Error("no text")
 	}
 }
+
+func TestDestroyAfterRemovingEachNodeTakesTheImage(t *testing.T) {
+	w := newWorld(t)
+	d := w.driver()
+	s := w.spec(w.image(), 0, 1)
+	n := w.launch(d, s)[0]
+	if err := d.Remove(t.Context(), n.ID, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Destroy(t.Context(), s.Fleet); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := d.present(t.Context(), s.Image, nil); id != "" || err != nil {
+		t.Errorf("the engine still has the image: %q %v", id, err)
+	}
+}

@@ -134,7 +134,7 @@ func cleanUp(t *testing.T, opts Options) {
 			t.Error(err)
 		}
 	}
-	if err := d.sweep(ctx, list); err != nil {
+	if err := d.sweep(ctx, nil); err != nil {
 		t.Error(err)
 	}
 	infos, err := storeInfos(opts)

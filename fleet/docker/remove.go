@@ -39,7 +39,23 @@ func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 			return engineError(err, "stop node %s", id.Node)
 		}
 	}
+	d.rememberRemoved(id.Fleet, c.Config.Labels[labelImage])
 	return engineError(d.removeContainer(ctx, c.ID), "remove node %s", id.Node)
+}
+
+// rememberRemoved keeps what a fleet ran, so that Destroy finds its image when no container is left to tell.
+func (d *Driver) rememberRemoved(id fleet.FleetID, digest string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.removed[id.String()] = digest
+}
+
+func (d *Driver) takeRemoved(id fleet.FleetID) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	digest := d.removed[id.String()]
+	delete(d.removed, id.String())
+	return digest
 }
 
 // container finds a node's container. A container of that name that is not ours counts as none.
@@ -104,7 +120,11 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("destroy fleet %s: %w", id, err)
 	}
-	if err := d.sweep(ctx, list); err != nil {
+	digests := []string{d.takeRemoved(id)}
+	for _, c := range list {
+		digests = append(digests, c.Labels[labelImage])
+	}
+	if err := d.sweep(ctx, digests); err != nil {
 		return fmt.Errorf("destroy fleet %s: %w", id, err)
 	}
 	return nil
@@ -112,17 +132,16 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 
 // sweep removes what the removed containers held and no other container of ours uses. What the engine says is in use
 // stays: somebody was quicker.
-func (d *Driver) sweep(ctx context.Context, removed []container.Summary) error {
+func (d *Driver) sweep(ctx context.Context, digests []string) error {
 	left, err := d.list(ctx, nil)
 	if err != nil {
 		return err
 	}
-	used := map[string]bool{}
+	used := map[string]bool{"": true}
 	for _, c := range left {
 		used[c.Labels[labelImage]] = true
 	}
-	for _, c := range removed {
-		digest := c.Labels[labelImage]
+	for _, digest := range digests {
 		if used[digest] {
 			continue
 		}
