@@ -117,15 +117,26 @@ func (r *round) stepBoot(op *Operation) {
 		}
 		r.abort(op, r.launchFailure(op, fl))
 	case fl.healthy() >= size:
-		r.setFleet(fl, FleetReady, "%s is ready: %d of %d nodes are healthy", fl.ID.Release, size, size)
+		if fl.State != FleetReady {
+			r.setFleet(fl, FleetReady, "%s is ready: %d of %d nodes are healthy", fl.ID.Release, size, size)
+		}
 		if op.Kind == KindLaunch {
-			r.finish(op, "%s is launched and ready for cutover", op.Release)
+			r.stepPreview(op)
 			return
 		}
 		r.phase(op, PhaseShift, "shifting traffic to %s", op.Release)
 	default:
 		r.wait(op, "%d of %d nodes of %s to be healthy", size-fl.healthy(), size, op.Release)
 	}
+}
+
+// stepPreview ends a launch once every edge knows the fleet, so that its preview answers.
+func (r *round) stepPreview(op *Operation) {
+	if !r.confirmed() {
+		r.awaitRouter(op, 0)
+		return
+	}
+	r.finish(op, "%s is launched and ready for cutover", op.Release)
 }
 
 // gaveUp says whether a launching fleet has failed its gate: a node did not become healthy within start_within, or too
