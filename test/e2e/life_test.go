@@ -1,0 +1,209 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/test/harness"
+)
+
+// TestLife goes through all verbs on one app, with each driver.
+func TestLife(t *testing.T) {
+	for _, driver := range []string{"sandbox", "docker"} {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			in := suite.New(t, driver)
+			in.WriteProject(driver, 2, "cutover: {drain: {timeout: 2s}}\n")
+			releases(t, in)
+			looking(t, in)
+			changing(t, in)
+			ending(t, in)
+		})
+	}
+}
+
+// releases launches, shifts and rolls back.
+func releases(t *testing.T, in *harness.Installation) {
+	t.Helper()
+	v1, v2 := in.Bake("v1"), in.Bake("v2")
+	first := in.Operate("up", v1)
+	if first.Release != "r1" || first.Percent != 100 || first.From != "" || first.Image != v1 {
+		t.Errorf("up: %+v", first)
+	}
+	if again := in.Operate("up", v1); again.Operation != "" || again.Release != "r1" || again.Percent != 100 {
+		t.Errorf("up with nothing changed: %+v", again)
+	}
+	launched := in.Operate("launch", v2[len("sha256:"):][:12])
+	if launched.Release != "r2" || launched.Percent != 0 || launched.From != "r1" {
+		t.Errorf("launch: %+v", launched)
+	}
+	if got := get(t, in, ""); got != "v1" {
+		t.Errorf("users are on %s after the launch", got)
+	}
+	if got := get(t, in, "r2"); got != "v2" {
+		t.Errorf("the preview of r2 answers %s", got)
+	}
+	if part := in.Operate("cutover", "--percent", "30"); part.Percent != 30 || part.Release != "r2" {
+		t.Errorf("cutover to 30 %%: %+v", part)
+	}
+	weights(t, in, map[string]int{"r1": 70, "r2": 30})
+	if whole := in.Operate("cutover"); whole.Percent != 100 || whole.Release != "r2" {
+		t.Errorf("cutover: %+v", whole)
+	}
+	weights(t, in, map[string]int{"r2": 100})
+	if back := in.Operate("rollback"); back.Release != "r1" || back.From != "r2" || back.Percent != 100 {
+		t.Errorf("rollback: %+v", back)
+	}
+	if got := get(t, in, ""); got != "v1" {
+		t.Errorf("users are on %s after the rollback", got)
+	}
+}
+
+// get is the version that answers, of the release asked for.
+func get(t *testing.T, in *harness.Installation, release string) string {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, "http://"+in.Listen+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if release != "" {
+		req.Header.Set("X-Release", release)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.Header.Get("X-Hello-Version")
+}
+
+func weights(t *testing.T, in *harness.Installation, want map[string]int) {
+	t.Helper()
+	have := map[string]int{}
+	for _, r := range in.Status().Routes {
+		for _, w := range r.Weights {
+			if w.Percent > 0 {
+				have[w.Release] = w.Percent
+			}
+		}
+	}
+	for release, percent := range want {
+		if have[release] != percent || len(have) != len(want) {
+			t.Fatalf("the route's weights are %v, want %v", have, want)
+		}
+	}
+}
+
+// looking uses the verbs that change nothing.
+func looking(t *testing.T, in *harness.Installation) {
+	t.Helper()
+	if out := in.Must("status").Stdout; !strings.Contains(out, "r1 100 %") || !strings.Contains(out, "2/2 healthy") || !strings.Contains(out, "next") {
+		t.Errorf("status:\n%s", out)
+	}
+	var h api.HistoryResult
+	in.JSON(&h, "history")
+	if len(h.Releases) != 2 || len(h.Operations) < 4 || h.Operations[0].Kind != "rollback" {
+		t.Errorf("history: %+v", h)
+	}
+	if out := in.Must("events", "--tail", "3").Stdout; strings.Count(out, "\n") != 3 {
+		t.Errorf("the last three events:\n%s", out)
+	}
+	node := serving(t, in)[0]
+	if out := in.Must("logs", node.ID).Stdout; out == "" {
+		t.Error("the node printed nothing")
+	}
+	if out := in.Must("logs", "--tail", "1").Stdout; strings.Count(out, "\n") != 2 || !strings.Contains(out, node.ID) {
+		t.Errorf("the last line of both nodes:\n%s", out)
+	}
+	second := in.Run("exec", node.ID, "--", "/hello") // its port is taken by the first
+	if second.Code != 1 || !strings.Contains(second.Stdout, "address already in use") {
+		t.Errorf("exec of a command that fails: %+v", second)
+	}
+	if out := in.Run("exec", node.ID, "--", "/no/such/file"); out.Code == 0 || !strings.Contains(out.Stderr, "no such file") {
+		t.Errorf("exec of a program that is not there: %+v", out)
+	}
+}
+
+func serving(t *testing.T, in *harness.Installation) []api.Node {
+	t.Helper()
+	for _, fl := range in.Status().Fleets {
+		if fl.State == "serving" {
+			return fl.Nodes
+		}
+	}
+	t.Fatal("no fleet serves")
+	return nil
+}
+
+// changing scales, and replaces by hand and by itself.
+func changing(t *testing.T, in *harness.Installation) {
+	t.Helper()
+	in.Operate("scale", "3")
+	if n := len(serving(t, in)); n != 3 {
+		t.Errorf("%d nodes serve after scale 3", n)
+	}
+	in.Operate("scale", "2")
+	victim := serving(t, in)[0]
+	in.Operate("replace", victim.ID)
+	for _, n := range serving(t, in) {
+		if n.ID == victim.ID {
+			t.Errorf("%s is still there after replace", victim.ID)
+		}
+	}
+	victim = serving(t, in)[0]
+	if out, err := exec.Command("kill", "-9", strconv.Itoa(victim.PID)).CombinedOutput(); err != nil {
+		t.Fatalf("kill: %v\n%s", err, out)
+	}
+	in.Until("a killed node to be replaced", 30*time.Second, func() bool {
+		healthy := 0
+		for _, n := range serving(t, in) {
+			if n.ID == victim.ID {
+				return false
+			}
+			if n.State == "healthy" {
+				healthy++
+			}
+		}
+		return healthy == 2
+	})
+}
+
+// ending shoots everything and ends the processes.
+func ending(t *testing.T, in *harness.Installation) {
+	t.Helper()
+	wants(t, in.Run("destroy"), 2, "-y")
+	in.Operate("destroy", "-y")
+	if s := in.Status(); len(s.Fleets) != 0 || s.Operation != nil {
+		t.Errorf("after destroy: %+v", s)
+	}
+	in.Must("agent", "stop")
+	if a := in.Agent(); a.Running {
+		t.Error("the agent runs after agent stop")
+	}
+	in.Must("router", "stop")
+	if out := in.Must("router", "status").Stdout; !strings.Contains(out, "no router runs") {
+		t.Errorf("after router stop: %s", out)
+	}
+}
+
+// body is what the app answers at a path.
+func body(t *testing.T, in *harness.Installation, path string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + in.Listen + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
