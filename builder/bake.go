@@ -30,6 +30,7 @@ type bake struct {
 	log      *slog.Logger
 	now      func() time.Time
 	env      []string // of the image, known once the base is
+	imported bool     // this bake brought the base
 }
 
 // made is a whole image that is not listed yet.

@@ -33,6 +33,9 @@ func (b *bake) baseName() string {
 	return base.Path
 }
 
+// baseStep is the name of the base as a step.
+func (b *bake) baseStep() string { return short("base " + b.baseName()) }
+
 // pinBase pins the base. What a path holds is an input like the files of a copy, so a changed one changes the pin.
 func (b *bake) pinBase(ctx context.Context, old *recipes.LockedBase) (*recipes.LockedBase, error) {
 	if b.recipe.Base.Scratch {
@@ -42,6 +45,7 @@ func (b *bake) pinBase(ctx context.Context, old *recipes.LockedBase) (*recipes.L
 	if ref != "" && old != nil && old.Image == ref && validPin(ref, old.Digest) {
 		return old, nil
 	}
+	had := b.pinned(old)
 	var d images.Digest
 	var err error
 	if ref != "" {
@@ -52,7 +56,17 @@ func (b *bake) pinBase(ctx context.Context, old *recipes.LockedBase) (*recipes.L
 	if err != nil {
 		return nil, b.inBase(err)
 	}
+	b.imported = b.imported && d != had
 	return b.describeBase(d)
+}
+
+// pinned is the image of the store that a pin stands for, "" if it is not there.
+func (b *bake) pinned(pin *recipes.LockedBase) images.Digest {
+	var r baseRecord
+	if pin == nil || !b.cache.load(b.baseRecordPath(pin.Digest), &r) || !b.whole(r.Image) {
+		return ""
+	}
+	return r.Image
 }
 
 // validPin reports whether a pin is one, and is the digest of a reference that has its own.
@@ -99,6 +113,8 @@ func (b *bake) importReference(ctx context.Context, ref string) (images.Digest, 
 	if b.o.Offline {
 		return "", offline("pull " + ref)
 	}
+	b.imported = true
+	b.note(b.baseStep(), "pulling %s", ref)
 	return b.store.Import(ctx, images.Source{Reference: ref, Platform: platformText(b.platform)})
 }
 
@@ -111,6 +127,8 @@ func (b *bake) importPath(ctx context.Context) (images.Digest, error) {
 	if settled && b.cache.load(record, &r) && b.whole(r.Image) {
 		return r.Image, nil
 	}
+	b.imported = true
+	b.note(b.baseStep(), "importing %s", b.baseName())
 	d, err := b.store.Import(ctx, images.Source{Path: path, Platform: platformText(b.platform)})
 	if err != nil || !settled {
 		return d, err
@@ -176,7 +194,7 @@ func (b *bake) base(ctx context.Context, st *state, res *Result) (ocispec.Image,
 		return ocispec.Image{Platform: b.platform}, nil
 	}
 	b.report.index++
-	step := short("base " + b.baseName())
+	step := b.baseStep()
 	started := b.now()
 	b.report.emit(Event{Kind: Started, Step: step})
 	d, cached, err := b.bringBase(ctx)
@@ -204,9 +222,8 @@ func (b *bake) base(ctx context.Context, st *state, res *Result) (ocispec.Image,
 // bringBase makes sure that the pinned base is in the store. A tag that moved does not matter: the pin is pulled.
 func (b *bake) bringBase(ctx context.Context) (d images.Digest, cached bool, err error) {
 	pin := b.lock.Base
-	var r baseRecord
-	if b.cache.load(b.baseRecordPath(pin.Digest), &r) && b.whole(r.Image) {
-		return r.Image, true, nil
+	if d := b.pinned(pin); d != "" {
+		return d, !b.imported, nil
 	}
 	if b.recipe.Base.Path != "" {
 		d, err = b.importPath(ctx)
