@@ -72,7 +72,7 @@ type bench struct {
 	env []string
 }
 
-// Measure removes the image that it makes; BuildKit's own cache collects its layers in its time.
+// Measure removes the images that it makes; BuildKit's own cache collects its layers in its time.
 func Measure(ctx context.Context, o Options) (Result, error) {
 	if o.Rounds == 0 {
 		o.Rounds = 11
@@ -90,7 +90,7 @@ func Measure(ctx context.Context, o Options) (Result, error) {
 			return Result{}, err
 		}
 	}
-	defer func() { _ = exec.Command(b.Docker, "rmi", "-f", tag).Run() }()
+	defer b.remove()
 	r := Result{Client: b.Docker, Rounds: o.Rounds}
 	var err error
 	if r.Unchanged, err = b.pairs(ctx, func() error { return nil }); err != nil {
@@ -98,6 +98,14 @@ func Measure(ctx context.Context, o Options) (Result, error) {
 	}
 	r.Changed, err = b.pairs(ctx, b.change)
 	return r, err
+}
+
+// remove deletes the images of all rounds, which carry the label of the Dockerfile.
+func (b *bench) remove() {
+	out, err := exec.Command(b.Docker, "images", "-q", "--no-trunc", "--filter", "label=bench=bake").Output()
+	if ids := strings.Fields(string(out)); err == nil && len(ids) > 0 {
+		_ = exec.Command(b.Docker, append([]string{"rmi", "-f"}, ids...)...).Run()
+	}
 }
 
 // prepare writes the files that both build from.

@@ -12,7 +12,7 @@ const most = 0.4
 
 // TestBake is a measurement and runs only when asked for, alone on the machine:
 //
-//	RELEASE_BENCH=1 go test -v -run TestBake ./test/bench/bake
+//	RELEASE_BENCH=1 go test -count=1 -v -run TestBake ./test/bench/bake
 func TestBake(t *testing.T) {
 	if os.Getenv("RELEASE_BENCH") == "" {
 		t.Skip("a measurement: set RELEASE_BENCH=1")
