@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"sync"
 	"time"
@@ -70,6 +71,9 @@ func New(opts Options) (*Orchestrator, error) {
 		changed: make(chan struct{}),
 	}
 	o.world = newWorld()
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(opts.Installation))    // never fails
+	o.world.cursor = int(hash.Sum32()) % opts.Slots // two installations on one machine begin at different ports
 	return o, nil
 }
 

@@ -118,6 +118,7 @@ func (r *round) stepBoot(op *Operation) {
 		r.abort(op, r.launchFailure(op, fl))
 	case fl.healthy() >= size:
 		if fl.State != FleetReady {
+			fl.Reason = ""
 			r.setFleet(fl, FleetReady, "%s is ready: %d of %d nodes are healthy", fl.ID.Release, size, size)
 		}
 		if op.Kind == KindLaunch {
@@ -126,7 +127,12 @@ func (r *round) stepBoot(op *Operation) {
 		}
 		r.phase(op, PhaseShift, "shifting traffic to %s", op.Release)
 	default:
-		r.wait(op, "%d of %d nodes of %s to be healthy", size-fl.healthy(), size, op.Release)
+		health := r.s.configOf(fl).Health
+		within := 2*health.StartWithin.Std() + bootWithin
+		if r.wait(op, "%d of %d nodes of %s to be healthy", size-fl.healthy(), size, op.Release) > within {
+			fl.Reason = orText(fl.Reason, "its nodes could not be booted within "+within.String())
+			r.abort(op, r.launchFailure(op, fl))
+		}
 	}
 }
 
@@ -138,6 +144,9 @@ func (r *round) stepPreview(op *Operation) {
 	}
 	r.finish(op, "%s is launched and ready for cutover", op.Release)
 }
+
+// bootWithin bounds, beside twice start_within, how long a fleet may take from its first boot to being healthy.
+const bootWithin = time.Minute
 
 // gaveUp says whether a launching fleet has failed its gate: a node did not become healthy within start_within, or too
 // many ended.

@@ -1,12 +1,14 @@
 package orchestrator
 
 import (
+	"context"
 	"maps"
 	"testing"
 	"time"
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -233,6 +235,33 @@ func TestOneFleetIsKeptWarm(t *testing.T) {
 		s := r.until("the earlier fleets to be shot", func(s *State) bool { return len(s.Fleets) == 2 })
 		if s.fleetOf("r3") == nil || s.fleetOf("r3").State != FleetWarm {
 			t.Errorf("want r3 warm:\n%s", r.describe())
+		}
+	})
+}
+
+func TestTakenPortIsNoFailure(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		tries := 0
+		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
+			if c.Method == fleettest.Ensure && tries < 10 {
+				tries++
+				return fault.New(fault.Exists, "port is taken")
+			}
+			return nil
+		})
+		r.up(1, 2)
+		if fl := r.state().fleetOf("r1"); fl.Failures != 0 || fl.Reason != "" {
+			t.Errorf("%d failures, reason %q", fl.Failures, fl.Reason)
+		}
+	})
+}
+
+func TestFleetThatCannotBootIsGivenUp(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.driver.Fail(fleettest.Ensure, fleet.ErrUnavailable)
+		op := r.wait(r.submit(Request{Kind: KindLaunch, Image: image(1), Config: shopConfig(1)}))
+		if op.Failure == nil || op.Ended.Sub(op.At) > 5*time.Minute {
+			t.Errorf("ended after %s with %+v", op.Ended.Sub(op.At), op.Failure)
 		}
 	})
 }

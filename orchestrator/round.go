@@ -7,6 +7,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/healthcheck"
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 // next decides: from a state and the facts of the moment to the new state, the actions that should be under way, the
@@ -87,7 +88,7 @@ func (r *round) observeNode(fl *Fleet, n *Node) {
 		return
 	}
 	if res := r.f.Results[actionKey(ActBoot, fl.ID, n.Name)]; !n.Booted && res.Final {
-		r.died(fl, n, res.Err.Error())
+		r.unbooted(fl, n, res.Err)
 		return
 	}
 	if n.State != NodeDraining && fact.Presence == fleet.Present {
@@ -110,7 +111,7 @@ func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
 		n.WasServed = true
 		r.sayNode("healthy", fl, n, "%s is healthy, %s after it was named", n.Name, short(r.f.Now.Sub(n.MintedAt)))
 	case verdict == healthcheck.Healthy && fl.Failures > 0 && r.f.Now.Sub(n.Since) > settled:
-		fl.Failures, fl.NotBefore = 0, time.Time{}
+		fl.Failures, fl.NotBefore, fl.Reason = 0, time.Time{}, ""
 	case verdict == healthcheck.Unhealthy && n.State == NodeHealthy:
 		r.setNode(n, NodeUnhealthy, fact.Message)
 		r.sayNode("unhealthy", fl, n, "%s is unhealthy: %s", n.Name, fact.Message)
@@ -130,6 +131,18 @@ func (r *round) died(fl *Fleet, n *Node, why string) {
 	}
 	r.sayNode("died", fl, n, "%s is gone: %s", n.Name, why)
 	r.failed(fl, why)
+}
+
+// unbooted records that a node cannot be booted. A port or address that somebody else has is not the fleet's fault: the
+// next node gets another slot.
+func (r *round) unbooted(fl *Fleet, n *Node, err error) {
+	if !fault.Is(err, fault.Exists) {
+		r.died(fl, n, err.Error())
+		return
+	}
+	r.setNode(n, NodeDead, err.Error())
+	n.Tailed = true // it never ran
+	r.sayNode("died", fl, n, "%s cannot boot there: %v", n.Name, err)
 }
 
 // maxBackoff bounds the wait before a fleet's next boot when its nodes fail one after the other.
