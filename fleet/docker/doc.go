@@ -11,7 +11,7 @@
 //     node's address in it is the subnet's first usable address but one (the first is the gateway's), plus its slot.
 //   - images under the name "<registry>/release/<installation>", pulled by digest from the agent's own endpoint on
 //     loopback so that only missing layers move. An engine that cannot reach it is sent an archive of the missing
-//     layers. A fleet's image is removed with the fleet unless another container uses it.
+//     layers. With a fleet, images that no container of the installation uses any more are removed.
 //
 // Where the machine cannot reach addresses of the bridge (an engine on another host, in a desktop's virtual machine,
 // or a rootless one), a node's port is published at the engine's host instead, at PublishFrom plus its slot.

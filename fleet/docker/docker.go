@@ -53,7 +53,7 @@ type Driver struct {
 	mu       sync.Mutex        // guards what follows; never held during a call to the engine
 	network  *bridge           // as last seen; nil: not known
 	images   map[string]string // manifest digest → image id at the engine
-	removed  map[string]string // fleet → digest, of fleets whose nodes were removed one by one
+	awaited  map[string]bool   // manifest digests that were prepared and not booted from since
 	reached  *reach            // how nodes are reached; nil: not known
 }
 
@@ -85,7 +85,7 @@ func New(_ context.Context, opts Options) (*Driver, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{opts: opts, engine: engine, log: opts.Log, now: time.Now, images: map[string]string{}, removed: map[string]string{}}, nil
+	return &Driver{opts: opts, engine: engine, log: opts.Log, now: time.Now, images: map[string]string{}, awaited: map[string]bool{}}, nil
 }
 
 // Close ends the connections to the engine. Nodes run on.

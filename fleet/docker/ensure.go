@@ -51,6 +51,7 @@ func (d *Driver) Ensure(ctx context.Context, spec fleet.Spec) ([]fleet.Node, err
 		})
 	}
 	group.Wait() //nolint:errcheck // the functions return none
+	d.ensured(spec.Image)
 	var made []fleet.Node
 	for _, n := range nodes {
 		if n != nil {

@@ -134,26 +134,9 @@ func cleanUp(t *testing.T, opts Options) {
 			t.Error(err)
 		}
 	}
-	if err := d.sweep(ctx, nil); err != nil {
+	if err := d.sweep(ctx); err != nil {
 		t.Error(err)
 	}
-	infos, err := storeInfos(opts)
-	if err != nil {
-		t.Error(err)
-	}
-	for _, i := range infos {
-		if err := d.removeImage(ctx, string(i.Digest)); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func storeInfos(opts Options) ([]images.Info, error) {
-	s, ok := opts.Images.(*images.Store)
-	if !ok {
-		return nil, nil
-	}
-	return s.List()
 }
 
 // image puts an image with the test program into the store; extra are further layers' bytes, below the program's.

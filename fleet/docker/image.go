@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -55,6 +56,19 @@ func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 	}
 	d.rememberImage(spec.Image, id)
 	return nil
+}
+
+// digestOf reads the image's manifest digest from one of our names, pulled or sent, whatever the registry's address
+// was at that time. It is not ok for another's name.
+func (d *Driver) digestOf(ref string) (digest string, ok bool) {
+	path := "/release/" + d.opts.Installation
+	if _, digest, ok = strings.Cut(ref, path+"@"); ok {
+		return digest, true
+	}
+	if _, digest, ok = strings.Cut(ref, path+":"); ok {
+		return "sha256:" + digest, true
+	}
+	return "", false
 }
 
 // bring pulls the image, or sends it when the engine cannot pull.
@@ -205,16 +219,31 @@ func (d *Driver) knownImage(digest string) string {
 	return d.images[digest]
 }
 
+// rememberImage notes the image as one that an Ensure is awaited for.
 func (d *Driver) rememberImage(digest, id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.images[digest] = id
+	d.awaited[digest] = true
 }
 
 func (d *Driver) forgetImage(digest string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.images, digest)
+}
+
+// ensured notes that containers hold the image now, or never will.
+func (d *Driver) ensured(digest string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.awaited, digest)
+}
+
+func (d *Driver) awaitedImages() map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.awaited)
 }
 
 // short is a digest for people.

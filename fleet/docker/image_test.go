@@ -5,6 +5,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/images"
@@ -130,5 +133,76 @@ func TestArtifact(t *testing.T) {
 	}
 	if err := w.driver().Prepare(t.Context(), w.spec(string(desc.Digest), 0, 0)); !errors.Is(err, fleet.ErrImageLacksTarget) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestImageSharedWithAnother is the same image under the names of two installations: each takes its own name away.
+func TestImageSharedWithAnother(t *testing.T) {
+	w := newWorld(t)
+	mine := w.driver()
+	theirs := w.driver(func(o *Options) { o.Installation += "-other" })
+	s := w.spec(w.image(), 0, 1)
+	other := s
+	other.Nodes = []fleet.NodeSpec{{Name: s.Nodes[0].Name + "-other"}}
+	w.launch(mine, s)
+	w.launch(theirs, other)
+	if err := mine.Destroy(t.Context(), s.Fleet); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mine.engine.ImageInspect(t.Context(), mine.pulledName(s.Image)); !errdefs.IsNotFound(err) {
+		t.Errorf("our name is left: %v", err)
+	}
+	if _, err := mine.engine.ImageInspect(t.Context(), theirs.pulledName(s.Image)); err != nil {
+		t.Errorf("their name is gone: %v", err)
+	}
+	if err := theirs.Destroy(t.Context(), s.Fleet); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mine.engine.ImageInspect(t.Context(), theirs.pulledName(s.Image)); !errdefs.IsNotFound(err) {
+		t.Errorf("their name is left: %v", err)
+	}
+}
+
+// TestSweep is a fleet whose nodes were removed one by one before another agent process destroyed it, beside an image
+// that waits for its launch.
+func TestSweep(t *testing.T) {
+	w := newWorld(t)
+	s := w.spec(w.image(), 0, 1)
+	next := w.spec(w.image(noise(10)), 1, 1)
+	before, d := w.driver(), w.driver()
+	n := w.launch(before, s)[0]
+	if err := d.Prepare(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	if err := before.Remove(t.Context(), n.ID, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Destroy(t.Context(), s.Fleet); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.engine.ImageInspect(t.Context(), d.pulledName(s.Image)); !errdefs.IsNotFound(err) {
+		t.Errorf("the image is left: %v", err)
+	}
+	if _, err := d.engine.ImageInspect(t.Context(), d.pulledName(next.Image)); err != nil {
+		t.Errorf("the image that waits is gone: %v", err)
+	}
+	w.launch(d, next)
+	if err := d.Destroy(t.Context(), next.Fleet); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.engine.ImageInspect(t.Context(), d.pulledName(next.Image)); !errdefs.IsNotFound(err) {
+		t.Errorf("the next image is left: %v", err)
+	}
+}
+
+func TestDigestOf(t *testing.T) {
+	d := &Driver{opts: Options{Installation: "abc"}}
+	for ref, want := range map[string]string{
+		"127.0.0.1:1/release/abc@sha256:12": "sha256:12", "release.invalid/release/abc:12": "sha256:12",
+		"127.0.0.1:1/release/abcd@sha256:12": "", "127.0.0.1:1/other/abc:12": "", "<none>@<none>": "",
+	} {
+		if got, ok := d.digestOf(ref); got != want || ok != (want != "") {
+			t.Errorf("%s is %q, %t", ref, got, ok)
+		}
 	}
 }

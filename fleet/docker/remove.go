@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -39,23 +40,7 @@ func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 			return engineError(err, "stop node %s", id.Node)
 		}
 	}
-	d.rememberRemoved(id.Fleet, c.Config.Labels[labelImage])
 	return engineError(d.removeContainer(ctx, c.ID), "remove node %s", id.Node)
-}
-
-// rememberRemoved keeps what a fleet ran, so that Destroy finds its image when no container is left to tell.
-func (d *Driver) rememberRemoved(id fleet.FleetID, digest string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.removed[id.String()] = digest
-}
-
-func (d *Driver) takeRemoved(id fleet.FleetID) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	digest := d.removed[id.String()]
-	delete(d.removed, id.String())
-	return digest
 }
 
 // container finds a node's container. A container of that name that is not ours counts as none.
@@ -100,8 +85,8 @@ func (d *Driver) waitRemoved(ctx context.Context, containerID string) error {
 	}
 }
 
-// Destroy kills and removes all containers of the fleet, then its image if nothing else uses it, and with the last
-// fleet the network.
+// Destroy kills and removes all containers of the fleet, then images of ours that nothing uses any more, and with the
+// last fleet the network.
 func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	list, err := d.list(ctx, &id)
 	if err != nil {
@@ -120,48 +105,45 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("destroy fleet %s: %w", id, err)
 	}
-	digests := []string{d.takeRemoved(id)}
-	for _, c := range list {
-		digests = append(digests, c.Labels[labelImage])
-	}
-	if err := d.sweep(ctx, digests); err != nil {
+	if err := d.sweep(ctx); err != nil {
 		return fmt.Errorf("destroy fleet %s: %w", id, err)
 	}
 	return nil
 }
 
-// sweep removes what the removed containers held and no other container of ours uses. What the engine says is in use
-// stays: somebody was quicker.
-func (d *Driver) sweep(ctx context.Context, digests []string) error {
+// sweep removes our images that no container of ours uses and no Ensure is awaited for, and with the last container the
+// network. What the engine says is in use stays: somebody was quicker.
+func (d *Driver) sweep(ctx context.Context) error {
 	left, err := d.list(ctx, nil)
 	if err != nil {
 		return err
 	}
-	used := map[string]bool{"": true}
+	used := d.awaitedImages()
 	for _, c := range left {
 		used[c.Labels[labelImage]] = true
 	}
-	for _, digest := range digests {
-		if used[digest] {
-			continue
-		}
-		used[digest] = true // once
-		if err := d.removeImage(ctx, digest); err != nil {
-			return err
-		}
-	}
-	if len(left) > 0 {
-		return nil
+	if err := d.sweepImages(ctx, used); err != nil || len(left) > 0 {
+		return err
 	}
 	return d.removeBridge(ctx)
 }
 
-func (d *Driver) removeImage(ctx context.Context, digest string) error {
-	d.forgetImage(digest)
-	for _, ref := range []string{d.pulledName(digest), d.sentName(digest)} {
-		_, err := d.engine.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
-		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
-			return engineError(err, "remove image %s", ref)
+func (d *Driver) sweepImages(ctx context.Context, used map[string]bool) error {
+	list, err := d.engine.ImageList(ctx, image.ListOptions{})
+	if err != nil {
+		return engineError(err, "list images")
+	}
+	for _, im := range list {
+		for _, ref := range slices.Concat(im.RepoDigests, im.RepoTags) {
+			digest, ok := d.digestOf(ref)
+			if !ok || used[digest] {
+				continue
+			}
+			d.forgetImage(digest)
+			_, err := d.engine.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
+			if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
+				return engineError(err, "remove image %s", ref)
+			}
 		}
 	}
 	return nil
