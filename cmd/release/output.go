@@ -54,7 +54,7 @@ func (o *output) screen() *screen.Screen {
 	f := o.stderr.(*os.File)
 	return screen.New(f, func() int {
 		columns, _, err := term.GetSize(int(f.Fd()))
-		if err != nil {
+		if err != nil || columns == 0 { // a terminal that does not know its size
 			return 80
 		}
 		return columns

@@ -126,7 +126,7 @@ func looking(t *testing.T, in *harness.Installation) {
 	if second.Code != 1 || !strings.Contains(second.Stdout, "address already in use") {
 		t.Errorf("exec of a command that fails: %+v", second)
 	}
-	if out := in.Run("exec", node.ID, "--", "/no/such/file"); out.Code == 0 || !strings.Contains(out.Stderr, "no such file") {
+	if out := in.Run("exec", node.ID, "--", "/no/such/file"); out.Code == 0 || !strings.Contains(out.Stdout+out.Stderr, "no such file") {
 		t.Errorf("exec of a program that is not there: %+v", out)
 	}
 }
