@@ -171,7 +171,11 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 				return err
 			}
 			r.State, r.PID, r.StartTime, r.BootID = stateStarted, process.PID, process.StartTime, process.BootID
-			return b.writeRecord(r)
+			if err := b.writeRecord(r); err != nil {
+				return err
+			}
+			b.afterRecord()
+			return nil
 		},
 	})
 	if err != nil {

@@ -43,6 +43,8 @@ type Driver struct {
 	network network
 	names   keyedLock
 	watch   hints
+	// afterRecord is called between the record of a started node and its leave to run. Tests die there.
+	afterRecord func()
 
 	mu   sync.Mutex
 	live map[string]*live
@@ -92,7 +94,7 @@ func newDriver(opts Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{opts: opts, host: host, boot: boot, live: map[string]*live{}}
+	d := &Driver{opts: opts, host: host, boot: boot, live: map[string]*live{}, afterRecord: func() {}}
 	for _, dir := range []string{"nodes", "logs", "trash"} {
 		if err := os.MkdirAll(d.path(dir), 0o700); err != nil {
 			return nil, fmt.Errorf("make folder: %w", err)

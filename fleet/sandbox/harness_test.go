@@ -76,12 +76,16 @@ type world struct {
 func newWorld(t *testing.T, opts Options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), opts: opts}
-	store, err := images.Open(filepath.Join(w.dir, "images"))
-	check(t, err)
-	w.store = store
+	w.openStore()
 	w.digest = w.bake()
 	t.Cleanup(func() { check(t, removeTree(filepath.Join(w.dir, "images"))) })
 	return w
+}
+
+func (w *world) openStore() {
+	store, err := images.Open(filepath.Join(w.dir, "images"))
+	check(w.t, err)
+	w.store = store
 }
 
 func (w *world) bake() string {

@@ -6,6 +6,7 @@
 //	/print?text=T&to=err  prints a line
 //	/write?path=P&text=T, /read?path=P  a file of its root
 //	/eat?mb=N         takes memory and keeps it
+//	/fetch?url=U      asks another server and passes its answer on
 //	/stubborn         ignores SIGTERM from now on
 //	/exit?code=N      ends
 //
@@ -84,6 +85,7 @@ func (n *node) handler() http.Handler {
 		_, _ = w.Write(data)
 	})
 	mux.HandleFunc("/eat", n.eat)
+	mux.HandleFunc("/fetch", fetch)
 	mux.HandleFunc("/stubborn", func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -102,6 +104,17 @@ func printLine(w http.ResponseWriter, r *http.Request) {
 		to = os.Stderr
 	}
 	fmt.Fprintln(to, r.FormValue("text"))
+}
+
+func fetch(w http.ResponseWriter, r *http.Request) {
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get(r.FormValue("url"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(w, resp.Body)
 }
 
 func (n *node) eat(w http.ResponseWriter, r *http.Request) {
