@@ -20,9 +20,14 @@ const outOfMemory = "out of memory"
 
 // cgroup is a sandbox's place in the cgroup tree: one folder with version 2, one for each used controller with version 1.
 // A nil one is none at all; so is one without folders, where the tree is not writable.
+//
+// The number of processes is limited in a group of its own that only the command is in (join): with version 1 the controller's
+// folder, with version 2 a threaded group below.
 type cgroup struct {
-	dirs   []string
-	events string // the file that counts kills for lack of memory; "" without a memory limit
+	dirs   []string // of the init and all it starts
+	only   []string // of the command only
+	join   string   // the file by which a thread joins; "" without such a limit
+	events string   // the file that counts kills for lack of memory; "" without a memory limit
 }
 
 // hierarchy is a mounted cgroup tree.
@@ -40,7 +45,7 @@ func newCgroup(name string, limits Limits) (*cgroup, error) {
 	}
 	g := &cgroup{}
 	for _, h := range hierarchies() {
-		if err := g.join(h, name, limits); err != nil {
+		if err := g.make(h, name, limits); err != nil {
 			_ = g.remove()
 			return nil, fmt.Errorf("make cgroup %s: %w", name, err)
 		}
@@ -48,7 +53,7 @@ func newCgroup(name string, limits Limits) (*cgroup, error) {
 	return g, nil
 }
 
-func (g *cgroup) join(h hierarchy, name string, limits Limits) error {
+func (g *cgroup) make(h hierarchy, name string, limits Limits) error {
 	settings := h.settings(limits)
 	if len(settings) == 0 && !h.tracks() {
 		return nil
@@ -58,20 +63,72 @@ func (g *cgroup) join(h hierarchy, name string, limits Limits) error {
 		return nil
 	}
 	dir := filepath.Join(parent, name)
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := makeGroup(dir); err != nil {
 		return err
 	}
-	g.dirs = append(g.dirs, dir)
+	onlyPids := !h.v2 && !slices.ContainsFunc(settings, func(s setting) bool { return s.controller != "pids" }) && len(settings) > 0
+	if onlyPids {
+		g.only = append(g.only, dir)
+	} else {
+		g.dirs = append(g.dirs, dir)
+	}
 	for _, s := range settings {
-		err := os.WriteFile(filepath.Join(dir, s.file), []byte(s.value), 0)
-		if err != nil && !s.optional {
+		if err := g.set(h, dir, s); err != nil && !s.optional {
 			return err
-		}
-		if s.events != "" {
-			g.events = filepath.Join(dir, s.events)
 		}
 	}
 	return nil
+}
+
+func makeGroup(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func (g *cgroup) set(h hierarchy, dir string, s setting) error {
+	if s.events != "" {
+		g.events = filepath.Join(dir, s.events)
+	}
+	if s.controller == "pids" {
+		at, err := g.makeJoin(h, dir)
+		if err != nil {
+			return err
+		}
+		dir = at
+	}
+	return os.WriteFile(filepath.Join(dir, s.file), []byte(s.value), 0)
+}
+
+// makeJoin makes the group that only the command's thread joins.
+func (g *cgroup) makeJoin(h hierarchy, dir string) (string, error) {
+	if !h.v2 {
+		g.join = filepath.Join(dir, "tasks")
+		return dir, nil
+	}
+	only := filepath.Join(dir, "command")
+	if err := makeGroup(only); err != nil {
+		return "", err
+	}
+	g.only = append(g.only, only)
+	g.join = filepath.Join(only, "cgroup.threads")
+	if err := os.WriteFile(filepath.Join(only, "cgroup.type"), []byte("threaded"), 0); err != nil {
+		return "", err
+	}
+	return only, os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+pids"), 0)
+}
+
+// openJoin opens the file by which the command joins; nil when there is none.
+func (g *cgroup) openJoin() (*os.File, error) {
+	if g == nil || g.join == "" {
+		return nil, nil //nolint:nilnil // no such limit
+	}
+	f, err := os.OpenFile(g.join, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup: %w", err)
+	}
+	return f, nil
 }
 
 // tracks says that a group is made here even without limits, so that nodes are not in the group of the agent's service, whose end would
@@ -98,9 +155,6 @@ func (h hierarchy) settings(l Limits) []setting {
 
 const cpuPeriod = 100_000 // microseconds, the kernel's default
 
-// initPids are the threads of the init itself, granted on top.
-const initPids = 8
-
 func settingsV2(l Limits) (s []setting) {
 	if l.Memory > 0 {
 		s = append(s, setting{controller: "memory", file: "memory.max", value: fmt.Sprint(l.Memory), events: "memory.events"},
@@ -110,7 +164,7 @@ func settingsV2(l Limits) (s []setting) {
 		s = append(s, setting{controller: "cpu", file: "cpu.max", value: fmt.Sprintf("%d %d", quota(l.CPUs), cpuPeriod)})
 	}
 	if l.Pids > 0 {
-		s = append(s, setting{controller: "pids", file: "pids.max", value: fmt.Sprint(l.Pids + initPids)})
+		s = append(s, setting{controller: "pids", file: "pids.max", value: fmt.Sprint(l.Pids)})
 	}
 	return s
 }
@@ -125,7 +179,7 @@ func settingsV1(l Limits) (s []setting) {
 			setting{controller: "cpu", file: "cpu.cfs_quota_us", value: fmt.Sprint(quota(l.CPUs))})
 	}
 	if l.Pids > 0 {
-		s = append(s, setting{controller: "pids", file: "pids.max", value: fmt.Sprint(l.Pids + initPids)})
+		s = append(s, setting{controller: "pids", file: "pids.max", value: fmt.Sprint(l.Pids)})
 	}
 	return s
 }
@@ -250,7 +304,7 @@ func (g *cgroup) remove() error {
 		return nil
 	}
 	var errs []error
-	for _, d := range g.dirs {
+	for _, d := range slices.Concat(g.only, g.dirs) {
 		errs = append(errs, removeGroup(d))
 	}
 	return errors.Join(errs...)
@@ -287,8 +341,11 @@ func findCgroup(name string) *cgroup {
 	for _, h := range hierarchies() {
 		for _, place := range h.candidates() {
 			dir := filepath.Join(place, name)
-			if _, err := os.Stat(dir); err != nil {
+			if !isDir(dir) {
 				continue
+			}
+			if only := filepath.Join(dir, "command"); isDir(only) {
+				g.only = append(g.only, only)
 			}
 			g.dirs = append(g.dirs, dir)
 			for _, file := range []string{"memory.events", "memory.oom_control"} {
@@ -299,6 +356,11 @@ func findCgroup(name string) *cgroup {
 		}
 	}
 	return g
+}
+
+func isDir(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.IsDir()
 }
 
 // hierarchies lists the mounted trees, from /proc/self/mountinfo and /proc/self/cgroup.

@@ -80,11 +80,11 @@ func openGuest() (*guest, error) {
 		return nil, fmt.Errorf("read spec: %w", err)
 	}
 	if g.spec.Detached {
-		g.dir = fdDir
-		unix.CloseOnExec(fdDir)
-		unix.CloseOnExec(fdControl)
-		if g.spec.Events {
-			unix.CloseOnExec(fdEvents)
+		g.dir = g.spec.DirFD
+	}
+	for _, fd := range []int{g.spec.DirFD, g.spec.ControlFD, g.spec.EventsFD, g.spec.JoinFD} {
+		if fd != 0 {
+			unix.CloseOnExec(fd)
 		}
 	}
 	return g, closeStrays()
@@ -158,7 +158,7 @@ func (g *guest) supervise() Exit {
 	g.letGo(main)
 	status := g.loop(signals, main)
 	exit := exitOf(status)
-	if g.spec.Events && exit.Code != 0 && readOOMKills(fdEvents) > 0 {
+	if g.spec.EventsFD != 0 && exit.Code != 0 && readOOMKills(g.spec.EventsFD) > 0 {
 		exit.Reason = outOfMemory
 	}
 	g.endOthers()

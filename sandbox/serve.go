@@ -13,7 +13,7 @@ import (
 
 // serveControl answers on the control socket until the init ends.
 func (g *guest) serveControl(main *child) {
-	f := os.NewFile(fdControl, "control")
+	f := os.NewFile(uintptr(g.spec.ControlFD), "control")
 	l, err := net.FileListener(f)
 	_ = f.Close()
 	if err != nil {

@@ -37,11 +37,14 @@ type spawnReply struct {
 }
 
 // newSpawner restricts its thread before it returns.
-func newSpawner(fixed bool) (*spawner, error) {
+func newSpawner(spec initSpec) (*spawner, error) {
 	s := &spawner{requests: make(chan spawnRequest), children: map[int]*child{}}
 	ready := make(chan error)
 	onThread(func() {
-		err := restrictThread(fixed)
+		err := joinGroup(spec.JoinFD)
+		if err == nil {
+			err = restrictThread(spec.Fixed)
+		}
 		ready <- err
 		if err != nil {
 			return
@@ -52,6 +55,18 @@ func newSpawner(fixed bool) (*spawner, error) {
 		}
 	})
 	return s, <-ready
+}
+
+// joinGroup puts the calling thread, and with it what it starts, into the group that limits the number of processes. The init itself stays
+// out of it: a program written in Go dies when it cannot have one more thread.
+func joinGroup(fd int) error {
+	if fd == 0 {
+		return nil
+	}
+	if _, err := unix.Write(fd, []byte("0")); err != nil {
+		return fmt.Errorf("join cgroup: %w", err)
+	}
+	return unix.Close(fd)
 }
 
 func (s *spawner) fork(r spawnRequest) (*child, error) {
@@ -104,7 +119,7 @@ func (g *guest) startMain() (*child, error) {
 	if err := setLimits(); err != nil {
 		return nil, err
 	}
-	if g.spawner, err = newSpawner(g.spec.Fixed); err != nil {
+	if g.spawner, err = newSpawner(g.spec); err != nil {
 		return nil, err
 	}
 	files, closeFiles, err := g.mainStreams()

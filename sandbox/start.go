@@ -125,46 +125,63 @@ func newLaunch(s Spec) (*launch, error) {
 	return l, nil
 }
 
-// open makes the descriptors that the init inherits, in the order of their numbers.
+// open makes the descriptors that the init inherits.
 func (l *launch) open() error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("make channel: %w", err)
 	}
-	l.child = append(l.child, os.NewFile(uintptr(pair[1]), "channel"))
+	l.inherit(os.NewFile(uintptr(pair[1]), "channel"))
 	if l.channel, err = newPacketConn(os.NewFile(uintptr(pair[0]), "channel")); err != nil {
 		return err
 	}
 	if err := l.channel.passCredentials(); err != nil {
 		return fmt.Errorf("make channel: %w", err)
 	}
-	events := l.group.openEvents()
-	spec, err := l.specFile(events != nil)
+	fd, err := unix.MemfdCreate("sandbox-spec", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("make memory file: %w", err)
+	}
+	spec := os.NewFile(uintptr(fd), "spec")
+	l.inherit(spec)
+	wire := l.wireSpec()
+	if l.spec.Detach != nil {
+		if err := l.openState(&wire); err != nil {
+			return err
+		}
+	}
+	join, err := l.group.openJoin()
 	if err != nil {
 		return err
 	}
-	l.child = append(l.child, spec)
-	if l.spec.Detach != nil {
-		if err := l.openState(); err != nil {
-			return err
-		}
-		if events != nil {
-			l.child = append(l.child, events)
-		}
-	} else if events != nil {
-		_ = events.Close() // the starter itself looks when it reaps
+	wire.JoinFD = l.inherit(join)
+	data, err := json.Marshal(wire)
+	if err != nil {
+		return fmt.Errorf("encode spec: %w", err)
+	}
+	if _, err := spec.WriteAt(data, 0); err != nil {
+		return fmt.Errorf("write spec: %w", err)
 	}
 	return nil
 }
 
+// inherit hands a file to the init and gives the number it has there; 0 for nil.
+func (l *launch) inherit(f *os.File) int {
+	if f == nil {
+		return 0
+	}
+	l.child = append(l.child, f)
+	return fdChannel - 1 + len(l.child)
+}
+
 // openState opens a detached sandbox's folder and binds its control socket. The path goes through the folder's
 // descriptor, since a socket's path holds only 107 bytes.
-func (l *launch) openState() error {
+func (l *launch) openState(wire *initSpec) error {
 	dir, err := os.Open(l.spec.Detach.Dir)
 	if err != nil {
 		return fmt.Errorf("open state folder: %w", err)
 	}
-	l.child = append(l.child, dir)
+	wire.DirFD = l.inherit(dir)
 	short := fmt.Sprintf("/proc/self/fd/%d/control.sock", dir.Fd())
 	if err := os.Remove(short); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove old control socket: %w", err)
@@ -179,11 +196,12 @@ func (l *launch) openState() error {
 	if err != nil {
 		return fmt.Errorf("bind control socket: %w", err)
 	}
-	l.child = append(l.child, file)
+	wire.ControlFD = l.inherit(file)
+	wire.EventsFD = l.inherit(l.group.openEvents())
 	return nil
 }
 
-func (l *launch) specFile(events bool) (*os.File, error) {
+func (l *launch) wireSpec() initSpec {
 	s := l.spec
 	wire := initSpec{Root: s.Root, Command: s.Command, Env: s.Env, Dir: s.Dir, User: s.User, Hostname: s.Hostname,
 		Network: s.Network, Mounts: s.Mounts, Fixed: s.Fixed}
@@ -192,22 +210,9 @@ func (l *launch) specFile(events bool) (*os.File, error) {
 		wire.Terminal = err == nil
 	}
 	if d := s.Detach; d != nil {
-		wire.Detached, wire.LogBytes, wire.LogKeep, wire.Events = true, d.LogBytes, d.LogKeep, events
+		wire.Detached, wire.LogBytes, wire.LogKeep = true, d.LogBytes, d.LogKeep
 	}
-	data, err := json.Marshal(wire)
-	if err != nil {
-		return nil, fmt.Errorf("encode spec: %w", err)
-	}
-	fd, err := unix.MemfdCreate("sandbox-spec", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make memory file: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "spec")
-	if _, err := f.WriteAt(data, 0); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("write spec: %w", err)
-	}
-	return f, nil
+	return wire
 }
 
 // clone runs this program again as the init of fresh namespaces.

@@ -17,13 +17,10 @@ const (
 	usernsName = "release-userns"
 )
 
-// Descriptors that the init inherits.
+// Descriptors that every init inherits. The spec tells the numbers of the others.
 const (
 	fdChannel = 3 // SOCK_SEQPACKET to the starter
 	fdSpec    = 4 // memory file with the JSON of an initSpec
-	fdDir     = 5 // detached: the state folder
-	fdControl = 6 // detached: the listening control socket
-	fdEvents  = 7 // optional: where the kernel counts kills for lack of memory
 )
 
 // initSpec is what the init is told. It travels in memory only, since the environment may hold secrets.
@@ -38,9 +35,14 @@ type initSpec struct {
 	Fixed     bool
 	Detached  bool
 	Terminal  bool // attached to the starter's terminal
-	Events    bool // fdEvents is there
 	LogBytes  int64
 	LogKeep   int
+
+	// Numbers of inherited descriptors; 0 is none.
+	DirFD     int // detached: the state folder
+	ControlFD int // detached: the listening control socket
+	EventsFD  int // detached: where the kernel counts kills for lack of memory
+	JoinFD    int // the cgroup file to which the thread that starts the command writes itself
 }
 
 // message is one packet on the channel or a control connection.
