@@ -352,16 +352,14 @@ func (r *round) abort(op *Operation, f *Failure) {
 	}
 }
 
-// way is the split to go back to: what the other fleets had before, made up to 100; with no other fleet, nothing moves.
+// way is the split to go back to: what the other fleets had before, made up to 100. With no other fleet it is empty:
+// nobody was served before.
 func (op *Operation) way(failed *Fleet) map[string]int {
 	weights := map[string]int{}
 	for id, w := range op.Before {
 		if id != failed.ID.String() && w > 0 {
 			weights[id] = w
 		}
-	}
-	if len(weights) == 0 {
-		return map[string]int{failed.ID.String(): failed.Weight}
 	}
 	return scaleTo(weights, 100)
 }

@@ -224,6 +224,10 @@ func TestRefusedRouteEndsTheOperation(t *testing.T) {
 		if op.Failure == nil {
 			t.Fatal("the operation succeeded though its port is taken")
 		}
+		r.until("the fleet to be shot", func(s *State) bool { return len(s.Fleets) == 0 })
+		r.router.TakePort(":8080", false)
+		r.up(1, 1)
+		wantWeights(r, map[string]int{"r2": 100})
 	})
 }
 

@@ -12,7 +12,7 @@ import (
 // verdict judges the fleet that an operation moves traffic to: nil while there is nothing against it. A rollback is not
 // judged: it is the way out.
 func (r *round) verdict(op *Operation, fl *Fleet) *Failure {
-	if op.Kind == KindRollback || len(op.way(fl)) == 1 && op.way(fl)[fl.ID.String()] > 0 {
+	if op.Kind == KindRollback || len(op.way(fl)) == 0 {
 		return nil // with no other fleet there is nowhere to go back to
 	}
 	hint := "release logs shows what the nodes said; mend the release and launch again"

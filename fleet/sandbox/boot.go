@@ -13,12 +13,16 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/sandbox"
 )
+
+// maxPids bounds the processes and threads of a node: enough for any app, and an end to those that fork without end.
+const maxPids = 4096
 
 // parallel is how many nodes are booted at a time.
 const parallel = 8
@@ -151,7 +155,7 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 		return r, err
 	}
 	r.Address = address
-	if err := b.makeFolder(r); err != nil {
+	if err := b.makeFolder(r, p.root); err != nil {
 		return r, err
 	}
 	process, err := sandbox.Start(ctx, sandbox.Spec{
@@ -162,7 +166,7 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 		User:     p.user,
 		Hostname: want.Name,
 		Network:  b.network.mode(),
-		Limits:   sandbox.Limits{CPUs: b.spec.Resources.CPUs, Memory: b.spec.Resources.Memory},
+		Limits:   sandbox.Limits{CPUs: b.spec.Resources.CPUs, Memory: b.spec.Resources.Memory, Pids: maxPids},
 
 		CgroupName: r.Cgroup,
 		Detach:     &sandbox.Detach{Dir: b.nodeDir(want.Name), LogBytes: b.opts.LogBytes, LogKeep: b.opts.LogKeep},
@@ -192,7 +196,7 @@ func (d *Driver) inNode(r record, name string) string {
 }
 
 // makeFolder makes a node's folder, with the record first: from then on a crash leaves something that is found.
-func (d *Driver) makeFolder(r record) error {
+func (d *Driver) makeFolder(r record, root string) error {
 	dir := d.nodeDir(r.ID.Node)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make node folder: %w", err)
@@ -209,8 +213,19 @@ func (d *Driver) makeFolder(r record) error {
 			return fmt.Errorf("make node folder: %w", err)
 		}
 	}
-	// The upper folder's mode is that of the node's "/", whatever the umask.
-	return os.Chmod(filepath.Join(dir, "upper"), 0o755)
+	return likeRoot(filepath.Join(dir, "upper"), root)
+}
+
+// likeRoot gives the upper folder the owner and mode of the image's root: it is what the node sees as "/".
+func likeRoot(upper, root string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(root, &st); err != nil {
+		return fmt.Errorf("read image root: %w", err)
+	}
+	if err := os.Chown(upper, int(st.Uid), int(st.Gid)); err != nil {
+		return fmt.Errorf("make node folder: %w", err)
+	}
+	return unix.Chmod(upper, st.Mode&0o7777)
 }
 
 // environment is the image's, the spec's and ours, the later ones winning.

@@ -29,10 +29,12 @@ type Options struct {
 	Subnet netip.Prefix
 	// SharedNetwork makes nodes use the machine's network also where they could have their own.
 	SharedNetwork bool
-	LogBytes      int64 // size at which a node's log is turned over; 0: 8 MiB
-	LogKeep       int   // turned over files kept; 0: 2
-	Log           *slog.Logger
-	Now           func() time.Time // default time.Now
+	// Pids is how many processes and threads a node may have, where that can be limited; 0: 4096.
+	Pids     int64
+	LogBytes int64 // size at which a node's log is turned over; 0: 8 MiB
+	LogKeep  int   // turned over files kept; 0: 2
+	Log      *slog.Logger
+	Now      func() time.Time // default time.Now
 }
 
 // Driver runs nodes as sandboxes of this machine.
@@ -79,6 +81,9 @@ func newDriver(opts Options) (*Driver, error) {
 	}
 	if opts.PortBase == 0 {
 		opts.PortBase, opts.PortCount = 20_000, 10_000
+	}
+	if opts.Pids == 0 {
+		opts.Pids = 4096
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)

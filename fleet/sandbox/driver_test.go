@@ -138,7 +138,7 @@ func dieAt(t *testing.T, point string) {
 	spec := w.spec(t, d, 1, 0)
 	if point == "record" {
 		r := record{State: stateBooting, ID: fleet.NodeID{Fleet: spec.Fleet, Node: spec.Nodes[0].Name}, Installation: d.opts.Installation}
-		check(t, d.makeFolder(r))
+		check(t, d.makeFolder(r, w.dir))
 		die()
 	}
 	if point == "started" {
