@@ -24,9 +24,6 @@ import (
 // maxPids bounds the processes and threads of a node: enough for any app, and an end to those that fork without end.
 const maxPids = 4096
 
-// parallel is how many nodes are booted at a time.
-const parallel = 8
-
 // Prepare unpacks the image.
 func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 	if _, err := d.load(ctx, spec); err != nil {
@@ -72,7 +69,7 @@ func (d *Driver) Ensure(ctx context.Context, spec fleet.Spec) ([]fleet.Node, err
 	nodes := make([]*fleet.Node, len(spec.Nodes))
 	errs := make([]error, len(spec.Nodes))
 	var group errgroup.Group
-	group.SetLimit(parallel)
+	group.SetLimit(d.opts.Boots)
 	shared := sync.OnceValues(func() (program, error) { return boot.prepare(ctx) })
 	for i, want := range spec.Nodes {
 		group.Go(func() error {

@@ -29,6 +29,7 @@ type Options struct {
 	Subnet netip.Prefix
 	// SharedNetwork makes nodes use the machine's network also where they could have their own.
 	SharedNetwork bool
+	Boots         int // nodes booted at a time; 0: 8
 	// Pids is how many processes and threads a node may have, where that can be limited; 0: 4096.
 	Pids     int64
 	LogBytes int64 // size at which a node's log is turned over; 0: 8 MiB
@@ -36,6 +37,9 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time // default time.Now
 }
+
+// defaultBoots keeps two CPUs busy without making each boot slow.
+const defaultBoots = 8
 
 // Driver runs nodes as sandboxes of this machine.
 type Driver struct {
@@ -81,6 +85,9 @@ func newDriver(opts Options) (*Driver, error) {
 	}
 	if opts.PortBase == 0 {
 		opts.PortBase, opts.PortCount = 20_000, 10_000
+	}
+	if opts.Boots == 0 {
+		opts.Boots = defaultBoots
 	}
 	if opts.Pids == 0 {
 		opts.Pids = 4096

@@ -21,7 +21,7 @@ const (
 	archiveBytes = 256 << 10 // of a removed node's log
 	archiveCount = 200       // removed nodes whose log is kept
 	logPoll      = 50 * time.Millisecond
-	maxLogFiles  = 100
+	maxLogFiles  = 102 // looked for; more are never kept
 )
 
 // Logs reads a node's output; of a removed node, the end that was kept.

@@ -169,7 +169,7 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 		return fmt.Errorf("destroy fleet %s: %w", id, err)
 	}
 	var group errgroup.Group
-	group.SetLimit(parallel)
+	group.SetLimit(d.opts.Boots)
 	for _, r := range records {
 		if r.ID.Fleet != id {
 			continue
