@@ -243,7 +243,7 @@ func (r *round) setWeights(weights map[string]int) {
 	for _, fl := range r.s.Fleets {
 		fl.Weight = weights[fl.ID.String()]
 		if fl.Weight > 0 {
-			fl.HadWeight, fl.Standby = true, true
+			fl.HadWeight, fl.Standby, fl.WarmLeft = true, true, 0
 			if fl.State != FleetServing {
 				r.setFleet(fl, FleetServing, "%s serves", fl.ID.Release)
 			}
