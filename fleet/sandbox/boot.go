@@ -21,9 +21,6 @@ import (
 	"github.com/bootandshoot/release/sandbox"
 )
 
-// maxPids bounds the processes and threads of a node: enough for any app, and an end to those that fork without end.
-const maxPids = 4096
-
 // Prepare unpacks the image.
 func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 	if _, err := d.load(ctx, spec); err != nil {
@@ -163,7 +160,7 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 		User:     p.user,
 		Hostname: want.Name,
 		Network:  b.network.mode(),
-		Limits:   sandbox.Limits{CPUs: b.spec.Resources.CPUs, Memory: b.spec.Resources.Memory, Pids: maxPids},
+		Limits:   sandbox.Limits{CPUs: b.spec.Resources.CPUs, Memory: b.spec.Resources.Memory, Pids: b.opts.Pids},
 
 		CgroupName: r.Cgroup,
 		Detach:     &sandbox.Detach{Dir: b.nodeDir(want.Name), LogBytes: b.opts.LogBytes, LogKeep: b.opts.LogKeep},
