@@ -20,8 +20,8 @@ const (
 	idleTick = time.Second            // and when all is at rest
 	leaseTTL = 15 * time.Second
 	lease    = "leader"
-	// bootWidth is how many nodes are booted at the same time: enough to fill an engine's wait for its disk.
-	bootWidth = 16
+	// defaultBoots is how many nodes are booted at the same time: enough to fill an engine's wait for its disk.
+	defaultBoots = 16
 	// maxRounds bounds how often one app's state may change without time passing: more is a defect, and waits a tick.
 	maxRounds = 20
 )
@@ -52,6 +52,9 @@ func New(opts Options) (*Orchestrator, error) {
 	if opts.Store == nil || opts.Drivers == nil || opts.Router == nil || opts.Images == nil || opts.Installation == "" || opts.Slots < 1 {
 		return nil, errors.New("new orchestrator: store, drivers, router, images, slots and installation are needed")
 	}
+	if opts.Boots == 0 {
+		opts.Boots = defaultBoots
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -67,7 +70,7 @@ func New(opts Options) (*Orchestrator, error) {
 	o := &Orchestrator{
 		opts: opts, log: opts.Log, prober: healthcheck.NewProber(healthcheck.Options{Log: opts.Log, Check: opts.Check}),
 		inbox: make(chan func(), 64), ready: make(chan struct{}), over: make(chan struct{}),
-		lookNow: make(chan struct{}, 1), boots: make(chan struct{}, bootWidth), apps: map[Key]*app{}, views: map[Key]view{},
+		lookNow: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), apps: map[Key]*app{}, views: map[Key]view{},
 		changed: make(chan struct{}),
 	}
 	o.world = newWorld()

@@ -37,6 +37,7 @@ type Options struct {
 	Router       router.Backend
 	Images       Images
 	Slots        int                                                          // slots that nodes may lease: the size of the port range
+	Boots        int                                                          // nodes that are booted at the same time; 0: 16
 	Holder       string                                                       // names this agent in the lease
 	Log          *slog.Logger                                                 // nil: none
 	Now          func() time.Time                                             // nil: time.Now

@@ -77,7 +77,7 @@ func (c *cli) newAgent(ctx context.Context, settings *config.Agent, log *slog.Lo
 	}
 	a.mind, err = orchestrator.New(orchestrator.Options{
 		Installation: a.installation, Store: a.store, Drivers: a.drivers(), Router: a.router, Images: a.images,
-		Slots: settings.Ports.Size(), Holder: fmt.Sprintf("agent %d", os.Getpid()), Log: log,
+		Slots: settings.Ports.Size(), Boots: settings.Limits.Boots, Holder: fmt.Sprintf("agent %d", os.Getpid()), Log: log,
 	})
 	return a, err
 }
