@@ -236,7 +236,7 @@ func (n *ownNetwork) attach(pid, slot int) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MasterIndex, attrs.Flags = n.linkName(slot), bridge.Attrs().Index, net.FlagUp
 	attrs.TxQLen = 1000
-	link := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(pid)}
+	link := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(pid), PeerHardwareAddr: hardwareAddr(addr)}
 	if err := netlink.LinkAdd(link); err != nil {
 		return missingFeature("veth link", "CONFIG_VETH", err)
 	}
@@ -244,6 +244,12 @@ func (n *ownNetwork) attach(pid, slot int) error {
 		return fmt.Errorf("raise link: %w", err)
 	}
 	return n.configure(pid, addr)
+}
+
+// hardwareAddr follows from the address: a new node at an address that another one had just now would else be out of reach,
+// for up to a minute, for whoever remembers the other one's.
+func hardwareAddr(addr netip.Addr) net.HardwareAddr {
+	return append(net.HardwareAddr{0x02, 0x72}, addr.AsSlice()...)
 }
 
 // configure sets up eth0 inside.

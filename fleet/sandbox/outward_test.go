@@ -107,3 +107,41 @@ func TestNodesReachTheWorldAndEachOther(t *testing.T) {
 		t.Errorf("the subnet was %s, is %s", own.subnet, again.subnet)
 	}
 }
+
+// A node at an address that another one had a moment ago is reached at once, whatever the machine remembers of the other one.
+func TestAddressUsedAgainAtOnce(t *testing.T) {
+	requireRoot(t)
+	w := newWorld(t, Options{})
+	d := w.driver(t, "")
+	_, err := d.Ensure(t.Context(), w.spec(t, d, 1, 1)) // keeps the network up
+	check(t, err)
+	var before net.HardwareAddr
+	for i := range 2 {
+		spec := w.spec(t, d, 1, 0)
+		spec.Nodes[0].Name = fmt.Sprintf("app-again-n%d", i)
+		nodes, err := d.Ensure(t.Context(), spec)
+		check(t, err)
+		eventually(t, "it answers", func() bool { return asked(nodes[0]) })
+		now := neighbour(t, nodes[0])
+		if i > 0 && now.String() != before.String() {
+			t.Errorf("the address moved from %s to %s", before, now)
+		}
+		before = now
+		check(t, d.Destroy(t.Context(), spec.Fleet))
+	}
+}
+
+// neighbour is what the machine remembers as the hardware address of a node.
+func neighbour(t *testing.T, n fleet.Node) net.HardwareAddr {
+	t.Helper()
+	address := net.IP(netip.MustParseAddrPort(n.Address).Addr().AsSlice())
+	list, err := netlink.NeighList(0, netlink.FAMILY_V4)
+	check(t, err)
+	for _, n := range list {
+		if n.IP.Equal(address) {
+			return n.HardwareAddr
+		}
+	}
+	t.Fatalf("the machine remembers nothing of %s", address)
+	return nil
+}
