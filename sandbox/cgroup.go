@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
 // groupParent is the folder in the cgroup tree that holds the groups of all sandboxes.
 const groupParent = "release"
-
-const outOfMemory = "out of memory"
 
 // cgroup is a sandbox's place in the cgroup tree: one folder with version 2, one for each used controller with version 1.
 // A nil one is none at all; so is one without folders, where the tree is not writable.
@@ -279,23 +279,7 @@ func (g *cgroup) oomKills() int {
 		return 0
 	}
 	defer f.Close()
-	return readOOMKills(int(f.Fd()))
-}
-
-// readOOMKills reads "oom_kill N", which both versions have (memory.events; memory.oom_control since Linux 4.13).
-func readOOMKills(fd int) int {
-	buf := make([]byte, 1024)
-	n, err := unix.Pread(fd, buf, 0)
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(buf[:n])) {
-		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			count, _ := strconv.Atoi(strings.TrimSpace(v))
-			return count
-		}
-	}
-	return 0
+	return guest.OOMKills(int(f.Fd()))
 }
 
 // remove removes the group's folders. The kernel empties a group a moment after its last process ended.

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
 // Control speaks to the init of a detached sandbox through its control socket. Each call is a connection of its own; one packet is
@@ -29,38 +30,47 @@ type Control struct{ dir string }
 func ControlOf(dir string) *Control { return &Control{dir} }
 
 // dial goes through the folder's descriptor, since a socket's path holds only 107 bytes.
-func (c *Control) dial(ctx context.Context) (*packetConn, error) {
+func (c *Control) dial(ctx context.Context) (*guest.Conn, error) {
 	dir, err := os.Open(c.dir)
 	if err != nil {
 		return nil, fmt.Errorf("reach sandbox: %w", err)
 	}
 	defer dir.Close()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unixpacket", filepath.Join(fdPath(int(dir.Fd())), "control.sock"))
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reach sandbox: %w", err)
 	}
-	p := &packetConn{conn.(*net.UnixConn)}
-	if err := p.passCredentials(); err != nil {
-		p.close()
+	// A unix socket connects at once or, when the listener's queue is full, when that has room.
+	path := filepath.Join(guest.FDPath(int(dir.Fd())), "control.sock")
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		_ = unix.Close(fd)
 		return nil, fmt.Errorf("reach sandbox: %w", err)
 	}
-	return p, nil
+	p, err := guest.NewConn(fd)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("reach sandbox: %w", err)
+	}
+	if err := p.PassCredentials(); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("reach sandbox: %w", err)
+	}
+	return p, ctx.Err()
 }
 
 // ask sends one request and takes one answer.
-func (c *Control) ask(ctx context.Context, m message) (message, int, error) {
+func (c *Control) ask(ctx context.Context, m guest.Message) (guest.Message, int, error) {
 	p, err := c.dial(ctx)
 	if err != nil {
-		return message{}, 0, err
+		return guest.Message{}, 0, err
 	}
-	defer p.close()
-	defer context.AfterFunc(ctx, p.close)()
-	if err := p.send(m, 0); err != nil {
-		return message{}, 0, err
+	defer p.Close()
+	defer context.AfterFunc(ctx, p.Close)()
+	if err := p.Send(m, 0); err != nil {
+		return guest.Message{}, 0, err
 	}
-	answer, pid, files, err := p.receive()
-	closeAll(files)
+	answer, pid, files, err := p.Receive()
+	guest.CloseAll(files)
 	if err == nil && answer.Error != "" {
 		err = errors.New(answer.Error)
 	}
@@ -69,15 +79,15 @@ func (c *Control) ask(ctx context.Context, m message) (message, int, error) {
 
 // Signal sends a signal to the command.
 func (c *Control) Signal(ctx context.Context, s syscall.Signal) error {
-	if _, _, err := c.ask(ctx, message{Signal: int(s)}); err != nil {
-		return fmt.Errorf("send signal %s: %w", signalName(s), err)
+	if _, _, err := c.ask(ctx, guest.Message{Signal: int(s)}); err != nil {
+		return fmt.Errorf("send signal %s: %w", guest.SignalName(s), err)
 	}
 	return nil
 }
 
 // CommandPID is the command's PID in the caller's numbering.
 func (c *Control) CommandPID(ctx context.Context) (int, error) {
-	_, pid, err := c.ask(ctx, message{Info: true})
+	_, pid, err := c.ask(ctx, guest.Message{Info: true})
 	if err != nil {
 		return 0, fmt.Errorf("ask sandbox: %w", err)
 	}
@@ -106,8 +116,8 @@ func (c *Control) Exec(ctx context.Context, s ExecSpec) (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
-	defer p.close()
-	defer context.AfterFunc(ctx, p.close)()
+	defer p.Close()
+	defer context.AfterFunc(ctx, p.Close)()
 	exit, err := runExec(p, s)
 	if ctx.Err() != nil {
 		return Exit{}, ctx.Err()
@@ -115,19 +125,19 @@ func (c *Control) Exec(ctx context.Context, s ExecSpec) (Exit, error) {
 	return exit, err
 }
 
-func runExec(p *packetConn, s ExecSpec) (Exit, error) {
+func runExec(p *guest.Conn, s ExecSpec) (Exit, error) {
 	io, err := newExecStreams(s)
 	if err != nil {
 		return Exit{}, err
 	}
 	defer io.close()
-	request := &execRequest{Command: s.Command, Env: s.Env, TTY: s.TTY, Columns: s.Columns, Rows: s.Rows}
-	if err := p.send(message{Exec: request}, 0, io.remoteFDs()...); err != nil {
+	request := &guest.ExecRequest{Command: s.Command, Env: s.Env, TTY: s.TTY, Columns: s.Columns, Rows: s.Rows}
+	if err := p.Send(guest.Message{Exec: request}, 0, io.remoteFDs()...); err != nil {
 		return Exit{}, err
 	}
-	closeAll(io.remote)
+	guest.CloseAll(io.remote)
 	io.remote = nil
-	m, _, files, err := p.receive()
+	m, _, files, err := p.Receive()
 	if err == nil && m.Error != "" {
 		err = errors.New(m.Error)
 	}
@@ -135,14 +145,14 @@ func runExec(p *packetConn, s ExecSpec) (Exit, error) {
 		err = errors.New("the sandbox gave no terminal")
 	}
 	if err != nil {
-		closeAll(files)
+		guest.CloseAll(files)
 		return Exit{}, err
 	}
 	if s.TTY {
 		io.useTerminal(files[0], s)
 	}
-	m, _, files, err = p.receive()
-	closeAll(files)
+	m, _, files, err = p.Receive()
+	guest.CloseAll(files)
 	if err != nil {
 		return Exit{}, fmt.Errorf("the sandbox ended, or its init did: %w", err)
 	}
@@ -151,17 +161,4 @@ func runExec(p *packetConn, s ExecSpec) (Exit, error) {
 	}
 	io.finish()
 	return *m.Exit, nil
-}
-
-// setWindow tells a terminal its size.
-func setWindow(f *os.File, columns, rows int) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var ierr error
-	err = raw.Control(func(fd uintptr) {
-		ierr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Col: uint16(columns), Row: uint16(rows)})
-	})
-	return errors.Join(err, ierr)
 }

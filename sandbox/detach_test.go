@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
 // detached starts a shell script as a detached sandbox in a folder of its own.
@@ -202,7 +204,7 @@ func TestLongLinesAreCut(t *testing.T) {
 	check(t, err)
 	var n int
 	for line := range strings.Lines(readLog(t, dir)) {
-		if len(line) > maxLine+100 {
+		if len(line) > guest.MaxLine+100 {
 			t.Errorf("a line of %d", len(line))
 		}
 		n += strings.Count(line, "x")
@@ -285,7 +287,7 @@ func TestStarterThatDiesBeforeTheGoAhead(t *testing.T) {
 	waitFor(t, "the init gives up", func() bool { _, err := ReadExit(dir); return err == nil })
 	exit, err := ReadExit(dir)
 	check(t, err)
-	if exit.Code != 125 || exit.Reason != errNoGo.Error() {
+	if exit.Code != 125 || exit.Reason != guest.ErrNoGo.Error() {
 		t.Errorf("exit %+v", exit)
 	}
 }
@@ -299,8 +301,8 @@ func TestLimits(t *testing.T) {
 	s := newRoot(t)
 	s.CgroupName, s.Limits = name, Limits{Memory: 64 << 20, CPUs: 0.5, Pids: 20}
 	out, exit := shell(t, s, "head -c 200000000 /dev/zero | tail; exit ${PIPESTATUS:-3}")
-	if exit.Reason != outOfMemory {
-		t.Errorf("attached: %+v %q, want %q", exit, out, outOfMemory)
+	if exit.Reason != guest.OutOfMemory {
+		t.Errorf("attached: %+v %q, want %q", exit, out, guest.OutOfMemory)
 	}
 	if g := findCgroup(name); len(g.dirs) > 0 {
 		t.Errorf("left: %v", g.dirs)
@@ -309,7 +311,7 @@ func TestLimits(t *testing.T) {
 	defer func() { check(t, RemoveCgroup(name)) }()
 	exit, err := p.Wait()
 	check(t, err)
-	if exit.Reason != outOfMemory || exit.Code != 137 || !OutOfMemory(name) {
+	if exit.Reason != guest.OutOfMemory || exit.Code != 137 || !OutOfMemory(name) {
 		t.Errorf("detached: %+v, %t", exit, OutOfMemory(name))
 	}
 	check(t, RemoveCgroup(name))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
 // execStreams are the caller's side of the streams of a command that runs beside.
@@ -99,7 +101,7 @@ func (x *execStreams) useTerminal(received *os.File, s ExecSpec) {
 				if !ok {
 					return
 				}
-				_ = setWindow(terminal, size[0], size[1])
+				_ = guest.SetWindow(terminal, size[0], size[1])
 			}
 		}
 	}()
@@ -137,6 +139,6 @@ func (x *execStreams) finish() {
 
 func (x *execStreams) close() {
 	close(x.done)
-	closeAll(x.remote)
-	closeAll(x.local)
+	guest.CloseAll(x.remote)
+	guest.CloseAll(x.local)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
 const enterVar = "SANDBOX_TEST_ENTER"
@@ -67,8 +69,8 @@ func TestInsideUserNamespace(t *testing.T) {
 	if os.Getenv(enterVar) == "" {
 		t.Skip("is run by TestAllAgainAsOrdinaryUser")
 	}
-	if os.Geteuid() != 0 || HostUID() == 0 || availableIDs("/proc/self/uid_map") < fullRange {
-		t.Errorf("uid %d, outside %d, ids %d", os.Geteuid(), HostUID(), availableIDs("/proc/self/uid_map"))
+	if os.Geteuid() != 0 || HostUID() == 0 || guest.AvailableIDs("/proc/self/uid_map") < guest.FullRange {
+		t.Errorf("uid %d, outside %d, ids %d", os.Geteuid(), HostUID(), guest.AvailableIDs("/proc/self/uid_map"))
 	}
 	if _, ok := os.LookupEnv(aliveVar); ok {
 		t.Errorf("%s is still set", aliveVar)
@@ -93,11 +95,11 @@ func TestExitCodeComesThroughTheUserNamespace(t *testing.T) {
 func TestMapping(t *testing.T) {
 	for _, c := range []struct {
 		text string
-		want []idRange
+		want []guest.Range
 	}{
-		{"joe:100000:65536\n", []idRange{{100000, 65535, 1}}},
-		{"ann:5:5\n1001:100000:70000\n", []idRange{{100000, 65535, 1}}},
-		{"joe:100000:1000\njoe:200000:65536\n", []idRange{{100000, 1000, 1}, {200000, 64535, 1001}}},
+		{"joe:100000:65536\n", []guest.Range{{Start: 100000, Count: 65535, Inside: 1}}},
+		{"ann:5:5\n1001:100000:70000\n", []guest.Range{{Start: 100000, Count: 65535, Inside: 1}}},
+		{"joe:100000:1000\njoe:200000:65536\n", []guest.Range{{Start: 100000, Count: 1000, Inside: 1}, {Start: 200000, Count: 64535, Inside: 1001}}},
 		{"joe:100000:1000\n", nil},
 		{"ann:100000:65536\n", nil},
 		{"joe:x:65536\njoe:1\n\n", nil},

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
 // Problem is something that keeps sandboxes from working, or from working fully.
@@ -52,14 +53,14 @@ func (s *Support) problem(what, why, hint string) {
 // probeRange finds out whether all ids are at hand or can be.
 func (s *Support) probeRange() {
 	if os.Geteuid() == 0 {
-		s.FullRange = availableIDs("/proc/self/uid_map") >= fullRange
+		s.FullRange = guest.AvailableIDs("/proc/self/uid_map") >= guest.FullRange
 		if !s.FullRange {
-			s.problem("owners other than your own", "this user namespace has one id only", rangeHint)
+			s.problem("owners other than your own", "this user namespace has one id only", guest.RangeHint)
 		}
 		return
 	}
 	name, uid := accountName(), os.Getuid()
-	hint := strings.ReplaceAll(rangeHint, "USER", name)
+	hint := strings.ReplaceAll(guest.RangeHint, "USER", name)
 	tools := true
 	for _, tool := range []string{"newuidmap", "newgidmap"} {
 		if _, err := exec.LookPath(tool); err != nil {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
 // Process is a running sandbox. PID, StartTime and BootID together name its init for ever.
@@ -161,7 +163,7 @@ func (p *Process) wait() (Exit, error) {
 	}
 	exit, err := p.attachedExit()
 	if p.group.oomKills() > 0 && exit.Code != 0 {
-		exit.Reason = outOfMemory
+		exit.Reason = guest.OutOfMemory
 	}
 	_ = p.group.remove()
 	// Copying the streams may have failed though the command ended well.
@@ -191,21 +193,21 @@ func (p *Process) attachedExit() (Exit, error) {
 
 // follow takes the exit from the channel of an attached sandbox and keeps the channel open, whose end the init takes for
 // our death. A detached one is let go.
-func (p *Process) follow(c *packetConn, early *Exit) {
+func (p *Process) follow(c *guest.Conn, early *Exit) {
 	if p.dir != "" {
-		c.close()
+		c.Close()
 		return
 	}
 	p.told = make(chan *Exit, 1)
 	if early != nil {
 		p.told <- early
-		c.close()
+		c.Close()
 		return
 	}
 	go func() {
-		defer c.close()
-		m, _, files, err := c.receive()
-		closeAll(files)
+		defer c.Close()
+		m, _, files, err := c.Receive()
+		guest.CloseAll(files)
 		if err != nil {
 			m.Exit = nil
 		}

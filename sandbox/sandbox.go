@@ -19,36 +19,30 @@ package sandbox
 
 import (
 	"io"
-	"time"
+
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
-// Network is what a sandbox sees of the network.
-type Network string
+// What the inside of a sandbox is told, and says, in the same words.
+type (
+	// Network is what a sandbox sees of the network.
+	Network = guest.Network
+	// Mount is something of the host, or a fresh tmpfs, at a place in the sandbox.
+	Mount = guest.Mount
+	// Root is an overlay: what the sandbox writes lands in Upper, Lower is never changed.
+	Root = guest.Root
+	// Exit is how the command ended.
+	Exit = guest.Exit
+)
 
 const (
 	// HostNetwork shares the machine's network.
-	HostNetwork Network = "host"
+	HostNetwork = guest.HostNetwork
 	// NoNetwork is a network namespace with nothing but its own loopback.
-	NoNetwork Network = "none"
+	NoNetwork = guest.NoNetwork
 	// OwnNetwork is a network namespace that the caller fits out, through /proc/PID/ns/net, in Spec.Prepare.
-	OwnNetwork Network = "own"
+	OwnNetwork = guest.OwnNetwork
 )
-
-// Mount is something of the host, or a fresh tmpfs, at a place in the sandbox.
-type Mount struct {
-	Source   string // file or folder of the host; ignored for a tmpfs
-	Target   string // absolute path inside; made when missing, without a trace in Root.Upper
-	ReadOnly bool
-	Tmpfs    bool
-	Size     int64 // of a tmpfs, in bytes; 0: 64 MiB
-}
-
-// Root is an overlay: what the sandbox writes lands in Upper, Lower is never changed.
-type Root struct {
-	Lower []string // folders, topmost first; at least one
-	Upper string   // folder
-	Work  string   // empty folder on the file system of Upper
-}
 
 // Limits bounds a sandbox where the cgroup tree is writable. Zero means no limit.
 type Limits struct {
@@ -90,12 +84,4 @@ type Detach struct {
 	Dir      string // folder of its own; see the package's documentation
 	LogBytes int64  // size at which log is rotated; 0: 8 MiB
 	LogKeep  int    // rotated files kept; 0: 2
-}
-
-// Exit is how the command ended.
-type Exit struct {
-	Code   int       `json:"code"`             // exit code; 128 + signal; 126 or 127 when it could not start
-	Signal string    `json:"signal,omitempty"` // name without SIG, if a signal ended it
-	Reason string    `json:"reason,omitempty"` // for people: "out of memory", "could not start: …"
-	At     time.Time `json:"at"`
 }

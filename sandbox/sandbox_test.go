@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
 const testPasswd = "root:x:0:0:root:/root:/bin/sh\nshop:x:1000:1000::/home/shop:/bin/sh\nbad line\n"
@@ -69,7 +71,7 @@ func TestCommandSeesItsOwnWorld(t *testing.T) {
 		{"tmp", "touch /tmp/a && stat -c %a /tmp", "1777\n"},
 		{"network", "cat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' '", "lo\n"},
 		{"umask", "umask", "0022\n"},
-		{"environment", "echo $PATH $HOME $X", defaultPath + " /root y\n"},
+		{"environment", "echo $PATH $HOME $X", guest.DefaultPath + " /root y\n"},
 		{"descriptors", "ls /proc/$$/fd", "0\n1\n2\n"},
 		{"working folder", "pwd", "/srv/app\n"},
 		{"stdin", "cat", "typed\n"},
@@ -182,7 +184,7 @@ func TestUsers(t *testing.T) {
 
 func requireRange(t *testing.T) {
 	t.Helper()
-	if availableIDs("/proc/self/uid_map") < fullRange {
+	if guest.AvailableIDs("/proc/self/uid_map") < guest.FullRange {
 		t.Skip("this process has one id only")
 	}
 }

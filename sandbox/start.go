@@ -16,10 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
-
-// fullRange is the number of ids that a whole system needs: 0 to 65535.
-const fullRange = 65536
 
 // streamDelay is how long an ended sandbox waits for a Stdin that still blocks or a Stdout that still takes its time.
 const streamDelay = 10 * time.Second
@@ -105,7 +103,7 @@ func (s *Spec) check() error {
 // launch is a sandbox on its way up.
 type launch struct {
 	spec    Spec
-	channel *packetConn
+	channel *guest.Conn
 	child   []*os.File // ends that belong to the init
 	group   *cgroup
 }
@@ -132,10 +130,10 @@ func (l *launch) open() error {
 		return fmt.Errorf("make channel: %w", err)
 	}
 	l.inherit(os.NewFile(uintptr(pair[1]), "channel"))
-	if l.channel, err = newPacketConn(os.NewFile(uintptr(pair[0]), "channel")); err != nil {
+	if l.channel, err = guest.NewConn(pair[0]); err != nil {
 		return err
 	}
-	if err := l.channel.passCredentials(); err != nil {
+	if err := l.channel.PassCredentials(); err != nil {
 		return fmt.Errorf("make channel: %w", err)
 	}
 	fd, err := unix.MemfdCreate("sandbox-spec", unix.MFD_CLOEXEC)
@@ -171,12 +169,12 @@ func (l *launch) inherit(f *os.File) int {
 		return 0
 	}
 	l.child = append(l.child, f)
-	return fdChannel - 1 + len(l.child)
+	return guest.FDChannel - 1 + len(l.child)
 }
 
 // openState opens a detached sandbox's folder and binds its control socket. The path goes through the folder's
 // descriptor, since a socket's path holds only 107 bytes.
-func (l *launch) openState(wire *initSpec) error {
+func (l *launch) openState(wire *guest.Spec) error {
 	dir, err := os.Open(l.spec.Detach.Dir)
 	if err != nil {
 		return fmt.Errorf("open state folder: %w", err)
@@ -201,9 +199,9 @@ func (l *launch) openState(wire *initSpec) error {
 	return nil
 }
 
-func (l *launch) wireSpec() initSpec {
+func (l *launch) wireSpec() guest.Spec {
 	s := l.spec
-	wire := initSpec{Root: s.Root, Command: s.Command, Env: s.Env, Dir: s.Dir, User: s.User, Hostname: s.Hostname,
+	wire := guest.Spec{Root: s.Root, Command: s.Command, Env: s.Env, Dir: s.Dir, User: s.User, Hostname: s.Hostname,
 		Network: s.Network, Mounts: s.Mounts, Fixed: s.Fixed}
 	if f, ok := s.Stdin.(*os.File); ok {
 		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
@@ -218,7 +216,7 @@ func (l *launch) wireSpec() initSpec {
 // clone runs this program again as the init of fresh namespaces.
 func (l *launch) clone(ctx context.Context) (*Process, error) {
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{initName}
+	cmd.Args = []string{guest.InitName}
 	cmd.Env = []string{"GOMAXPROCS=1", "GODEBUG=madvdontneed=1"}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = l.child
@@ -277,11 +275,11 @@ func (l *launch) bringUp(ctx context.Context, p *Process) error {
 			return l.cause(err)
 		}
 	}
-	if err := l.channel.send(message{Go: true}, 0); err != nil && !errors.Is(err, unix.EPIPE) {
+	if err := l.channel.Send(guest.Message{Go: true}, 0); err != nil && !errors.Is(err, unix.EPIPE) {
 		return err
 	}
-	m, pid, files, err := l.channel.receive()
-	closeAll(files)
+	m, pid, files, err := l.channel.Receive()
+	guest.CloseAll(files)
 	switch {
 	case err != nil:
 		return fmt.Errorf("the sandbox's init ended before the command started: %w", err)
@@ -296,10 +294,10 @@ func (l *launch) bringUp(ctx context.Context, p *Process) error {
 
 // cause prefers what the init says of its own death to the error that it made here.
 func (l *launch) cause(err error) error {
-	_ = l.channel.c.CloseWrite()
-	if m, _, files, rerr := l.channel.receive(); rerr == nil {
-		closeAll(files)
-		if m.Error != "" && m.Error != errNoGo.Error() {
+	l.channel.CloseWrite()
+	if m, _, files, rerr := l.channel.Receive(); rerr == nil {
+		guest.CloseAll(files)
+		if m.Error != "" && m.Error != guest.ErrNoGo.Error() {
 			return explainInit(m.Error)
 		}
 	}
@@ -307,14 +305,14 @@ func (l *launch) cause(err error) error {
 }
 
 func (l *launch) closeChildEnds() {
-	closeAll(l.child)
+	guest.CloseAll(l.child)
 	l.child = nil
 }
 
 // abandon gives back what a launch that came to nothing holds.
 func (l *launch) abandon() {
 	if l.channel != nil {
-		l.channel.close()
+		l.channel.Close()
 	}
 	_ = l.group.remove()
 }
@@ -323,7 +321,7 @@ func (l *launch) abandon() {
 // within one line of ours (user_namespaces(7)), so there are as many.
 func mapIdentities(attr *syscall.SysProcAttr) {
 	const uidMap, gidMap = "/proc/self/uid_map", "/proc/self/gid_map"
-	if os.Geteuid() != 0 || availableIDs(uidMap) < fullRange || availableIDs(gidMap) < fullRange {
+	if os.Geteuid() != 0 || guest.AvailableIDs(uidMap) < guest.FullRange || guest.AvailableIDs(gidMap) < guest.FullRange {
 		attr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
 		return
@@ -335,9 +333,9 @@ func mapIdentities(attr *syscall.SysProcAttr) {
 // sameIDs maps 0 to 65535 to themselves, line by line of a map file that has them all.
 func sameIDs(mapFile string) []syscall.SysProcIDMap {
 	var list []syscall.SysProcIDMap
-	for _, r := range readMap(mapFile) {
-		if r.inside < fullRange {
-			list = append(list, syscall.SysProcIDMap{ContainerID: r.inside, HostID: r.inside, Size: min(r.count, fullRange-r.inside)})
+	for _, r := range guest.ReadMap(mapFile) {
+		if r.Inside < guest.FullRange {
+			list = append(list, syscall.SysProcIDMap{ContainerID: r.Inside, HostID: r.Inside, Size: min(r.Count, guest.FullRange-r.Inside)})
 		}
 	}
 	return list

@@ -15,13 +15,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
-// rangeHint gives a user a range of ids.
-const rangeHint = "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
+// usernsName is what this program is called while it waits for its ids.
+const usernsName = "release-userns"
 
 // aliveVar names the descriptor whose end of file tells a process in the user namespace that the one outside is dead.
 const aliveVar = "RELEASE_USERNS_ALIVE"
+
+// Main is the first line of every main and TestMain. In a process that EnterUserNamespace made it goes on in the namespace; the init of a
+// sandbox does not get here: it begins, and ends, when this package's inside is initialised. In any other process Main returns
+// false at once.
+func Main() bool {
+	if len(os.Args) > 0 && os.Args[0] == usernsName {
+		runUserns()
+	}
+	return false
+}
 
 // EnterUserNamespace lets an ordinary user's program work as root does, on that user's own ids: it runs the program, with args
 // after its name (those of this process when nil), once more inside a user and a mount namespace in which the user is 0 and the ranges of /etc/subuid
@@ -88,7 +99,7 @@ func runInUserns(args []string) (int, error) {
 	signal.Notify(signals)
 	defer signal.Stop(signals)
 	err = cmd.Start()
-	closeAll([]*os.File{mapped, alive})
+	guest.CloseAll([]*os.File{mapped, alive})
 	if err != nil {
 		_ = goOn.Close()
 		return 0, explainClone(err)
@@ -181,10 +192,10 @@ func mapOneID(pid, uid, gid int) error {
 	return nil
 }
 
-func newIDMap(tool string, pid, own int, ranges []idRange) error {
+func newIDMap(tool string, pid, own int, ranges []guest.Range) error {
 	args := []string{strconv.Itoa(pid), "0", strconv.Itoa(own), "1"}
 	for _, m := range mapping(ranges) {
-		args = append(args, strconv.Itoa(m.inside), strconv.Itoa(m.start), strconv.Itoa(m.count))
+		args = append(args, strconv.Itoa(m.Inside), strconv.Itoa(m.Start), strconv.Itoa(m.Count))
 	}
 	out, err := exec.Command(tool, args...).CombinedOutput()
 	if err != nil {
@@ -194,29 +205,26 @@ func newIDMap(tool string, pid, own int, ranges []idRange) error {
 	return nil
 }
 
-// idRange is a range of ids: from start on outside, from inside on in the namespace.
-type idRange struct{ start, count, inside int }
-
 // mapping lays ranges out from 1 on, up to 65535; nil when they are too few: half a system's ids are of no use.
-func mapping(ranges []idRange) []idRange {
-	var out []idRange
+func mapping(ranges []guest.Range) []guest.Range {
+	var out []guest.Range
 	next := 1
 	for _, r := range ranges {
-		if r.count <= 0 || next >= fullRange {
+		if r.Count <= 0 || next >= guest.FullRange {
 			continue
 		}
-		r.inside, r.count = next, min(r.count, fullRange-next)
-		next += r.count
+		r.Inside, r.Count = next, min(r.Count, guest.FullRange-next)
+		next += r.Count
 		out = append(out, r)
 	}
-	if next < fullRange {
+	if next < guest.FullRange {
 		return nil
 	}
 	return out
 }
 
 // subordinate reads the ranges of a user, named by name or number, from a file in the form of subuid(5).
-func subordinate(file, name string, uid int) []idRange {
+func subordinate(file, name string, uid int) []guest.Range {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil
@@ -224,17 +232,17 @@ func subordinate(file, name string, uid int) []idRange {
 	return parseRanges(string(data), name, uid)
 }
 
-func parseRanges(text, name string, uid int) []idRange {
-	var ranges []idRange
+func parseRanges(text, name string, uid int) []guest.Range {
+	var ranges []guest.Range
 	for line := range strings.Lines(text) {
 		f := strings.Split(strings.TrimSpace(line), ":")
 		if len(f) != 3 || f[0] != name && f[0] != strconv.Itoa(uid) {
 			continue
 		}
-		start, err1 := parseID(f[1])
-		count, err2 := parseID(f[2])
+		start, err1 := guest.ParseID(f[1])
+		count, err2 := guest.ParseID(f[2])
 		if err1 == nil && err2 == nil {
-			ranges = append(ranges, idRange{start: start, count: count})
+			ranges = append(ranges, guest.Range{Start: start, Count: count})
 		}
 	}
 	return ranges
@@ -252,28 +260,12 @@ func accountName() string {
 // root (or that of the container that it runs in).
 func HostUID() int {
 	uid := os.Geteuid()
-	for _, r := range readMap("/proc/self/uid_map") {
-		if uid >= r.inside && uid-r.inside < r.count {
-			return r.start + uid - r.inside
+	for _, r := range guest.ReadMap("/proc/self/uid_map") {
+		if uid >= r.Inside && uid-r.Inside < r.Count {
+			return r.Start + uid - r.Inside
 		}
 	}
 	return uid
-}
-
-// readMap reads a file such as /proc/self/uid_map: lines of "inside outside count".
-func readMap(file string) []idRange {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil
-	}
-	var ranges []idRange
-	for line := range strings.Lines(string(data)) {
-		var r idRange
-		if _, err := fmt.Sscan(line, &r.inside, &r.start, &r.count); err == nil && r.count > 0 {
-			ranges = append(ranges, r)
-		}
-	}
-	return ranges
 }
 
 // runUserns is the first process in a fresh user namespace. It waits until its ids are mapped, then becomes the program: run by id 0, that

@@ -1,4 +1,4 @@
-package sandbox
+package guest
 
 import (
 	"errors"
@@ -37,7 +37,7 @@ type spawnReply struct {
 }
 
 // newSpawner restricts its thread before it returns.
-func newSpawner(spec initSpec) (*spawner, error) {
+func newSpawner(spec Spec) (*spawner, error) {
 	s := &spawner{requests: make(chan spawnRequest), children: map[int]*child{}}
 	ready := make(chan error)
 	onThread(func() {
@@ -152,7 +152,7 @@ func (g *guest) mainStreams() (files []uintptr, done func(), err error) {
 		g.log.pump(r, stream)
 		ends = append(ends, w)
 	}
-	return []uintptr{0, ends[0].Fd(), ends[1].Fd()}, func() { closeAll(ends) }, nil
+	return []uintptr{0, ends[0].Fd(), ends[1].Fd()}, func() { CloseAll(ends) }, nil
 }
 
 // spawn starts a program as the sandbox's user in its working folder.
@@ -206,12 +206,13 @@ func lookPath(name, dir string, env []string) (string, error) {
 	return "", fmt.Errorf("find program: %s is not in PATH %q: %w", name, getenv(env, "PATH"), os.ErrNotExist)
 }
 
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// DefaultPath is where programs are looked for when the environment has no PATH.
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // completeEnv adds PATH and HOME where they are missing.
 func completeEnv(env []string, home string) []string {
 	if getenv(env, "PATH") == "" {
-		env = append(env, "PATH="+defaultPath)
+		env = append(env, "PATH="+DefaultPath)
 	}
 	if getenv(env, "HOME") == "" {
 		env = append(env, "HOME="+home)

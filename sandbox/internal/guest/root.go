@@ -1,4 +1,4 @@
-package sandbox
+package guest
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ const (
 //	etc/   hosts, hostname, resolv.conf
 //	proc/  fixed figures for /proc
 type rootBuilder struct {
-	spec     *initSpec
+	spec     *Spec
 	scaffold string
 	placed   []placement // put into place, in order, once the root is the root
 }
@@ -39,7 +39,7 @@ type placement struct {
 }
 
 // buildRoot makes and enters the root.
-func buildRoot(s *initSpec) error {
+func buildRoot(s *Spec) error {
 	b := &rootBuilder{spec: s, scaffold: s.Root.Work}
 	steps := []func() error{b.makePrivate, b.mountRoot, b.setHostname, b.collectProc, b.collectDev, b.collectEtc,
 		b.collectTmp, b.collectSys, b.collectMounts, b.pivot, b.placeAll, b.protectProc}
@@ -80,7 +80,7 @@ func (b *rootBuilder) mountRoot() error {
 			return fmt.Errorf("open lower folder: %w", err)
 		}
 		defer unix.Close(fd)
-		lower = append(lower, fdPath(fd))
+		lower = append(lower, FDPath(fd))
 	}
 	defer unix.Close(upper)
 	defer unix.Close(work)
@@ -92,8 +92,8 @@ func (b *rootBuilder) mountRoot() error {
 		return fmt.Errorf("open base folder: %w", err)
 	}
 	defer unix.Close(base)
-	lower = append(lower, fdPath(base))
-	return b.mountOverlay(strings.Join(lower, ":"), fdPath(upper), fdPath(work))
+	lower = append(lower, FDPath(base))
+	return b.mountOverlay(strings.Join(lower, ":"), FDPath(upper), FDPath(work))
 }
 
 // mountOverlay mounts with "volatile" where the kernel knows it (5.10): without, the end of a sandbox would write the whole disk's

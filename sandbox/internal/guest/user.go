@@ -1,4 +1,4 @@
-package sandbox
+package guest
 
 import (
 	"bufio"
@@ -38,7 +38,7 @@ func lookupUser(text string) (identity, error) {
 	name := user
 	if a, ok := find(users, user); ok {
 		id.uid, id.gid, id.home, name = a.id, a.gid, a.home, a.name
-	} else if n, err := parseID(user); err == nil {
+	} else if n, err := ParseID(user); err == nil {
 		id.uid = n
 	} else {
 		return identity{}, fmt.Errorf("user %s is not in the image's /etc/passwd", user)
@@ -60,13 +60,13 @@ func lookupUser(text string) (identity, error) {
 
 // confine checks that the ids exist in this sandbox.
 func (id identity) confine() (identity, error) {
-	have := availableIDs("/proc/self/uid_map")
-	if have < fullRange {
+	have := AvailableIDs("/proc/self/uid_map")
+	if have < FullRange {
 		id.groups, id.noGroups = nil, true
 	}
 	if id.uid >= have || id.gid >= have {
 		return identity{}, fmt.Errorf("user %d:%d: only %d id(s) are available to this sandbox; give the user that runs release a range of ids: %s",
-			id.uid, id.gid, have, rangeHint)
+			id.uid, id.gid, have, RangeHint)
 	}
 	return id, nil
 }
@@ -75,7 +75,7 @@ func lookupGroup(groups []account, text string) (int, error) {
 	if g, ok := find(groups, text); ok {
 		return g.id, nil
 	}
-	if n, err := parseID(text); err == nil {
+	if n, err := ParseID(text); err == nil {
 		return n, nil
 	}
 	return 0, fmt.Errorf("group %s is not in the image's /etc/group", text)
@@ -88,7 +88,7 @@ func find(accounts []account, text string) (account, bool) {
 			return a, true
 		}
 	}
-	if n, err := parseID(text); err == nil {
+	if n, err := ParseID(text); err == nil {
 		for _, a := range accounts {
 			if a.id == n {
 				return a, true
@@ -98,7 +98,8 @@ func find(accounts []account, text string) (account, bool) {
 	return account{}, false
 }
 
-func parseID(s string) (int, error) {
+// ParseID reads a user or group id.
+func ParseID(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil || n >= 1<<31 {
 		return 0, errors.New("not an id")
@@ -127,28 +128,15 @@ func readAccounts(file string, fields int, parse func([]string) (account, error)
 }
 
 func parseUser(p []string) (account, error) {
-	uid, err := parseID(p[2])
+	uid, err := ParseID(p[2])
 	if err != nil {
 		return account{}, err
 	}
-	gid, err := parseID(p[3])
+	gid, err := ParseID(p[3])
 	return account{name: p[0], id: uid, gid: gid, home: p[5]}, err
 }
 
 func parseGroup(p []string) (account, error) {
-	gid, err := parseID(p[2])
+	gid, err := ParseID(p[2])
 	return account{name: p[0], id: gid, members: strings.Split(p[3], ",")}, err
-}
-
-// availableIDs counts the ids that a map file of /proc gives from 0 on.
-func availableIDs(mapFile string) int {
-	ranges := readMap(mapFile)
-	slices.SortFunc(ranges, func(a, b idRange) int { return a.inside - b.inside })
-	next := 0
-	for _, r := range ranges {
-		if r.inside == next {
-			next += r.count
-		}
-	}
-	return next
 }

@@ -1,8 +1,8 @@
-package sandbox
+package guest
 
 import (
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"syscall"
@@ -13,61 +13,75 @@ import (
 
 // serveControl answers on the control socket until the init ends.
 func (g *guest) serveControl(main *child) {
-	f := os.NewFile(uintptr(g.spec.ControlFD), "control")
-	l, err := net.FileListener(f)
-	_ = f.Close()
-	if err != nil {
+	fd := g.spec.ControlFD
+	if err := unix.SetNonblock(fd, true); err != nil {
 		fmt.Fprintln(os.Stderr, "sandbox init: control socket:", err)
 		return
 	}
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "sandbox init: control socket:", err)
+	raw, err := os.NewFile(uintptr(fd), "control").SyscallConn()
+	for err == nil {
+		var client int
+		var aerr error
+		err = raw.Read(func(fd uintptr) bool {
+			client, _, aerr = unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			return !errors.Is(aerr, unix.EAGAIN) && !errors.Is(aerr, unix.EINTR)
+		})
+		if err == nil && aerr != nil {
+			fmt.Fprintln(os.Stderr, "sandbox init: control socket:", aerr)
 			time.Sleep(100 * time.Millisecond) // out of descriptors
 			continue
 		}
-		if u, ok := c.(*net.UnixConn); ok {
-			go g.answer(&packetConn{u}, main)
+		if err == nil {
+			g.greet(client, main)
 		}
 	}
+	fmt.Fprintln(os.Stderr, "sandbox init: control socket:", err)
 }
 
-func (g *guest) answer(p *packetConn, main *child) {
-	defer p.close()
-	m, _, files, err := p.receive()
-	defer func() { closeAll(files) }()
+func (g *guest) greet(client int, main *child) {
+	c, err := NewConn(client)
+	if err != nil {
+		_ = unix.Close(client)
+		return
+	}
+	go g.answer(c, main)
+}
+
+func (g *guest) answer(p *Conn, main *child) {
+	defer p.Close()
+	m, _, files, err := p.Receive()
+	defer func() { CloseAll(files) }()
 	switch {
 	case err != nil:
 	case m.Signal != 0:
 		if err := unix.Kill(main.pid, syscall.Signal(m.Signal)); err != nil {
-			_ = p.send(message{Error: err.Error()}, 0)
+			_ = p.Send(Message{Error: err.Error()}, 0)
 			return
 		}
-		_ = p.send(message{}, 0)
+		_ = p.Send(Message{}, 0)
 	case m.Info:
-		_ = p.send(message{Started: true}, main.pid)
+		_ = p.Send(Message{Started: true}, main.pid)
 	case m.Exec != nil:
 		g.exec(p, *m.Exec, files)
 		files = nil
 	default:
-		_ = p.send(message{Error: "unknown request"}, 0)
+		_ = p.Send(Message{Error: "unknown request"}, 0)
 	}
 }
 
 // exec runs a command beside. The descriptors are closed as soon as the command has them.
-func (g *guest) exec(p *packetConn, r execRequest, files []*os.File) {
+func (g *guest) exec(p *Conn, r ExecRequest, files []*os.File) {
 	c, master, err := g.startExec(r, files)
-	closeAll(files)
+	CloseAll(files)
 	if err != nil {
-		_ = p.send(message{Error: err.Error()}, 0)
+		_ = p.Send(Message{Error: err.Error()}, 0)
 		return
 	}
 	var fds []int
 	if master != nil {
 		fds = []int{int(master.Fd())}
 	}
-	err = p.send(message{Started: true}, c.pid, fds...)
+	err = p.Send(Message{Started: true}, c.pid, fds...)
 	if master != nil {
 		_ = master.Close()
 	}
@@ -77,20 +91,20 @@ func (g *guest) exec(p *packetConn, r execRequest, files []*os.File) {
 	}
 	gone := make(chan struct{})
 	go func() { // the client says nothing more: what comes is its end
-		_, _, files, _ := p.receive()
-		closeAll(files)
+		_, _, files, _ := p.Receive()
+		CloseAll(files)
 		close(gone)
 	}()
 	select {
 	case status := <-c.ended:
 		exit := exitOf(status)
-		_ = p.send(message{Exit: &exit}, 0)
+		_ = p.Send(Message{Exit: &exit}, 0)
 	case <-gone:
 		_ = unix.Kill(-c.pid, unix.SIGKILL)
 	}
 }
 
-func (g *guest) startExec(r execRequest, files []*os.File) (*child, *os.File, error) {
+func (g *guest) startExec(r ExecRequest, files []*os.File) (*child, *os.File, error) {
 	if len(r.Command) == 0 {
 		return nil, nil, fmt.Errorf("no command given")
 	}
@@ -146,7 +160,20 @@ func openTerminal(user identity, columns, rows int) (master, slave *os.File, err
 	}
 	_ = slave.Chown(user.uid, -1)
 	if columns > 0 && rows > 0 {
-		_ = setWindow(slave, columns, rows)
+		_ = SetWindow(slave, columns, rows)
 	}
 	return master, slave, nil
+}
+
+// SetWindow tells a terminal its size.
+func SetWindow(f *os.File, columns, rows int) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ierr error
+	err = raw.Control(func(fd uintptr) {
+		ierr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Col: uint16(columns), Row: uint16(rows)})
+	})
+	return errors.Join(err, ierr)
 }

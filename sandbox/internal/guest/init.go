@@ -1,4 +1,4 @@
-package sandbox
+package guest
 
 import (
 	"encoding/json"
@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -14,28 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Main is the first line of every main and TestMain: in a process that Start or EnterUserNamespace made it does that
-// process's work and never returns; in any other it returns false at once.
-func Main() bool {
-	if len(os.Args) == 0 {
-		return false
-	}
-	switch os.Args[0] {
-	case initName:
-		runInit()
-	case usernsName:
-		runUserns()
-	}
-	return false
-}
-
-// errNoGo: the starter died, or gave up, before the go-ahead.
-var errNoGo = errors.New("could not start: the starter ended before the go-ahead")
+// ErrNoGo: the starter died, or gave up, before the go-ahead.
+var ErrNoGo = errors.New("could not start: the starter ended before the go-ahead")
 
 // guest is the sandbox as its init sees it.
 type guest struct {
-	spec    initSpec
-	channel *packetConn
+	spec    Spec
+	channel *Conn
 	dir     int // descriptor of the state folder; -1 when attached
 	user    identity
 	env     []string
@@ -43,8 +29,10 @@ type guest struct {
 	log     *logWriter
 }
 
-// runInit is the whole life of a sandbox's init.
-func runInit() {
+// run is the whole life of a sandbox's init.
+func run() {
+	// The heap of a start is small and short-lived: it is not worth collecting before the command runs.
+	debug.SetGCPercent(-1)
 	g, err := openGuest()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sandbox init:", err)
@@ -62,14 +50,14 @@ func runInit() {
 			fmt.Fprintln(os.Stderr, "sandbox init:", err)
 		}
 	} else {
-		_ = g.channel.send(message{Exit: &exit}, 0)
+		_ = g.channel.Send(Message{Exit: &exit}, 0)
 	}
 	os.Exit(exit.Code)
 }
 
 func openGuest() (*guest, error) {
 	g := &guest{dir: -1}
-	channel, err := newPacketConn(os.NewFile(fdChannel, "channel"))
+	channel, err := NewConn(FDChannel)
 	if err != nil {
 		return nil, err
 	}
@@ -125,17 +113,17 @@ func (g *guest) build() error {
 
 // awaitGo waits for the starter. End of file means that it died: then nothing of the command may ever run.
 func (g *guest) awaitGo() error {
-	m, _, files, err := g.channel.receive()
-	closeAll(files)
+	m, _, files, err := g.channel.Receive()
+	CloseAll(files)
 	if err != nil || !m.Go {
-		return errNoGo
+		return ErrNoGo
 	}
 	return nil
 }
 
 // refuse ends a sandbox whose command never started.
 func (g *guest) refuse(err error) {
-	_ = g.channel.send(message{Error: err.Error()}, 0)
+	_ = g.channel.Send(Message{Error: err.Error()}, 0)
 	if g.spec.Detached {
 		_ = g.writeExit(Exit{Code: 125, Reason: err.Error(), At: time.Now().UTC()})
 	}
@@ -150,16 +138,17 @@ func (g *guest) supervise() Exit {
 	if err != nil {
 		exit := startFailure(err)
 		if g.spec.Detached { // attached: it is told once, when the init ends
-			_ = g.channel.send(message{Exit: &exit}, 0)
+			_ = g.channel.Send(Message{Exit: &exit}, 0)
 		}
 		return exit
 	}
-	_ = g.channel.send(message{Started: true}, main.pid)
+	_ = g.channel.Send(Message{Started: true}, main.pid)
 	g.letGo(main)
+	debug.SetGCPercent(50)
 	status := g.loop(signals, main)
 	exit := exitOf(status)
-	if g.spec.EventsFD != 0 && exit.Code != 0 && readOOMKills(g.spec.EventsFD) > 0 {
-		exit.Reason = outOfMemory
+	if g.spec.EventsFD != 0 && exit.Code != 0 && OOMKills(g.spec.EventsFD) > 0 {
+		exit.Reason = OutOfMemory
 	}
 	g.endOthers()
 	return exit
@@ -168,13 +157,13 @@ func (g *guest) supervise() Exit {
 // letGo drops what ties a detached sandbox to its starter; an attached one dies with it.
 func (g *guest) letGo(main *child) {
 	if g.spec.Detached {
-		g.channel.close()
+		g.channel.Close()
 		go g.serveControl(main)
 		return
 	}
 	go func() {
-		_, _, files, _ := g.channel.receive()
-		closeAll(files)
+		_, _, files, _ := g.channel.Receive()
+		CloseAll(files)
 		os.Exit(137)
 	}()
 }
@@ -219,7 +208,7 @@ func exitOf(status syscall.WaitStatus) Exit {
 	exit := Exit{Code: status.ExitStatus(), At: time.Now().UTC()}
 	if status.Signaled() {
 		exit.Code = 128 + int(status.Signal())
-		exit.Signal = signalName(status.Signal())
+		exit.Signal = SignalName(status.Signal())
 	}
 	return exit
 }
@@ -258,7 +247,8 @@ func (g *guest) writeExit(exit Exit) error {
 	return nil
 }
 
-func signalName(s syscall.Signal) string {
+// SignalName is the name without SIG.
+func SignalName(s syscall.Signal) string {
 	name := unix.SignalName(s)
 	if len(name) > 3 {
 		return name[3:]

@@ -1,4 +1,4 @@
-package sandbox
+package guest
 
 import (
 	"fmt"
@@ -50,7 +50,7 @@ func (b *rootBuilder) collectDev() error {
 
 func (b *rootBuilder) collectDevFS() error {
 	options := [][2]string{{"ptmxmode", "0666"}, {"mode", "0620"}}
-	if availableIDs("/proc/self/gid_map") > 5 {
+	if AvailableIDs("/proc/self/gid_map") > 5 {
 		options = append(options, [2]string{"gid", "5"}) // tty, in every distribution
 	}
 	pts, err := newFS("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)

@@ -1,4 +1,4 @@
-package sandbox
+package guest
 
 import (
 	"fmt"
@@ -59,8 +59,8 @@ func place(fd int, target string) error {
 	return nil
 }
 
-// fdPath is a path that leads through a descriptor: short, and free of characters that mount options give a meaning to.
-func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+// FDPath is a path that leads through a descriptor: short, and free of characters that mount options give a meaning to.
+func FDPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 // openPath opens a folder only to name it.
 func openPath(dir string) (int, error) {

@@ -1,4 +1,4 @@
-package sandbox
+package guest
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 const (
 	defaultLogBytes = 8 << 20
 	defaultLogKeep  = 2
-	// maxLine cuts longer lines into several, so that a program without line ends does not fill the memory.
-	maxLine = 16 << 10
+	// MaxLine cuts longer lines into several, so that a program without line ends does not fill the memory.
+	MaxLine = 16 << 10
 )
 
 // logWriter appends lines of both streams to the file "log" of a folder and turns it over when it is full.
@@ -77,8 +77,8 @@ func (l *logWriter) lines(data []byte, stream string, end bool) (rest []byte) {
 		i := bytes.IndexByte(data, '\n')
 		next := i + 1
 		switch {
-		case i > maxLine || i < 0 && len(data) >= maxLine:
-			i, next = maxLine, maxLine
+		case i > MaxLine || i < 0 && len(data) >= MaxLine:
+			i, next = MaxLine, MaxLine
 		case i < 0 && end:
 			i, next = len(data), len(data)
 		case i < 0:
