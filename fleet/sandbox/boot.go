@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -130,10 +131,24 @@ func (b *booter) ensure(ctx context.Context, want fleet.NodeSpec, shared func() 
 	}
 	r, err := b.bootNode(ctx, want, p)
 	if err != nil {
-		return fleet.Node{}, errors.Join(err, b.clear(r))
+		return fleet.Node{}, errors.Join(b.explain(err), b.clear(r))
 	}
 	b.watch.send(r.ID.Fleet)
 	return b.view(ctx, r), nil
+}
+
+// explain adds the next step to what the disk refuses.
+func (d *Driver) explain(err error) error {
+	var known *fault.Error
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fault.New(fault.NoSpace, "%w", err).WithHint("free space or inodes: df -h %s; df -i %s", d.opts.Dir, d.opts.Dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fault.New(fault.Denied, "%w", err).WithHint("%s must belong to the user of the agent", d.opts.Dir)
+	}
+	return err
 }
 
 // bootNode starts a node. Whatever it returns an error for is to be cleared.

@@ -167,7 +167,7 @@ func (n *ownNetwork) open(context.Context) error {
 	if err := n.openBridge(); err != nil {
 		return fmt.Errorf("make network of nodes: %w", err)
 	}
-	if n.ready {
+	if n.ready && n.haveRules() {
 		return nil
 	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {

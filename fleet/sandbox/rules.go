@@ -39,6 +39,16 @@ func (n *ownNetwork) setRules() error {
 	return n.openForeign()
 }
 
+// haveRules says whether our table is there: a firewall's restart may have swept it away.
+func (n *ownNetwork) haveRules() bool {
+	c, err := nftables.New()
+	if err != nil {
+		return false
+	}
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	return err == nil && slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == n.tableName() })
+}
+
 func (n *ownNetwork) masquerade() []expr.Any {
 	addr := n.subnet.Addr().As4()
 	size := uint32(0xffffffff) << (32 - n.subnet.Bits())

@@ -1,0 +1,116 @@
+package sandbox
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/fleet"
+)
+
+const lifeVar = "DRIVER_TEST_LIFE"
+
+// The agent is killed and another one takes its nodes over. For an ordinary user that other one sits in another user
+// namespace, from which it has no power over the nodes but what their inits give it.
+func TestNodesOutliveTheAgent(t *testing.T) {
+	switch os.Getenv(lifeVar) {
+	case "first":
+		firstLife(t)
+	case "second":
+		secondLife(t)
+	case "":
+		t.Run("root", func(t *testing.T) { lives(t, t.TempDir(), nil) })
+		t.Run("ordinary user", func(t *testing.T) {
+			requireRoot(t)
+			u, err := user.Lookup("releasetest")
+			if err != nil {
+				t.Fatal("this test needs an ordinary user with a range of ids: apt-get install uidmap && useradd -m releasetest")
+			}
+			uid, _ := strconv.Atoi(u.Uid)
+			gid, _ := strconv.Atoi(u.Gid)
+			dir, err := os.MkdirTemp(u.HomeDir, "driver-*")
+			check(t, err)
+			t.Cleanup(func() { check(t, removeTree(dir)) })
+			check(t, os.Chown(dir, uid, gid))
+			lives(t, dir, &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)})
+		})
+	}
+}
+
+func lives(t *testing.T, dir string, as *syscall.Credential) {
+	for from, to := range map[string]string{"/proc/self/exe": "test", os.Getenv(nodeVar): "testnode"} {
+		data, err := os.ReadFile(from)
+		check(t, err)
+		check(t, os.WriteFile(filepath.Join(dir, to), data, 0o755))
+	}
+	for _, life := range []string{"first", "second"} {
+		cmd := exec.Command(filepath.Join(dir, "test"), "-test.run", "^TestNodesOutliveTheAgent$")
+		cmd.Dir = dir
+		cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH"), enterVar + "=1",
+			nodeVar + "=" + filepath.Join(dir, "testnode"), lifeVar + "=" + life}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+		out, err := cmd.CombinedOutput()
+		killed := err != nil && (strings.Contains(err.Error(), "killed") || strings.Contains(err.Error(), "137"))
+		if life == "first" && !killed || life == "second" && err != nil {
+			t.Fatalf("%s: %v\n%s", life, err, out)
+		}
+	}
+}
+
+// lifeWorld is the same in both lives.
+func lifeWorld(t *testing.T) (*world, *Driver, fleet.Spec) {
+	w := &world{t: t, dir: "state", opts: sharedPorts(24_700)}
+	check(t, os.MkdirAll(w.dir, 0o700))
+	dir, err := filepath.Abs(w.dir)
+	check(t, err)
+	w.dir = dir
+	w.openStore()
+	w.digest = w.bake()
+	d := w.driver(t, "")
+	return w, d, w.spec(t, d, 1, 0)
+}
+
+func firstLife(t *testing.T) {
+	_, d, spec := lifeWorld(t)
+	nodes, err := d.Ensure(t.Context(), spec)
+	check(t, err)
+	eventually(t, "it answers", func() bool { return asked(nodes[0]) })
+	check(t, os.WriteFile("pid", []byte(strconv.Itoa(nodes[0].PID)), 0o600))
+	check(t, unix.Kill(os.Getpid(), unix.SIGKILL))
+}
+
+func secondLife(t *testing.T) {
+	_, d, spec := lifeWorld(t)
+	nodes, err := d.Ensure(t.Context(), spec)
+	check(t, err)
+	pid, err := os.ReadFile("pid")
+	check(t, err)
+	if len(nodes) != 1 || nodes[0].Presence != fleet.Present || strconv.Itoa(nodes[0].PID) != string(pid) || !asked(nodes[0]) {
+		t.Fatalf("found %+v, want the node with PID %s", nodes, pid)
+	}
+	var out bytes.Buffer
+	code, err := d.Exec(t.Context(), nodes[0].ID, fleet.ExecSpec{Command: []string{"/testnode", "echo", "alive"}, Stdout: &out})
+	if err != nil || code != 0 || out.String() != "alive\n" {
+		t.Errorf("exec: %d, %v, %q", code, err, out.String())
+	}
+	hints, err := d.Watch(t.Context())
+	check(t, err)
+	start := time.Now()
+	check(t, d.Remove(t.Context(), nodes[0].ID, 20*time.Second))
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("remove took %s: the node did not hear the signal", took)
+	}
+	<-hints
+	if asked(nodes[0]) {
+		t.Error("it still answers")
+	}
+}
