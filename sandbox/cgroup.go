@@ -18,11 +18,11 @@ import (
 // groupParent is the folder in the cgroup tree that holds the groups of all sandboxes.
 const groupParent = "release"
 
-// cgroup is a sandbox's place in the cgroup tree: one folder with version 2, one for each used controller with version 1.
-// A nil one is none at all; so is one without folders, where the tree is not writable.
+// cgroup is a sandbox's place in the cgroup tree: one folder with version 2, one for each used controller with
+// version 1. A nil one is none at all; so is one without folders, where the tree is not writable.
 //
-// The number of processes is limited in a group of its own that only the command is in (join): with version 1 the controller's
-// folder, with version 2 a threaded group below.
+// The number of processes is limited in a group of its own that only the command is in (join): with version 1 the
+// controller's folder, with version 2 a threaded group below.
 type cgroup struct {
 	dirs   []string // of the init and all it starts
 	only   []string // of the command only
@@ -131,8 +131,8 @@ func (g *cgroup) openJoin() (*os.File, error) {
 	return f, nil
 }
 
-// tracks says that a group is made here even without limits, so that nodes are not in the group of the agent's service, whose end would
-// end them: the version 2 tree, and the one that systemd watches.
+// tracks says that a group is made here even without limits, so that nodes are not in the group of the agent's
+// service, whose end would end them: the version 2 tree, and the one that systemd watches.
 func (h hierarchy) tracks() bool { return h.v2 || slices.Contains(h.controllers, "name=systemd") }
 
 // setting is a value to write into a group.
@@ -201,8 +201,8 @@ func (h hierarchy) available() []string {
 	return nil
 }
 
-// candidates are the places for our folder: at the top of the tree, else as high above our own group as we may write, so
-// that it is outside of the group of the agent's service.
+// candidates are the places for our folder: at the top of the tree, else as high above our own group as we may write,
+// so that it is outside of the group of the agent's service.
 func (h hierarchy) candidates() []string {
 	places := []string{filepath.Join(h.mount, groupParent)}
 	at := h.mount
@@ -242,8 +242,8 @@ func delegate(dir, controller string) {
 	_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
 }
 
-// writableGroup asks the kernel without changing anything. Moving a process needs the right to write to the group that both
-// places have in common, which for a user's own tree is this one.
+// writableGroup asks the kernel without changing anything. Moving a process needs the right to write to the group
+// that both places have in common, which for a user's own tree is this one.
 func writableGroup(dir string) bool {
 	return unix.Access(dir, unix.W_OK) == nil && unix.Access(filepath.Join(dir, "cgroup.procs"), unix.W_OK) == nil
 }
@@ -357,7 +357,8 @@ func hierarchies() []hierarchy {
 	return parseHierarchies(string(mounts), string(groups))
 }
 
-// parseHierarchies reads the two files (proc_pid_mountinfo(5), cgroups(7)). Only trees mounted from their root are of use.
+// parseHierarchies reads the two files (proc_pid_mountinfo(5), cgroups(7)). Only trees mounted from their root are of
+// use.
 func parseHierarchies(mountinfo, cgroups string) []hierarchy {
 	var list []hierarchy
 	for line := range strings.Lines(mountinfo) {

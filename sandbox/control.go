@@ -15,8 +15,8 @@ import (
 	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
-// Control speaks to the init of a detached sandbox through its control socket. Each call is a connection of its own; one packet is
-// one JSON message:
+// Control speaks to the init of a detached sandbox through its control socket. Each call is a connection of its own;
+// one packet is one JSON message:
 //
 //	{"signal":15}                     the command gets the signal; answer {}
 //	{"info":true}                     answer {"started":true}, with the command's PID in the sender's credentials
@@ -109,8 +109,8 @@ type ExecSpec struct {
 // execLinger is how long output is still taken after a command ended whose descendants keep its streams open.
 const execLinger = 200 * time.Millisecond
 
-// Exec runs a command in the sandbox, as its user and within its limits, and waits for its end. The end of ctx, and that of
-// this process, ends the command.
+// Exec runs a command in the sandbox, as its user and within its limits, and waits for its end. The end of ctx, and
+// that of this process, ends the command.
 func (c *Control) Exec(ctx context.Context, s ExecSpec) (Exit, error) {
 	p, err := c.dial(ctx)
 	if err != nil {

@@ -116,7 +116,8 @@ func TestDetachedIsFoundAgain(t *testing.T) {
 	}
 }
 
-// The end of the starter's context, and of the starter, is nothing to a detached sandbox; it has none of its descriptors.
+// The end of the starter's context, and of the starter, is nothing to a detached sandbox; it has none of its
+// descriptors.
 func TestDetachedHoldsNothingOfItsStarter(t *testing.T) {
 	r, w, err := os.Pipe() // a descriptor that is not marked close-on-exec, as a careless caller has it
 	check(t, err)

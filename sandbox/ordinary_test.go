@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// asOrdinaryUser runs tests of this binary again as the user releasetest, in the user namespace that EnterUserNamespace makes.
+// asOrdinaryUser runs tests of this binary again as the user releasetest, in the user namespace that
+// EnterUserNamespace makes.
 func asOrdinaryUser(t *testing.T, run string, env ...string) (string, error) {
 	t.Helper()
 	if os.Geteuid() != 0 || HostUID() != 0 {

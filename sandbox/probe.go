@@ -77,7 +77,8 @@ func (s *Support) probeRange() {
 	s.FullRange = tools && ranged
 }
 
-// probeSandbox runs this program's init on an empty root; that its command is not found is the proof that all before works.
+// probeSandbox runs this program's init on an empty root; that its command is not found is the proof that all before
+// works.
 func (s *Support) probeSandbox(ctx context.Context) {
 	dir, err := os.MkdirTemp("", "release-probe-*")
 	if err != nil {
@@ -106,7 +107,8 @@ func (s *Support) probeSandbox(ctx context.Context) {
 	s.problem("sandboxes", e.Message, hint)
 }
 
-// removeProbe removes the folder of a probe. The kernel makes folders in an overlay's work folder that give no permission at all.
+// removeProbe removes the folder of a probe. The kernel makes folders in an overlay's work folder that give no
+// permission at all.
 func removeProbe(dir string) {
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
 		if d != nil && d.IsDir() {
@@ -134,8 +136,8 @@ func namespaceHint() string {
 	return "inside a container, start it with --privileged, or run release outside of it"
 }
 
-// CanConfigureNetwork says whether this process may make bridges and links in the network that it is in: root of the machine, not of a
-// user namespace.
+// CanConfigureNetwork says whether this process may make bridges and links in the network that it is in: root of the
+// machine, not of a user namespace.
 func CanConfigureNetwork() bool {
 	if HostUID() != 0 || os.Geteuid() != 0 {
 		return false

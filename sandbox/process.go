@@ -191,8 +191,8 @@ func (p *Process) attachedExit() (Exit, error) {
 	return Exit{Code: 137, Signal: "KILL", At: time.Now()}, errNoExit
 }
 
-// follow takes the exit from the channel of an attached sandbox and keeps the channel open, whose end the init takes for
-// our death. A detached one is let go.
+// follow takes the exit from the channel of an attached sandbox and keeps the channel open, whose end the init takes
+// for our death. A detached one is let go.
 func (p *Process) follow(c *guest.Conn, early *Exit) {
 	if p.dir != "" {
 		c.Close()

@@ -22,8 +22,8 @@ import (
 // streamDelay is how long an ended sandbox waits for a Stdin that still blocks or a Stdout that still takes its time.
 const streamDelay = 10 * time.Second
 
-// Start starts a sandbox and returns once its command is started. A command that cannot be started (no such
-// program, no such user) is no error: Wait then gives an Exit with code 126 or 127 and the reason. Errors are *fault.Error
+// Start starts a sandbox and returns once its command is started. A command that cannot be started (no such program,
+// no such user) is no error: Wait then gives an Exit with code 126 or 127 and the reason. Errors are *fault.Error
 // with a hint where the kernel or the machine's settings are in the way. The end of ctx kills an attached sandbox,
 // and a detached one only while Start runs.
 func Start(ctx context.Context, s Spec) (*Process, error) {
@@ -317,8 +317,8 @@ func (l *launch) abandon() {
 	_ = l.group.remove()
 }
 
-// mapIdentities hands all the ids of a system on to a sandbox, each as it is, or only our own as 0. A line of a map must lie
-// within one line of ours (user_namespaces(7)), so there are as many.
+// mapIdentities hands all the ids of a system on to a sandbox, each as it is, or only our own as 0. A line of a map
+// must lie within one line of ours (user_namespaces(7)), so there are as many.
 func mapIdentities(attr *syscall.SysProcAttr) {
 	const uidMap, gidMap = "/proc/self/uid_map", "/proc/self/gid_map"
 	if os.Geteuid() != 0 || guest.AvailableIDs(uidMap) < guest.FullRange || guest.AvailableIDs(gidMap) < guest.FullRange {

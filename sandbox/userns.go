@@ -24,22 +24,23 @@ const usernsName = "release-userns"
 // aliveVar names the descriptor whose end of file tells a process in the user namespace that the one outside is dead.
 const aliveVar = "RELEASE_USERNS_ALIVE"
 
-// Main is the first line of every main and TestMain. In a process that EnterUserNamespace made it goes on in the namespace; the init of a
-// sandbox does not get here: it begins, and ends, when this package's inside is initialised. In any other process Main returns
-// false at once.
+// Main is the first line of every main and TestMain. In a process that EnterUserNamespace made it goes on in the
+// namespace; the init of a sandbox does not get here: it begins, and ends, when this package's inside is initialised.
+// In any other process Main returns false at once.
 func Main() bool {
 	if len(os.Args) > 0 && os.Args[0] == usernsName {
 		runUserns()
 	}
-	return false
+	return guest.Started()
 }
 
-// EnterUserNamespace lets an ordinary user's program work as root does, on that user's own ids: it runs the program, with args
-// after its name (those of this process when nil), once more inside a user and a mount namespace in which the user is 0 and the ranges of /etc/subuid
-// and /etc/subgid follow, by newuidmap and newgidmap. Without a range, or without those tools, there is only id 0.
+// EnterUserNamespace lets an ordinary user's program work as root does, on that user's own ids: it runs the program,
+// with args after its name (those of this process when nil), once more inside a user and a mount namespace in which
+// the user is 0 and the ranges of /etc/subuid and /etc/subgid follow, by newuidmap and newgidmap. Without a range, or
+// without those tools, there is only id 0.
 //
-// In the first process it forwards signals, waits, and returns true with the exit code of the second. In the second, and for root, it
-// returns false at once. If either process is killed the other ends too.
+// In the first process it forwards signals, waits, and returns true with the exit code of the second. In the second,
+// and for root, it returns false at once. If either process is killed the other ends too.
 func EnterUserNamespace(args []string) (entered bool, exitCode int, err error) {
 	if text, ok := os.LookupEnv(aliveVar); ok {
 		return false, 0, dieWith(text)
@@ -180,7 +181,8 @@ func mapIDs(pid int) error {
 	return mapOneID(pid, uid, gid)
 }
 
-// mapOneID maps 0 to the user's own ids, which the kernel lets everybody do once groups cannot be dropped (user_namespaces(7)).
+// mapOneID maps 0 to the user's own ids, which the kernel lets everybody do once groups cannot be dropped
+// (user_namespaces(7)).
 func mapOneID(pid, uid, gid int) error {
 	for _, f := range [][2]string{
 		{"setgroups", "deny"}, {"uid_map", fmt.Sprintf("0 %d 1", uid)}, {"gid_map", fmt.Sprintf("0 %d 1", gid)},
@@ -256,8 +258,8 @@ func accountName() string {
 	return u.Username
 }
 
-// HostUID is the user id that this process has outside of the user namespace that it may have entered: 0 only for the machine's
-// root (or that of the container that it runs in).
+// HostUID is the user id that this process has outside of the user namespace that it may have entered: 0 only for the
+// machine's root (or that of the container that it runs in).
 func HostUID() int {
 	uid := os.Geteuid()
 	for _, r := range guest.ReadMap("/proc/self/uid_map") {
@@ -268,8 +270,8 @@ func HostUID() int {
 	return uid
 }
 
-// runUserns is the first process in a fresh user namespace. It waits until its ids are mapped, then becomes the program: run by id 0, that
-// has all capabilities in the namespace.
+// runUserns is the first process in a fresh user namespace. It waits until its ids are mapped, then becomes the
+// program: run by id 0, that has all capabilities in the namespace.
 func runUserns() {
 	mapped := os.NewFile(3, "mapped")
 	if n, _ := mapped.Read(make([]byte, 1)); n != 1 {

@@ -23,8 +23,8 @@ import (
 	"github.com/bootandshoot/release/sandbox"
 )
 
-// ownNetwork gives each node a network namespace with an address on our bridge: the subnet's second address plus the node's slot. The
-// bridge itself has the first, and packets to elsewhere leave under the machine's own address.
+// ownNetwork gives each node a network namespace with an address on our bridge: the subnet's second address plus the
+// node's slot. The bridge itself has the first, and packets to elsewhere leave under the machine's own address.
 type ownNetwork struct {
 	tag    string // of the installation, in every name
 	owner  string // the installation
@@ -62,8 +62,8 @@ type chosen struct {
 	Subnet netip.Prefix `json:"subnet"`
 }
 
-// chooseSubnet takes the one kept from before, else a free /16 of 10.0.0.0/8. Where the search begins depends on the installation, so
-// that two of them rarely look at the same one.
+// chooseSubnet takes the one kept from before, else a free /16 of 10.0.0.0/8. Where the search begins depends on the
+// installation, so that two of them rarely look at the same one.
 func (n *ownNetwork) chooseSubnet() error {
 	data, err := os.ReadFile(n.file)
 	if err == nil {
@@ -246,8 +246,8 @@ func (n *ownNetwork) attach(pid, slot int) error {
 	return n.configure(pid, addr)
 }
 
-// hardwareAddr follows from the address: a new node at an address that another one had just now would else be out of reach,
-// for up to a minute, for whoever remembers the other one's.
+// hardwareAddr follows from the address: a new node at an address that another one had just now would else be out of
+// reach, for up to a minute, for whoever remembers the other one's.
 func hardwareAddr(addr netip.Addr) net.HardwareAddr {
 	return append(net.HardwareAddr{0x02, 0x72}, addr.AsSlice()...)
 }

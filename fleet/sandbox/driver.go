@@ -69,8 +69,8 @@ var (
 	_ fleet.Execer  = (*Driver)(nil)
 )
 
-// New makes a driver, adopts the nodes that run and clears away what a crash left half-done. One driver at a time works on a
-// folder.
+// New makes a driver, adopts the nodes that run and clears away what a crash left half-done. One driver at a time
+// works on a folder.
 func New(opts Options) (*Driver, error) {
 	d, err := newDriver(opts)
 	if err != nil {
@@ -132,6 +132,9 @@ func (d *Driver) path(elem ...string) string {
 // adopt watches the nodes that run and removes those that never did.
 func (d *Driver) adopt() error {
 	d.sweepTrash()
+	if err := d.sweepUnrecorded(); err != nil {
+		return err
+	}
 	records, err := d.records()
 	if err != nil {
 		return err

@@ -75,8 +75,8 @@ func TestSecretsAreNotOnDisk(t *testing.T) {
 	}))
 }
 
-// The agent is killed at each point of a boot, by the test that runs itself again as agent; the next driver finds a clean slate
-// or the whole node.
+// The agent is killed at each point of a boot, by the test that runs itself again as agent; the next driver finds a
+// clean slate or the whole node.
 func TestAgentKilledDuringBoot(t *testing.T) {
 	const pointVar = "DRIVER_TEST_DIE"
 	if point := os.Getenv(pointVar); point != "" {
@@ -100,7 +100,8 @@ func TestAgentKilledDuringBoot(t *testing.T) {
 				t.Fatalf("found %+v; its command never ran", nodes)
 			}
 			if point == "started" {
-				// The record says started and the leave was never given: the node is gone, with the reason, and is not run again.
+				// The record says started and the leave was never given: the node is gone, with the reason, and is
+				// not run again.
 				if len(nodes) != 1 || nodes[0].Presence != fleet.Gone || nodes[0].Exit == nil || !strings.Contains(nodes[0].Exit.Reason, "could not start") {
 					t.Fatalf("found %+v", nodes)
 				}

@@ -16,8 +16,8 @@ import (
 // network is how nodes are reached.
 type network interface {
 	mode() sandbox.Network
-	// place derives from a node's slot the port that its app listens on and the address at which that is reached; 0 and ""
-	// when the image declares no port. It fails when the slot has no place, or another program holds it.
+	// place derives from a node's slot the port that its app listens on and the address at which that is reached; 0
+	// and "" when the image declares no port. It fails when the slot has no place, or another program holds it.
 	place(slot, declared int) (port int, address string, err error)
 	// open brings up what all nodes share. It may be repeated.
 	open(ctx context.Context) error
@@ -49,8 +49,8 @@ func (n *sharedNetwork) place(slot, declared int) (int, string, error) {
 	return port, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
 }
 
-// portFree binds a port without listening, so that nobody ever reaches it: with SO_REUSEADDR that fails only if somebody listens, also on another
-// of the machine's addresses when ours is all of them.
+// portFree binds a port without listening, so that nobody ever reaches it: with SO_REUSEADDR that fails only if
+// somebody listens, also on another of the machine's addresses when ours is all of them.
 func portFree(port int) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/bootandshoot/release/fleet"
 )
 
-// elsewhere is a server in a network of its own that knows no way back but to the machine. It answers with the address that it sees.
+// elsewhere is a server in a network of its own that knows no way back but to the machine. It answers with the
+// address that it sees.
 func elsewhere(t *testing.T) (address string) {
 	t.Helper()
 	type result struct {
@@ -108,7 +109,8 @@ func TestNodesReachTheWorldAndEachOther(t *testing.T) {
 	}
 }
 
-// A node at an address that another one had a moment ago is reached at once, whatever the machine remembers of the other one.
+// A node at an address that another one had a moment ago is reached at once, whatever the machine remembers of the
+// other one.
 func TestAddressUsedAgainAtOnce(t *testing.T) {
 	requireRoot(t)
 	w := newWorld(t, Options{})

@@ -70,7 +70,8 @@ func (d *Driver) readRecord(name string) (record, error) {
 	return r, nil
 }
 
-// ours reads the record of a node if it belongs to this installation and fleet; ok is false when it does not, or is not there.
+// ours reads the record of a node if it belongs to this installation and fleet; ok is false when it does not, or is
+// not there.
 func (d *Driver) ours(id fleet.NodeID) (r record, ok bool, err error) {
 	r, err = d.readRecord(id.Node)
 	if errors.Is(err, os.ErrNotExist) {
@@ -99,8 +100,7 @@ func (d *Driver) writeRecord(r record) error {
 	return nil
 }
 
-// records are all records of this installation, by name. A folder without a whole record is swept away: no node ever ran there, or
-// it ended with the machine.
+// records are all records of this installation, by name.
 func (d *Driver) records() ([]record, error) {
 	entries, err := os.ReadDir(d.path("nodes"))
 	if err != nil {

@@ -22,7 +22,8 @@ import (
 // killPatience is how long the kernel may take to end a killed sandbox.
 const killPatience = 10 * time.Second
 
-// Remove stops a node and removes it. When ctx ends during the grace the node is left as it is, and the next call goes on.
+// Remove stops a node and removes it. When ctx ends during the grace the node is left as it is, and the next call
+// goes on.
 func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duration) error {
 	if err := d.remove(ctx, id, grace); err != nil {
 		return fmt.Errorf("remove node %s: %w", id.Node, err)
@@ -138,7 +139,8 @@ func (d *Driver) kill(r record) error {
 	}
 }
 
-// removeTree removes a folder that may hold what a node wrote: also folders without permissions, such as the overlay's own.
+// removeTree removes a folder that may hold what a node wrote: also folders without permissions, such as the
+// overlay's own.
 func removeTree(dir string) error {
 	err := os.RemoveAll(dir)
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
@@ -160,6 +162,24 @@ func (d *Driver) sweepTrash() {
 			d.opts.Log.Warn("cannot empty trash", "folder", e.Name(), "error", err)
 		}
 	}
+}
+
+// sweepUnrecorded removes folders without a whole record: the crash came before the first one was written, or took the
+// machine along.
+func (d *Driver) sweepUnrecorded() error {
+	entries, err := os.ReadDir(d.path("nodes"))
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	for _, e := range entries {
+		if _, err := d.readRecord(e.Name()); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := removeTree(d.path("nodes", e.Name())); err != nil {
+			return fmt.Errorf("remove half-made node: %w", err)
+		}
+	}
+	return nil
 }
 
 // Destroy kills and removes all nodes of a fleet. Killing does not wait for a Remove that is in its grace.

@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The rules are a table of our own with one rule: what comes from the subnet and leaves by another link than the bridge does so under the
-// machine's address. Docker, and some firewalls, drop forwarded packets in a table of theirs, where an accept of ours does not count; so where
-// such a chain is, two rules marked as ours are put first in it.
+// The rules are a table of our own with one rule: what comes from the subnet and leaves by another link than the
+// bridge does so under the machine's address. Docker, and some firewalls, drop forwarded packets in a table of
+// theirs, where an accept of ours does not count; so where such a chain is, two rules marked as ours are put first in
+// it.
 
 func (n *ownNetwork) tableName() string { return "release_" + n.tag }
 
@@ -69,8 +70,8 @@ func linkData(name string) []byte {
 	return b
 }
 
-// foreign finds the chain in which forwarded packets must be let through: Docker's own place for such rules, else one that drops
-// by default. nil when nobody drops.
+// foreign finds the chain in which forwarded packets must be let through: Docker's own place for such rules, else one
+// that drops by default. nil when nobody drops.
 func foreign(c *nftables.Conn) (*nftables.Chain, error) {
 	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
 	if err != nil {

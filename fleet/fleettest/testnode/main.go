@@ -10,7 +10,8 @@
 //	/stubborn         ignores SIGTERM from now on
 //	/exit?code=N      ends
 //
-// SIGTERM and SIGUSR1 end it with 0. With arguments it is a small tool for exec and jobs: echo, complain, cat, env, exit, sleep, tty.
+// SIGTERM and SIGUSR1 end it with 0. With arguments it is a small tool for exec and jobs: echo, complain, cat, env,
+// exit, sleep, tty.
 package main
 
 import (

@@ -15,8 +15,8 @@ var ErrClosed = errors.New("the other side closed the connection")
 // maxPacket bounds a packet; the kernel's default send buffer takes as much.
 const maxPacket = 160 << 10
 
-// Conn sends and receives messages, with descriptors and a PID, over a SOCK_SEQPACKET socket. It is made of package os alone, since package net is
-// not for the init.
+// Conn sends and receives messages, with descriptors and a PID, over a SOCK_SEQPACKET socket. It is made of package
+// os alone, since package net is not for the init.
 type Conn struct{ f *os.File }
 
 // NewConn takes a socket's descriptor over.
@@ -60,8 +60,8 @@ func (p *Conn) Send(m Message, pid int, files ...int) error {
 	return nil
 }
 
-// Receive waits for a message. The PID is 0 when none came along; descriptors are the caller's to close. The error wraps ErrClosed
-// at the end.
+// Receive waits for a message. The PID is 0 when none came along; descriptors are the caller's to close. The error
+// wraps ErrClosed at the end.
 func (p *Conn) Receive() (m Message, pid int, files []*os.File, err error) {
 	data, oob, err := p.read()
 	if err != nil {

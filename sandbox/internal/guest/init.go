@@ -78,8 +78,8 @@ func openGuest() (*guest, error) {
 	return g, closeStrays()
 }
 
-// closeStrays closes what the starter had inherited itself without knowing: whatever is not marked close-on-exec and not ours. The
-// Go runtime's own descriptors are marked.
+// closeStrays closes what the starter had inherited itself without knowing: whatever is not marked close-on-exec and
+// not ours. The Go runtime's own descriptors are marked.
 func closeStrays() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

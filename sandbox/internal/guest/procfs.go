@@ -10,15 +10,16 @@ import (
 
 const fixedHostname = "release"
 
-// The lists are those of Docker's default profile (oci/defaults.go, MaskedPaths and ReadonlyPaths). They matter: root of a sandbox is root's
-// own id on the host when root started it, and for many files in /proc the id is all that is asked.
+// The lists are those of Docker's default profile (oci/defaults.go, MaskedPaths and ReadonlyPaths). They matter: root
+// of a sandbox is root's own id on the host when root started it, and for many files in /proc the id is all that is
+// asked.
 var (
 	maskedProc   = [...]string{"asound", "acpi", "interrupts", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi"}
 	readOnlyProc = [...]string{"bus", "fs", "irq", "sys", "sysrq-trigger"}
 )
 
-// collectProc makes the proc file system while the host's is still in sight: the kernel gives a new one only to those who see
-// one unmasked.
+// collectProc makes the proc file system while the host's is still in sight: the kernel gives a new one only to those
+// who see one unmasked.
 func (b *rootBuilder) collectProc() error {
 	fd, err := newFS("proc", attrQuiet)
 	if err != nil {

@@ -7,15 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keptCapabilities are what Docker gives a container by default (oci/caps/defaults.go). They count only inside of the sandbox's user
-// namespace.
+// keptCapabilities are what Docker gives a container by default (oci/caps/defaults.go). They count only inside of the
+// sandbox's user namespace.
 const keptCapabilities = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FSETID | 1<<unix.CAP_FOWNER |
 	1<<unix.CAP_MKNOD | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID | 1<<unix.CAP_SETFCAP |
 	1<<unix.CAP_SETPCAP | 1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_KILL | 1<<unix.CAP_AUDIT_WRITE
 
-// restrictThread gives up, in the calling thread and all that it starts, what a command must not have. The system call filter is
-// set for the whole process. The init's other threads keep their capabilities: they serve us, and the command, which has fewer, may not
-// trace them.
+// restrictThread gives up, in the calling thread and all that it starts, what a command must not have. The system
+// call filter is set for the whole process. The init's other threads keep their capabilities: they serve us, and the
+// command, which has fewer, may not trace them.
 func restrictThread(fixed bool) error {
 	if fixed {
 		if err := useOneCPU(); err != nil {

@@ -61,7 +61,8 @@ func (b *rootBuilder) makePrivate() error {
 // mountRoot opens the layers by descriptor, puts the scaffold over the work folder and mounts the overlay in it.
 func (b *rootBuilder) mountRoot() error {
 	r := b.spec.Root
-	// A volatile overlay leaves this mark and refuses to be mounted a second time; nothing here outlives a crash anyway.
+	// A volatile overlay leaves this mark and refuses to be mounted a second time; nothing here outlives a crash
+	// anyway.
 	if err := os.RemoveAll(filepath.Join(r.Work, "work", "incompat")); err != nil {
 		return fmt.Errorf("clear work folder: %w", err)
 	}
@@ -96,8 +97,8 @@ func (b *rootBuilder) mountRoot() error {
 	return b.mountOverlay(strings.Join(lower, ":"), FDPath(upper), FDPath(work))
 }
 
-// mountOverlay mounts with "volatile" where the kernel knows it (5.10): without, the end of a sandbox would write the whole disk's
-// pending data out before its init is gone.
+// mountOverlay mounts with "volatile" where the kernel knows it (5.10): without, the end of a sandbox would write the
+// whole disk's pending data out before its init is gone.
 func (b *rootBuilder) mountOverlay(lower, upper, work string) error {
 	options := "userxattr,lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work
 	if len(options) > os.Getpagesize()-64 {
@@ -230,8 +231,8 @@ func (b *rootBuilder) collectTmp() error {
 	return nil
 }
 
-// collectSys shows /sys, read-only, to those with a network of their own: the kernel gives it to no others. Bakes see none, since
-// it tells the machine's make.
+// collectSys shows /sys, read-only, to those with a network of their own: the kernel gives it to no others. Bakes see
+// none, since it tells the machine's make.
 func (b *rootBuilder) collectSys() error {
 	if b.spec.Fixed || b.spec.Network == HostNetwork {
 		return nil

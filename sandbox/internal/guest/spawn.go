@@ -57,8 +57,8 @@ func newSpawner(spec Spec) (*spawner, error) {
 	return s, <-ready
 }
 
-// joinGroup puts the calling thread, and with it what it starts, into the group that limits the number of processes. The init itself stays
-// out of it: a program written in Go dies when it cannot have one more thread.
+// joinGroup puts the calling thread, and with it what it starts, into the group that limits the number of processes.
+// The init itself stays out of it: a program written in Go dies when it cannot have one more thread.
 func joinGroup(fd int) error {
 	if fd == 0 {
 		return nil
@@ -230,7 +230,8 @@ func getenv(env []string, name string) string {
 	return ""
 }
 
-// setLimits gives the command what servers need of open files, whatever this program was started with, and no core files.
+// setLimits gives the command what servers need of open files, whatever this program was started with, and no core
+// files.
 func setLimits() error {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {

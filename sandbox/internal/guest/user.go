@@ -26,7 +26,8 @@ type account struct {
 	members []string
 }
 
-// lookupUser resolves "name", "uid", "name:group" and so on in the passwd and group of the root that this process is in.
+// lookupUser resolves "name", "uid", "name:group" and so on in the passwd and group of the root that this process is
+// in.
 func lookupUser(text string) (identity, error) {
 	user, group, hasGroup := strings.Cut(text, ":")
 	if user == "" {
@@ -107,7 +108,8 @@ func ParseID(s string) (int, error) {
 	return int(n), nil
 }
 
-// readAccounts skips lines that it does not understand: the image's files may hold anything. A missing file has no accounts.
+// readAccounts skips lines that it does not understand: the image's files may hold anything. A missing file has no
+// accounts.
 func readAccounts(file string, fields int, parse func([]string) (account, error)) []account {
 	f, err := os.Open(file)
 	if err != nil {

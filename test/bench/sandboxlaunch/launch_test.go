@@ -1,5 +1,5 @@
-// Package sandboxlaunch measures the launch of 100 sandbox nodes against a bare program that only clones the same namespaces,
-// pivots and execs.
+// Package sandboxlaunch measures the launch of 100 sandbox nodes against a bare program that only clones the same
+// namespaces, pivots and execs.
 package sandboxlaunch
 
 import (

@@ -1,5 +1,5 @@
-// Bare starts N times the same program as a fleet would, and does nothing else: clone into the same namespaces, mount an overlay and
-// /proc, pivot, exec. It prints the milliseconds until all of them answer.
+// Bare starts N times the same program as a fleet would, and does nothing else: clone into the same namespaces, mount
+// an overlay and /proc, pivot, exec. It prints the milliseconds until all of them answer.
 //
 //	bare ROOTFS WORK N PORT NET COMMAND…     NET: own or shared
 package main
@@ -81,7 +81,8 @@ func (l *launch) start(i, port int) *exec.Cmd {
 	return c
 }
 
-// await polls until the program answers; one with its own network is asked from inside of that, by a thread that ends afterwards.
+// await polls until the program answers; one with its own network is asked from inside of that, by a thread that ends
+// afterwards.
 func (l *launch) await(pid, port int) {
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	if !l.own {
@@ -110,7 +111,8 @@ func inside(pid int, address string) error {
 		if err == nil {
 			break
 		}
-		// While the child execs from another thread than its first, the number names the first one, which has left its namespaces.
+		// While the child execs from another thread than its first, the number names the first one, which has left
+		// its namespaces.
 		time.Sleep(time.Millisecond)
 		ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	}

@@ -1,5 +1,5 @@
-// Ours starts a fleet by the sandbox driver and prints the milliseconds until all nodes answer. It holds all that the agent's program holds, since each
-// node is one more start of it.
+// Ours starts a fleet by the sandbox driver and prints the milliseconds until all nodes answer. It holds all that the
+// agent's program holds, since each node is one more start of it.
 //
 //	ours IMAGES DIGEST DIR N NET     NET: own or shared
 package main

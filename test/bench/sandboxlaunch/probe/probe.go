@@ -16,8 +16,8 @@ const (
 	interval = 2 * time.Millisecond
 )
 
-// Await returns when a GET is answered with 200. The connection is made in the caller's thread, so that a thread in another
-// network asks there.
+// Await returns when a GET is answered with 200. The connection is made in the caller's thread, so that a thread in
+// another network asks there.
 func Await(address string) error {
 	var last error
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(interval) {
