@@ -130,11 +130,7 @@ func decodeForeign(f foreign) (Image, error) {
 // adoptLayer stores a layer uncompressed, unless it is there already.
 func (s *Store) adoptLayer(ctx context.Context, l foreignLayer, diffID Digest) (Descriptor, error) {
 	if s.renew(ctx, diffID) {
-		info, err := os.Stat(s.blobPath(diffID))
-		if err != nil {
-			return Descriptor{}, err
-		}
-		return Descriptor{Digest: diffID, Size: info.Size()}, nil
+		return s.stored(diffID)
 	}
 	in, err := l.open(ctx)
 	if err != nil {
@@ -150,7 +146,17 @@ func (s *Store) adoptLayer(ctx context.Context, l foreignLayer, diffID Digest) (
 	if err := s.WriteBlobAs(ctx, Descriptor{Digest: diffID, Size: -1}, count); err != nil {
 		return Descriptor{}, err
 	}
-	return Descriptor{Digest: diffID, Size: count.n}, nil
+	// Not what was counted: another import may have stored it meanwhile, and then nothing was read.
+	return s.stored(diffID)
+}
+
+// stored describes a blob that is there.
+func (s *Store) stored(d Digest) (Descriptor, error) {
+	info, err := os.Stat(s.blobPath(d))
+	if err != nil {
+		return Descriptor{}, err
+	}
+	return Descriptor{Digest: d, Size: info.Size()}, nil
 }
 
 // countingReader counts and refuses more than its limit.
