@@ -110,7 +110,7 @@ func TestCrashLoopBacksOff(t *testing.T) {
 				r.driver.Kill(name, fleet.Exit{Code: 1})
 			}
 		}
-		if boots < 3 || boots > 12 {
+		if boots < 3 || boots > 20 {
 			t.Errorf("%d boots in a minute of crashes", boots)
 		}
 	})

@@ -98,7 +98,7 @@ func (r *round) observeNode(fl *Fleet, n *Node) {
 
 // settled is how long a node must be healthy before the failures of its fleet are forgotten: a shorter time would let a
 // node that crashes soon after each start be booted at full speed for ever.
-const settled = 30 * time.Second
+const settled = 10 * time.Second
 
 func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
 	verdict := fact.Verdict
@@ -125,12 +125,15 @@ func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
 // died records that a node ended by itself.
 func (r *round) died(fl *Fleet, n *Node, why string) {
 	leaving := n.State == NodeDraining || fl.State == FleetShooting
+	proven := n.State == NodeHealthy && r.f.Now.Sub(n.Since) >= settled
 	r.setNode(n, NodeDead, why)
 	if leaving {
 		return
 	}
 	r.sayNode("died", fl, n, "%s is gone: %s", n.Name, why)
-	r.failed(fl, why)
+	if !proven {
+		r.failed(fl, why)
+	}
 }
 
 // unbooted records that a node cannot be booted. A port or address that somebody else has is not the fleet's fault: the
@@ -148,12 +151,15 @@ func (r *round) unbooted(fl *Fleet, n *Node, err error) {
 // maxBackoff bounds the wait before a fleet's next boot when its nodes fail one after the other.
 const maxBackoff = time.Minute
 
-// failed counts a node that ended or never became healthy. The first replacement boots at once, later ones wait 1 s,
-// 2 s, 4 s … so that a fleet that cannot live does not burn the machine.
+// freeFailures is how many nodes may fail in a row, whatever the fleet's size, before boots slow down.
+const freeFailures = 10
+
+// failed counts a node that ended soon or never became healthy. The first replacements boot at once, also for a whole fleet that
+// is gone together; later ones wait 1 s, 2 s, 4 s … so that a fleet that cannot live does not burn the machine.
 func (r *round) failed(fl *Fleet, why string) {
 	fl.Failures++
 	fl.Reason = why
-	over := fl.Failures - r.s.size(fl) // a whole fleet that is gone at once is booted again at once
+	over := fl.Failures - max(r.s.size(fl), freeFailures)
 	if over <= 0 {
 		return
 	}
