@@ -342,64 +342,6 @@ func (l Ledger) since(from Ledger) Ledger {
 	}
 }
 
-// abort begins the way back. What is asked of the fleet that failed is decided when the way back is confirmed.
-func (r *round) abort(op *Operation, f *Failure) {
-	op.Failure = f
-	r.sayOp("abort", op, "%s", f.Message)
-	r.phase(op, PhaseAborting, "routing back")
-	if fl := r.s.fleet(op.Fleet); fl != nil && fl.Weight > 0 {
-		r.setWeights(op.way(fl))
-	}
-}
-
-// way is the split to go back to: what the other fleets had before, made up to 100. With no other fleet it is empty:
-// nobody was served before.
-func (op *Operation) way(failed *Fleet) map[string]int {
-	weights := map[string]int{}
-	for id, w := range op.Before {
-		if id != failed.ID.String() && w > 0 {
-			weights[id] = w
-		}
-	}
-	return scaleTo(weights, 100)
-}
-
-func (r *round) stepAbort(op *Operation) {
-	if !r.confirmed() && r.f.Refused == nil {
-		r.wait(op, "the router to confirm the way back")
-		return
-	}
-	fl := r.s.fleet(op.Fleet)
-	if rel := r.s.release(op.Release); rel != nil && rel.State == ReleaseNew {
-		rel.State = ReleaseAborted
-	}
-	if fl != nil && fl.Weight == 0 && fl.State != FleetShooting {
-		r.dispose(op, fl)
-	}
-	r.settle(op)
-	op.Phase = PhaseDone
-	r.sayOp("aborted", op, "users are on %s", orText(op.From, "no release"))
-}
-
-// dispose ends a fleet whose launch or cutover was aborted: shot, or with --keep-failed left as it is, unrouted.
-func (r *round) dispose(op *Operation, fl *Fleet) {
-	fl.Standby = false
-	if op.KeepFailed {
-		fl.Kept = true
-		fl.Reason = "kept after its launch failed; shot by the next launch"
-		r.sayFleet("kept", fl, "%s is kept to be looked at", fl.ID.Release)
-		return
-	}
-	r.condemn(fl, "aborted")
-}
-
-// condemn takes a fleet out of the table; it is destroyed when it is empty.
-func (r *round) condemn(fl *Fleet, why string) {
-	fl.Weight, fl.Standby, fl.Kept, fl.Reason = 0, false, false, why
-	fl.DrainBy = r.f.Now.Add(r.s.configOf(fl).Cutover.Drain.Timeout.Std())
-	r.setFleet(fl, FleetShooting, "%s is being shot: %s", fl.ID.Release, why)
-}
-
 func (r *round) stepScale(op *Operation) {
 	for _, fl := range r.s.Fleets {
 		if !fl.kept() || fl.State == FleetLaunching {

@@ -1,0 +1,97 @@
+package orchestrator
+
+import (
+	"fmt"
+
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// abort begins the way back. What is asked of the fleet that failed is decided when the way back is confirmed.
+func (r *round) abort(op *Operation, f *Failure) {
+	op.Failure = f
+	r.sayOp("abort", op, "%s", f.Message)
+	r.phase(op, PhaseAborting, "routing back")
+	if fl := r.s.fleet(op.Fleet); fl != nil && fl.Weight > 0 {
+		r.setWeights(op.way(fl))
+	}
+}
+
+// way is the split to go back to: what the other fleets had before, made up to 100. With no other fleet it is empty:
+// nobody was served before.
+func (op *Operation) way(failed *Fleet) map[string]int {
+	weights := map[string]int{}
+	for id, w := range op.Before {
+		if id != failed.ID.String() && w > 0 {
+			weights[id] = w
+		}
+	}
+	return scaleTo(weights, 100)
+}
+
+func (r *round) stepAbort(op *Operation) {
+	if !r.confirmed() && r.f.Refused == nil {
+		r.wait(op, "the router to confirm the way back")
+		return
+	}
+	fl := r.s.fleet(op.Fleet)
+	if rel := r.s.release(op.Release); rel != nil && rel.State == ReleaseNew {
+		rel.State = ReleaseAborted
+	}
+	if fl != nil && fl.Weight == 0 && fl.State != FleetShooting {
+		r.dispose(op, fl)
+	}
+	r.settle(op)
+	op.Phase = PhaseDone
+	r.sayOp("aborted", op, "users are on %s", orText(op.From, "no release"))
+}
+
+// dispose ends a fleet whose launch or cutover was aborted: shot, or with --keep-failed left as it is, unrouted.
+func (r *round) dispose(op *Operation, fl *Fleet) {
+	fl.Standby = false
+	if op.KeepFailed {
+		fl.Kept = true
+		fl.Reason = "kept after its launch failed; shot by the next launch"
+		r.sayFleet("kept", fl, "%s is kept to be looked at", fl.ID.Release)
+		return
+	}
+	r.condemn(fl, "aborted")
+}
+
+// condemn takes a fleet out of the table; it is destroyed when it is empty.
+func (r *round) condemn(fl *Fleet, why string) {
+	fl.Weight, fl.Standby, fl.Kept, fl.Reason = 0, false, false, why
+	fl.DrainBy = r.f.Now.Add(r.s.configOf(fl).Cutover.Drain.Timeout.Std())
+	r.setFleet(fl, FleetShooting, "%s is being shot: %s", fl.ID.Release, why)
+}
+
+// abortBy aborts an operation because a person said so.
+func (r *round) abortBy(op *Operation, by string) {
+	if op.Phase == PhaseAborting {
+		return
+	}
+	r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)})
+}
+
+// steer pauses, resumes or aborts the exclusive operation.
+func (r *round) steer(verb, by string) error {
+	op := r.s.exclusive()
+	if op == nil {
+		return fault.New(fault.NotFound, "%s %s: nothing is under way", verb, r.s.Key).WithHint("release status shows what runs")
+	}
+	if op.Kind == KindDestroy {
+		return fault.New(fault.Busy, "%s %s: a destroy cannot be steered", verb, r.s.Key)
+	}
+	switch verb {
+	case "pause":
+		op.Paused = true
+	case "resume":
+		op.Paused, op.Waits = false, ""
+	case "abort":
+		r.abortBy(op, by)
+		return nil
+	default:
+		return fault.New(fault.Invalid, "steer %s: unknown verb %q", r.s.Key, verb)
+	}
+	r.sayOp(verb, op, "%s by %s", verb, by)
+	return nil
+}
