@@ -185,6 +185,7 @@ type hashingFile struct {
 	rel   string
 	s     *source
 	hash  hash.Hash
+	n     int64 // bytes read
 	ended bool
 }
 
@@ -208,6 +209,7 @@ func unreadable(name string, err error) error {
 func (h *hashingFile) Read(p []byte) (int, error) {
 	n, err := h.f.Read(p)
 	h.hash.Write(p[:n])
+	h.n += int64(n)
 	if errors.Is(err, io.EOF) {
 		if err := h.settle(); err != nil {
 			return n, err
@@ -240,10 +242,11 @@ func (h *hashingFile) settle() error {
 	return nil
 }
 
-// Close also ends the hashing: who reads a file of known size stops before its end.
+// Close also ends the hashing: who reads a file of known size does not ask for its end. Who stops earlier has failed, and
+// knows why.
 func (h *hashingFile) Close() error {
 	defer h.f.Close()
-	if h.ended {
+	if h.ended || h.n < h.s.print.size {
 		return nil
 	}
 	if n, err := io.Copy(io.Discard, h); err != nil || n > 0 {

@@ -19,7 +19,7 @@ func diskError(err error, format string, args ...any) error {
 	doing := fmt.Sprintf(format, args...)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return fault.New(fault.NoSpace, "%s: %w", doing, err).
-			WithHint("free space in the image store: release images rm, release images gc")
+			WithHint("free space in the image store: release images rm IMAGE, df -h shows the disks")
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -102,9 +102,28 @@ func (o *Orchestrator) state(ctx context.Context, key Key) (*State, error) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	if a := o.apps[key]; a != nil {
-		return a.state, nil
+		return a.seen(), nil
 	}
 	return nil, fault.New(fault.NotFound, "app %s is not known to this agent", key).WithHint("launch it with: release up")
+}
+
+// setStuck notes that what was decided for an app could not be written: nothing goes on until it can.
+func (o *Orchestrator) setStuck(a *app, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a.stuck = err
+}
+
+// seen is the state for people: an operation that cannot go on because the store takes nothing says so.
+func (a *app) seen() *State {
+	if a.stuck == nil {
+		return a.state
+	}
+	s := a.state.clone()
+	for _, op := range s.Operations {
+		op.Waits = "the agent to be able to write its journal: " + a.stuck.Error()
+	}
+	return s
 }
 
 // Status is an app as it is now. fault.NotFound when it was never launched.

@@ -186,7 +186,9 @@ func errStopped() error { return fault.New(fault.Unavailable, "the agent is stop
 func (o *Orchestrator) rounds(ctx context.Context) error {
 	o.world.health = o.prober.States()
 	for _, key := range o.Keys() {
-		if err := o.decide(ctx, o.apps[key]); err != nil {
+		err := o.decide(ctx, o.apps[key])
+		o.setStuck(o.apps[key], err)
+		if err != nil {
 			if errors.Is(err, store.ErrConflict) {
 				return fmt.Errorf("another agent has taken over: %w", err)
 			}

@@ -2,7 +2,9 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/store/storetest"
 )
 
 func wantWeights(r *rig, want map[string]int) {
@@ -266,6 +269,33 @@ func TestFleetThatCannotBootIsGivenUp(t *testing.T) {
 		op := r.wait(r.submit(Request{Kind: KindLaunch, Image: image(1), Config: shopConfig(1)}))
 		if op.Failure == nil || op.Ended.Sub(op.At) > 5*time.Minute {
 			t.Errorf("ended after %s with %+v", op.Ended.Sub(op.At), op.Failure)
+		}
+	})
+}
+
+// A store that takes nothing, as on a full disk, stops an operation with a word on why; it goes on when there is room.
+func TestJournalThatCannotBeWritten(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		mem := r.store.(*storetest.Memory)
+		full := errors.New("no space left on device")
+		op := r.submit(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(2)})
+		mem.SetFaults(func(verb, _ string) error {
+			if verb == "commit" {
+				return full
+			}
+			return nil
+		}, nil)
+		r.until("a word on the journal", func(s *State) bool {
+			ex := s.exclusive()
+			return ex != nil && strings.Contains(ex.Waits, "journal") && strings.Contains(ex.Waits, full.Error())
+		})
+		if got, err := r.o.Operation(t.Context(), shop, op.ID); err != nil || !strings.Contains(got.Waits, full.Error()) {
+			t.Errorf("the operation waits for %q, %v", got.Waits, err)
+		}
+		mem.SetFaults(nil, nil)
+		if op = r.wait(op); op.Failure != nil {
+			t.Errorf("it failed: %s", op.Failure.Message)
 		}
 	})
 }

@@ -87,6 +87,7 @@ type app struct {
 	version uint64 // in the store; 0: never written
 	print   []byte // of the state as it was written
 	round   time.Time
+	stuck   error // why what was decided last could not be written; nil: it was
 }
 
 // timerGrain is how exactly timers are kept over a restart of the agent.

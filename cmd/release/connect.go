@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,11 +110,22 @@ func waitForAgent(ctx context.Context, client *api.Client, died <-chan error, lo
 			if _, err := client.Agent(ctx); err == nil {
 				return nil
 			}
-			return fault.New(fault.Failed, "the agent ended while starting:\n%s", logEnd(log, from)).WithHint("its log: %s", log)
+			return agentDied(log, from)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// agentDied says why a new agent ended. On a full disk it cannot even say so in its log.
+func agentDied(log string, from int64) error {
+	said := logEnd(log, from)
+	var st unix.Statfs_t
+	if said == "" && unix.Statfs(filepath.Dir(log), &st) == nil && st.Bavail == 0 {
+		return fault.New(fault.NoSpace, "the agent ended while starting: the disk of %s is full", filepath.Dir(log)).
+			WithHint("free space there and repeat; router and nodes go on meanwhile")
+	}
+	return fault.New(fault.Failed, "the agent ended while starting:\n%s", cmp.Or(said, "it said nothing")).WithHint("its log: %s", log)
 }
 
 // logLimit is the size at which an agent's log is put aside at the next start.

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	longPoll  = 30 * time.Second
+	longPoll  = 10 * time.Second
 	reconnect = 10 * time.Second       // how long a lost agent is looked for
 	retry     = 100 * time.Millisecond // between two looks
 )
@@ -24,6 +24,7 @@ type follower struct {
 	id     string
 	seq    uint64 // of the last event shown
 	view   view
+	waits  string // said last
 }
 
 // view shows what happens. Its methods are called by one goroutine at a time.
@@ -96,7 +97,17 @@ func (f *follower) wait(ctx context.Context) (api.Operation, error) {
 		if err != nil || op.Done() || op.Paused {
 			return op, err
 		}
+		f.sayWaits(op)
 	}
+}
+
+// sayWaits says what keeps an operation for long, once each; a live view shows it all the time.
+func (f *follower) sayWaits(op api.Operation) {
+	if op.Waits == "" || op.Waits == f.waits || f.view.wantsStatus() {
+		return
+	}
+	f.waits = op.Waits
+	f.c.out.note("still under way, waits for %s", op.Waits)
 }
 
 // refresh keeps a live view's picture of the nodes up to date.
