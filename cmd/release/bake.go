@@ -117,7 +117,8 @@ func (c *cli) recipeAndName(args []string) (path, name string, err error) {
 	if app.Recipe == "" {
 		return "", "", fault.New(fault.Invalid, "bake %s: %s names no recipe", app.App, relative(app.Path())).WithHint("add recipe: recipe.yaml, or launch an image")
 	}
-	return recipePath(app), app.App, nil
+	path, err = recipePath(app)
+	return path, app.App, err
 }
 
 // sourceDate reads SOURCE_DATE_EPOCH.

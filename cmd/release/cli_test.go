@@ -92,6 +92,11 @@ func TestExitCodesAndMessages(t *testing.T) {
 			files: map[string]string{"release.yaml": smallApp, "recipe.yaml": "name: shop\nbase: scratch\ncopy: [{from: ./gone, to: /x}]\nprots: [1]\n"},
 			says:  []string{"recipe.yaml:3:", "recipe.yaml:4:1", "ports"},
 		},
+		{
+			name: "recipe that is not there", args: "validate", code: 2, files: map[string]string{"release.yaml": smallApp},
+			says: []string{"release.yaml:", "recipe recipe.yaml: there is no such file"},
+		},
+		{name: "bake of a recipe that is not there", args: "bake", code: 2, files: map[string]string{"release.yaml": smallApp}, says: []string{"release.yaml:"}},
 		{name: "valid", args: "validate", files: good, code: 0, says: []string{"release.yaml: ok", "recipe.yaml: ok"}},
 		{name: "config", args: "config", files: good, code: 0, says: []string{"app: shop", "healthy_after: 2"}},
 		{name: "unknown environment", args: "config -e stagign", files: good, code: 2, says: []string{"stagign"}},

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -48,7 +51,11 @@ func (c *cli) validate(paths []string) ([]string, error) {
 		}
 		files = append(files, relative(app.Path()))
 		if app.Recipe != "" {
-			paths = []string{recipePath(app)}
+			path, err := recipePath(app)
+			if err != nil {
+				return nil, err
+			}
+			paths = []string{path}
 		}
 	}
 	var problems fault.List
@@ -61,12 +68,17 @@ func (c *cli) validate(paths []string) ([]string, error) {
 	return files, problems.Err()
 }
 
-// recipePath is the path of an app's recipe; in the file it is relative to the file.
-func recipePath(app *config.App) string {
-	if filepath.IsAbs(app.Recipe) {
-		return app.Recipe
+// recipePath is the path of an app's recipe; in the file it is relative to the file. It must be there.
+func recipePath(app *config.App) (string, error) {
+	path := app.Recipe
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(app.Path()), path)
 	}
-	return filepath.Join(filepath.Dir(app.Path()), app.Recipe)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", app.At("recipe").Errorf("recipe %s: there is no such file", app.Recipe).
+			WithHint("name the recipe relative to %s, or write one with: release init", relative(app.Path()))
+	}
+	return path, nil
 }
 
 // configResult is the result of config.
