@@ -23,11 +23,14 @@ type view struct {
 	flight  map[string]int
 }
 
-// publish makes a state the present one and wakes those who wait for a change.
+// publish makes a state the present one, with the view that goes with it, and wakes those who wait for a change. It runs in
+// the loop.
 func (o *Orchestrator) publish(a *app, s *State) {
+	v := o.view(s)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	a.state = s
+	o.views[s.Key] = v
 	close(o.changed)
 	o.changed = make(chan struct{})
 }

@@ -299,3 +299,26 @@ func TestJournalThatCannotBeWritten(t *testing.T) {
 		}
 	})
 }
+
+// TestStatusAgreesWithItself looks at the very moment an operation has ended.
+func TestStatusAgreesWithItself(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		r.up(2, 1)
+		op := r.submit(Request{Kind: KindRollback})
+		for op.Ended.IsZero() {
+			<-r.o.Changed()
+			var err error
+			if op, err = r.o.Operation(t.Context(), shop, op.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st, err := r.o.Status(t.Context(), shop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := st.Routes[0].Weights; w["r1"] != 100 || st.State.serving().ID.Release != "r1" {
+			t.Errorf("the route says %v, the fleets say %s", w, st.State.serving().ID)
+		}
+	})
+}
