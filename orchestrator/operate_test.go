@@ -3,7 +3,6 @@ package orchestrator
 import (
 	"context"
 	"errors"
-	"errors"
 	"maps"
 	"strings"
 	"testing"
