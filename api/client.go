@@ -180,5 +180,5 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	}
 	e := fault.New(fault.Unavailable, "ask the agent at %s: %v", c.Socket, err)
 	e.Cause = errors.Join(ErrNoAgent, err)
-	return e
+	return e.WithHint("the same command again goes on where this one was; release status shows what runs")
 }

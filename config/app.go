@@ -30,6 +30,9 @@ func (a *App) Path() string { return a.path }
 // above it that the file has; the zero Position for an app that came as JSON.
 func (a *App) At(path ...any) Position { return a.root.Locate(path...) }
 
+// MaxSize is the largest Fleet.Size.
+const MaxSize = 1000
+
 // Fleet is the nodes of one release in one environment.
 type Fleet struct {
 	Driver    string            `yaml:"driver,omitempty" json:"driver,omitempty" doc:"What runs the nodes. Default: docker where a Docker engine answers, else sandbox." enum:"sandbox,docker"`

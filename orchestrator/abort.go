@@ -14,6 +14,9 @@ func (r *round) abort(op *Operation, f *Failure) {
 	if fl := r.s.fleet(op.Fleet); fl != nil && fl.Weight > 0 {
 		r.setWeights(op.way(fl))
 	}
+	if rel := r.s.release(op.Followed); rel != nil {
+		r.s.follow(rel)
+	}
 }
 
 // way is the split to go back to: what the other fleets had before, made up to 100. With no other fleet it is empty:

@@ -81,6 +81,7 @@ func (r *round) operation(req asked, phase Phase) *Operation {
 	op := &Operation{
 		ID: fmt.Sprintf("op-%d", r.s.NextOperation), Number: r.s.NextOperation, Kind: req.Kind, By: req.By, At: r.f.Now,
 		Phase: phase, Force: req.Force, KeepFailed: req.KeepFailed, LedgerFrom: r.f.Ledger, Before: map[string]int{},
+		Followed: r.s.Follows,
 	}
 	for _, fl := range r.s.Fleets {
 		if fl.Weight > 0 {
@@ -132,7 +133,9 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 }
 
 // follow makes the route that of a release.
-func (s *State) follow(rel *Release) { s.Config, s.PreviewHash = rel.Config, rel.PreviewHash }
+func (s *State) follow(rel *Release) {
+	s.Follows, s.Config, s.PreviewHash = rel.ID, rel.Config, rel.PreviewHash
+}
 
 // unchanged finds the release that a launch or up would only repeat: serving everything, or ready and waiting.
 func (r *round) unchanged(req asked) *Operation {
@@ -298,6 +301,9 @@ func (r *round) previous(id string) (*Release, error) {
 func (r *round) beginScale(req asked) (*Operation, error) {
 	if len(r.s.Fleets) == 0 {
 		return nil, fault.New(fault.NotFound, "scale %s: nothing runs", r.s.Key).WithHint("launch a release first: release up")
+	}
+	if req.Size < 1 || req.Size > config.MaxSize {
+		return nil, fault.New(fault.Invalid, "scale %s: %d is not from 1 to %d", r.s.Key, req.Size, config.MaxSize)
 	}
 	r.s.Size = req.Size
 	for _, op := range r.s.Operations {

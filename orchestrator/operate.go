@@ -199,6 +199,9 @@ func (r *round) stepShift(op *Operation) {
 		r.reweigh(fl, want)
 		r.sayOp("step", op, "%s gets %d %%", op.Release, want)
 	}
+	if rel := r.s.release(op.Release); want == 100 && r.s.Follows != rel.ID {
+		r.s.follow(rel) // before the end is reached: if the router refuses this route, the way back is open
+	}
 	if !r.confirmed() {
 		r.awaitRouter(op, want)
 		return
@@ -287,7 +290,6 @@ func (r *round) complete(op *Operation, fl *Fleet) {
 	}
 	rel := r.s.release(op.Release)
 	rel.State, rel.CompletedAt = ReleaseCompleted, r.f.Now
-	r.s.follow(rel)
 	for _, old := range r.s.Fleets {
 		if old == fl || old.State != FleetServing || old.Weight > 0 {
 			continue

@@ -326,3 +326,40 @@ func TestStatusAgreesWithItself(t *testing.T) {
 		}
 	})
 }
+
+// A release that moves the route to a port that somebody else has is rolled back: users stay where they are.
+func TestRouteThatMovesToATakenPort(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		r.router.TakePort(":9090", true)
+		moved := shopConfig(2, func(c *config.App) { c.Route.Listen = ":9090" })
+		op := r.wait(r.submit(Request{Kind: KindUp, Image: image(2), Config: moved}))
+		if op.Failure == nil || op.Failure.Code != fault.RolledBack || !strings.Contains(op.Failure.Message, ":9090") {
+			t.Fatalf("it ended with %+v", op.Failure)
+		}
+		wantWeights(r, map[string]int{"r1": 100})
+		if s := r.state(); s.Config.Route.Listen != ":8080" || s.Follows != "r1" {
+			t.Errorf("the route is %s of %s", s.Config.Route.Listen, s.Follows)
+		}
+		r.router.TakePort(":9090", false)
+		r.done(Request{Kind: KindUp, Image: image(2), Config: moved})
+		table, err := r.router.Applied(t.Context())
+		if err != nil || len(table.Routes) != 1 || table.Routes[0].Listen != ":9090" {
+			t.Errorf("routes are %+v, %v", table.Routes, err)
+		}
+	})
+}
+
+func TestScaleBeyondReason(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		for _, size := range []int{-1, 0, config.MaxSize + 1} {
+			if _, err := r.try(Request{Kind: KindScale, Size: size}); !fault.Is(err, fault.Invalid) {
+				t.Errorf("scale to %d: %v", size, err)
+			}
+		}
+		if s := r.state(); s.Size != 0 || len(s.Operations) != 0 {
+			t.Errorf("size %d, %d operations", s.Size, len(s.Operations))
+		}
+	})
+}

@@ -186,6 +186,7 @@ type Operation struct {
 	WaitsSince time.Time      `json:"waits_since,omitzero"`
 
 	Baseline   map[string]Traffic `json:"baseline,omitempty"` // by fleet, at the start of the present step
+	Followed   string             `json:"followed,omitempty"` // the release that the route followed when it began
 	LedgerFrom Ledger             `json:"ledger_from"`        // the route's counters when it began
 	Ledger     Ledger             `json:"ledger"`
 
@@ -213,7 +214,8 @@ type State struct {
 	Key           Key          `json:"key"`
 	Config        config.App   `json:"config"` // of the release that the route follows
 	PreviewHash   string       `json:"preview_hash,omitempty"`
-	Size          int          `json:"size"` // set by scale; 0: the configuration's
+	Follows       string       `json:"follows,omitempty"` // that release
+	Size          int          `json:"size"`              // set by scale; 0: the configuration's
 	Releases      []*Release   `json:"releases"`
 	NextRelease   int          `json:"next_release"`
 	Fleets        []*Fleet     `json:"fleets"`
