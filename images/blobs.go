@@ -77,7 +77,7 @@ func readSmall(r io.Reader) ([]byte, error) {
 
 func damaged(want, got Digest) error {
 	return fault.New(fault.Failed, "read blob %s: damaged, its content has digest %s", want, got).
-		WithHint("remove the image and bake or import it again")
+		WithHint("bake it again with --no-cache; an imported image: remove it and import it again")
 }
 
 // WriteBlob stores all that r gives and names it. Content that is already there is success and becomes young again.
@@ -142,6 +142,19 @@ func (s *Store) renew(ctx context.Context, d Digest) bool {
 	return err == nil
 }
 
+// sound says whether the blob that is there has the content it should have. A damaged one is written anew: whoever bakes
+// again without the cache does so to get rid of it.
+func (s *Store) sound(d Descriptor) bool {
+	f, err := os.Open(s.blobPath(d.Digest))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	v := newVerifier(f)
+	n, err := io.Copy(io.Discard, v)
+	return err == nil && n == d.Size && v.verify(d.Digest) == nil
+}
+
 // blobWriter is a blob under way, hashed while it is written.
 type blobWriter struct {
 	store *Store
@@ -180,7 +193,7 @@ func (w *blobWriter) abort() { w.file.Abort() }
 // commit makes the blob visible under its digest.
 func (w *blobWriter) commit(ctx context.Context) (Descriptor, error) {
 	d := Descriptor{Digest: w.digest(), Size: w.size}
-	if w.store.renew(ctx, d.Digest) {
+	if w.store.renew(ctx, d.Digest) && w.store.sound(d) {
 		w.abort()
 		return d, nil
 	}

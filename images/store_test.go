@@ -215,3 +215,18 @@ func TestPortsFromExposed(t *testing.T) {
 		t.Fatalf("got %v", got)
 	}
 }
+
+// Writing content again mends a blob that was damaged on the disk.
+func TestWriteMendsADamagedBlob(t *testing.T) {
+	s := newStore(t)
+	d := must[Descriptor](t)(s.WriteBlob(t.Context(), strings.NewReader("content")))
+	for _, damage := range []string{"cOntent", "con", ""} {
+		check(t, os.WriteFile(s.blobPath(d.Digest), []byte(damage), 0o644))
+		if again := must[Descriptor](t)(s.WriteBlob(t.Context(), strings.NewReader("content"))); again != d {
+			t.Errorf("%q: written as %+v", damage, again)
+		}
+		if got := readFile(t, s.blobPath(d.Digest)); got != "content" {
+			t.Errorf("%q is now %q", damage, got)
+		}
+	}
+}

@@ -1,10 +1,12 @@
 package orchestrator
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -95,17 +97,28 @@ func (r *round) stepPrepare(op *Operation) {
 	case res.Final:
 		r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("prepare image of %s: %v", op.Release, res.Err),
 			Hint: hintOf(res.Err)})
+	case res.Tries >= prepareTries && !errors.Is(res.Err, fleet.ErrUnavailable):
+		r.abort(op, &Failure{Code: fault.RolledBack, Hint: hintOf(res.Err),
+			Message: fmt.Sprintf("prepare image of %s: tried %d times: %v", op.Release, res.Tries, res.Err)})
 	default:
 		r.act(a)
-		if r.wait(op, "the image of %s to be in place", op.Release) > prepareWithin {
+		why := ""
+		if res.Err != nil {
+			why = fmt.Sprintf(", which failed and is tried again: %v", res.Err)
+		}
+		if r.wait(op, "the image of %s to be in place%s", op.Release, why) > prepareWithin {
 			r.abort(op, &Failure{Code: fault.RolledBack,
 				Message: fmt.Sprintf("prepare image of %s: not done within %s: %v", op.Release, prepareWithin, res.Err)})
 		}
 	}
 }
 
-// prepareWithin bounds the transfer of an image to its hosts.
-const prepareWithin = 15 * time.Minute
+const (
+	// prepareWithin bounds the transfer of an image to its hosts.
+	prepareWithin = 15 * time.Minute
+	// prepareTries is how often it may fail though the driver is there: about 15 s.
+	prepareTries = 8
+)
 
 func (r *round) stepBoot(op *Operation) {
 	fl := r.s.fleet(op.Fleet)
@@ -172,7 +185,7 @@ func (r *round) launchFailure(op *Operation, fl *Fleet) *Failure {
 	return &Failure{
 		Code:    fault.RolledBack,
 		Message: fmt.Sprintf("launch %s: the fleet never became healthy: %s", op.Release, fl.Reason),
-		Hint:    "look at the last lines of the nodes, mend the release, and launch again; --keep-failed keeps the nodes to look at",
+		Hint:    orText(fl.Hint, "look at the last lines of the nodes, mend the release, and launch again; --keep-failed keeps the nodes to look at"),
 		Logs:    slices.Clone(fl.Tails),
 	}
 }
@@ -307,7 +320,7 @@ func (r *round) complete(op *Operation, fl *Fleet) {
 func (r *round) retire(fl *Fleet, op *Operation) {
 	for _, older := range r.s.Fleets {
 		if older.State == FleetWarm || older.State == FleetDraining && older.Since.Before(r.f.Now) {
-			r.condemn(older, "a newer release is kept warm instead")
+			r.condemn(older, "another release is kept warm instead")
 		}
 	}
 	cfg := r.s.configOf(fl)

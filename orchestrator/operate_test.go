@@ -363,3 +363,32 @@ func TestScaleBeyondReason(t *testing.T) {
 		}
 	})
 }
+
+// An image that cannot be brought into place ends the launch after some tries, and says meanwhile what is wrong. A driver
+// that is away is waited for.
+func TestImageThatCannotBePrepared(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		why := errors.New("read blob: damaged")
+		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
+			if c.Method == fleettest.Prepare {
+				return why
+			}
+			return nil
+		})
+		op := r.submit(Request{Kind: KindUp, Image: image(1), Config: shopConfig(1)})
+		r.until("a word on the error", func(s *State) bool {
+			ex := s.exclusive()
+			return ex != nil && strings.Contains(ex.Waits, "damaged")
+		})
+		if op = r.wait(op); op.Failure == nil || !strings.Contains(op.Failure.Message, "damaged") || op.Ended.Sub(op.At) > time.Minute {
+			t.Errorf("it ended after %s with %+v", op.Ended.Sub(op.At), op.Failure)
+		}
+		why = fleet.ErrUnavailable
+		op = r.submit(Request{Kind: KindUp, Image: image(1), Config: shopConfig(1)})
+		time.Sleep(2 * time.Minute)
+		r.driver.OnCall(nil)
+		if op = r.wait(op); op.Failure != nil {
+			t.Errorf("it failed: %s", op.Failure.Message)
+		}
+	})
+}
