@@ -24,7 +24,7 @@ func next(s api.Status, state orchestrator.State) string {
 	case split(s):
 		return fmt.Sprintf("release cutover %s   (or: release rollback)", serving)
 	case newest(s, "warm") != "" && state.Releases != nil:
-		return fmt.Sprintf("release up   (or back to %s: release rollback)", newest(s, "warm"))
+		return "release up   (or back: release rollback --to " + newest(s, "warm") + ")"
 	}
 	return "release up"
 }

@@ -129,7 +129,20 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 		op.Steps = r.steps(rel, 0)
 	}
 	r.sayOp("begin", op, "%s of %s by %s", req.Kind, rel.ID, req.By)
+	if bad := r.rejected(rel); bad != nil {
+		r.sayOp("note", op, "%s has the image and configuration of %s, which was rolled back", rel.ID, bad.ID)
+	}
 	return op, nil
+}
+
+// rejected finds an earlier release that was the same and was rolled back: whoever deploys it again should know.
+func (r *round) rejected(rel *Release) *Release {
+	for _, old := range slices.Backward(r.s.Releases) {
+		if old != rel && old.State == ReleaseRolledBack && old.Image == rel.Image && sameConfig(&old.Config, &rel.Config) {
+			return old
+		}
+	}
+	return nil
 }
 
 // follow makes the route that of a release.

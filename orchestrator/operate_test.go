@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -389,6 +390,36 @@ func TestImageThatCannotBePrepared(t *testing.T) {
 		r.driver.OnCall(nil)
 		if op = r.wait(op); op.Failure != nil {
 			t.Errorf("it failed: %s", op.Failure.Message)
+		}
+	})
+}
+
+func TestRejectedReleaseIsNamedWhenItComesBack(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		r.up(2, 1)
+		r.done(Request{Kind: KindRollback})
+		seen := r.state().EventSeq
+		r.up(2, 1)
+		events, err := r.o.Events(context.Background(), shop, seen, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(events, func(e Event) bool { return e.Type == "up.note" && strings.Contains(e.Message, "r2") }) {
+			t.Errorf("nobody was told that r2 was rolled back: %+v", events)
+		}
+	})
+}
+
+func TestImagesToRollBackToAreKept(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		for n := 2; n < 9; n++ {
+			r.setSick(image(n), true)
+			r.wait(r.submit(Request{Kind: KindLaunch, Image: image(n), Config: shopConfig(1)}))
+		}
+		if kept := r.state().rollbackImages(); !slices.Equal(kept, []string{image(1)}) {
+			t.Errorf("kept for a rollback: %v", kept)
 		}
 	})
 }

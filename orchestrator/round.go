@@ -140,6 +140,7 @@ func (r *round) died(fl *Fleet, n *Node, why string) {
 // next node gets another slot.
 func (r *round) unbooted(fl *Fleet, n *Node, err error) {
 	if !fault.Is(err, fault.Exists) {
+		fl.Hint = hintOf(err)
 		r.died(fl, n, err.Error())
 		return
 	}

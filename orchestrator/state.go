@@ -108,6 +108,7 @@ type Fleet struct {
 	WarmLeft  time.Duration `json:"warm_left,omitempty"` // warm: time left, counted while the serving fleet is healthy
 	DrainBy   time.Time     `json:"drain_by,omitzero"`   // draining: the deadline
 	Reason    string        `json:"reason,omitempty"`
+	Hint      string        `json:"hint,omitempty"`  // what to do about it, if the driver said so
 	Kept      bool          `json:"kept,omitempty"`  // failed, and kept as it is to be looked at
 	Tails     []NodeTail    `json:"tails,omitempty"` // last lines of the newest nodes that failed
 }

@@ -114,8 +114,8 @@ func (o *Orchestrator) syncPins() {
 			want[images.Digest(fl.Image)] = true
 		}
 		if len(a.state.Fleets) > 0 {
-			for _, rel := range a.state.Releases[max(0, len(a.state.Releases)-keptImages):] {
-				want[images.Digest(rel.Image)] = true
+			for _, image := range a.state.rollbackImages() {
+				want[images.Digest(image)] = true
 			}
 		}
 	}
@@ -134,8 +134,19 @@ func (o *Orchestrator) syncPins() {
 	o.world.pins = want
 }
 
-// keptImages is how many of an app's newest releases keep their images for a rollback.
+// keptImages is how many of an app's newest completed releases keep their images for a rollback.
 const keptImages = 5
+
+// rollbackImages are the images of the releases that a rollback may go to.
+func (s *State) rollbackImages() []string {
+	var found []string
+	for _, rel := range slices.Backward(s.Releases) {
+		if rel.State == ReleaseCompleted && len(found) < keptImages {
+			found = append(found, rel.Image)
+		}
+	}
+	return found
+}
 
 func sameSet(a, b map[images.Digest]bool) bool {
 	if len(a) != len(b) {

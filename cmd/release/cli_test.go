@@ -80,8 +80,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{name: "missing argument", args: "scale", code: 2, says: []string{"the size is missing", "release scale SIZE"}},
 		{name: "extra argument", args: "status now", code: 2, says: []string{`"now" is one argument too many`}},
 		{name: "bad size", args: "scale none", files: good, code: 2, says: []string{"not a number of nodes"}},
-		{name: "no config", args: "status", code: 1, says: []string{"release.yaml", "release init"}},
-		{name: "named config missing", args: "status -c gone.yaml", code: 1, says: []string{"gone.yaml"}},
+		{name: "no config", args: "status", code: 2, says: []string{"release.yaml", "release init"}},
+		{name: "named config missing", args: "status -c gone.yaml", code: 2, says: []string{"gone.yaml"}},
 		{
 			name: "all mistakes at once", args: "validate", code: 2,
 			files: map[string]string{"release.yaml": "app: shop\nroute: {listen: \":1\", lissten: 2}\nflet: {}\n", "recipe.yaml": smallRecipe},

@@ -75,6 +75,9 @@ func (c *cli) init(ctx context.Context, dir string) error {
 		for _, n := range r.Notes {
 			fmt.Fprintln(w, c.out.yellow("look at:"), n)
 		}
+		if len(p.Build) > 0 {
+			fmt.Fprintln(w, "after each change build again, before release up:", strings.Join(p.Build, " "))
+		}
 		fmt.Fprintln(w, "next: release up")
 	})
 }

@@ -71,11 +71,22 @@ func (c *cli) app() (*config.App, error) {
 	if path == "" {
 		found, err := config.Find(".")
 		if err != nil {
-			return nil, err
+			return nil, usage(err)
 		}
 		path = relative(found)
 	}
-	return config.Load(path, c.flags.env)
+	app, err := config.Load(path, c.flags.env)
+	return app, usage(err)
+}
+
+// usage makes a file that is not there a mistake of who named it: nothing was done, and the exit code says so.
+func usage(err error) error {
+	if !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	missing := *fault.All(err)[0]
+	missing.Code = fault.Invalid
+	return &missing
 }
 
 // appOf is the app on the wire.

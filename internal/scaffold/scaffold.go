@@ -85,7 +85,7 @@ func (f *finding) releaseYAML(name string) string {
 	if f.health != "" {
 		health = fmt.Sprintf("health: {http: {path: %s}}", f.health)
 	}
-	return fmt.Sprintf(`# How %[1]s runs. Every key: release config shows them with their defaults.
+	return fmt.Sprintf(`# How %[1]s runs. What is in force, with defaults: release config.
 app: %[1]s
 recipe: recipe.yaml
 fleet: {size: 2}
