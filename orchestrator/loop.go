@@ -101,6 +101,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	o.adopt(ctx)
 	group.Go(func() { o.watchDrivers(ctx) })
 	group.Go(func() { o.watchRouter(ctx) })
+	o.show() // the first to ask sees the routes too
 	close(o.ready)
 	return o.loop(ctx, l)
 }

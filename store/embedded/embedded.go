@@ -37,6 +37,7 @@ var (
 // Store is a store in a file. Make one with Open.
 type Store struct {
 	db       *bolt.DB
+	path     string
 	watchers local.Watchers
 	rights   local.Rights
 }
@@ -49,12 +50,12 @@ func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, classify(err))
 	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTimeout})
+	db, err := openFile(path, lockTimeout)
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	s := &Store{db: db}
-	if err := db.Update(prepare); err != nil {
+	s := &Store{db: db, path: path}
+	if err := guarded(path, func() error { return db.Update(prepare) }); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, classify(err))
 	}
@@ -68,8 +69,7 @@ func openError(path string, err error) error {
 			WithHint("Use that agent, end it with `release agent stop`, or choose another folder with RELEASE_STATE_DIR.")
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
 		errors.Is(err, bolterrors.ErrVersionMismatch):
-		return fault.New(fault.Failed, "open store %s: the file is damaged: %w", path, err).
-			WithHint("Restore it from a copy, or move it away: the agent then adopts the running fleets and router.")
+		return fmt.Errorf("open store %s: %w", path, damaged(path, err))
 	}
 	return fmt.Errorf("open store %s: %w", path, classify(err))
 }
@@ -234,7 +234,7 @@ func (s *Store) view(ctx context.Context, read func(*bolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.db.View(read)
+	return guarded(s.path, func() error { return s.db.View(read) })
 }
 
 func (s *Store) update(ctx context.Context, writes bool, change func(*bolt.Tx) error) error {
@@ -244,7 +244,7 @@ func (s *Store) update(ctx context.Context, writes bool, change func(*bolt.Tx) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return classify(s.db.Update(change))
+	return guarded(s.path, func() error { return classify(s.db.Update(change)) })
 }
 
 // Watch implements store.Store.

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -140,6 +141,58 @@ func TestDamagedFile(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Fatalf("open of a damaged file: %v", err)
 	}
+}
+
+// A file that was cut short, or whose pages hold something else, is an error and not the end of the process.
+func TestTornFile(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "store.db")
+	s, err := Open(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 50 {
+		if _, err := s.Commit(t.Context(), store.Write{Key: fmt.Sprintf("k/%03d", n), Value: bytes.Repeat([]byte{1}, 5000), Any: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 4096
+	found := 0
+	for at := 2 * page; at < len(data); at += 7 * page {
+		if readsAll(t, data[:at]) != nil {
+			found++
+		}
+		torn := bytes.Clone(data)
+		for i := at; i < min(at+page, len(data)); i++ {
+			torn[i] = 0xa5
+		}
+		_ = readsAll(t, torn) // it may have hit a free page
+	}
+	if found == 0 {
+		t.Error("no cut was noticed")
+	}
+}
+
+// readsAll opens a store with that content and reads and writes it.
+func readsAll(t *testing.T, data []byte) error {
+	path := filepath.Join(t.TempDir(), "store.db")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = s.List(t.Context(), "k/")
+	_, writeErr := s.Commit(t.Context(), store.Write{Key: "k/new", Value: []byte("x"), Any: true})
+	return errors.Join(err, writeErr)
 }
 
 // writeForever commits pairs of equal numbers and says each when it is durable.
