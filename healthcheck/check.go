@@ -65,12 +65,17 @@ func dial(ctx context.Context, t Target) (net.Conn, error) {
 	return conn, nil
 }
 
-// where is the address, and what the node was told as its port: an app that ignores it listens elsewhere.
+// where is the address, and what its port is about: an app that ignores $PORT listens elsewhere when nodes share the
+// machine's network, where each has another one than the image declares.
 func where(t Target) string {
 	if t.Port == 0 {
 		return t.Address
 	}
-	return t.Address + " ($PORT=" + strconv.Itoa(t.Port) + ")"
+	own := strconv.Itoa(t.Port)
+	if _, port, err := net.SplitHostPort(t.Address); err == nil && port != own {
+		return t.Address + " (does the app listen on $PORT, and not on " + own + " always?)"
+	}
+	return t.Address + " ($PORT=" + own + ")"
 }
 
 // reason is the root of a network error without the layers around it.

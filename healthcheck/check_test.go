@@ -105,6 +105,12 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+func TestNobodyAnswersWhereThePortIsAnother(t *testing.T) {
+	address, port := closedAddress(t)
+	r := Check(t.Context(), Target{Address: address, Port: port - 1, Probe: Probe{TCP: true}, Params: Params{Timeout: 5 * time.Second}})
+	expect(t, r, false, address, "does the app listen on $PORT", strconv.Itoa(port-1), "connection refused")
+}
+
 func TestNobodyAnswers(t *testing.T) {
 	address, port := closedAddress(t)
 	want := "no answer at " + address + " ($PORT=" + strconv.Itoa(port) + "): connection refused"

@@ -88,7 +88,7 @@ type ExecFunc func(ctx context.Context, command []string) (exitCode int, output 
 type Target struct {
 	Key     string // names the node; a state belongs to a key
 	Address string // host:port to ask; not used by Exec
-	Port    int    // what the node was told as $PORT, for messages; 0 when it was told none
+	Port    int    // the first port that the image declares, for messages; 0 when there is none
 	Probe   Probe
 	Params  Params
 	Started time.Time // when the node was started: StartWithin counts from here; zero: from the first Set
