@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -86,7 +87,11 @@ func TestIgnoreAsGit(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	piece := rapid.SampledFrom([]string{"a", "b", "c", "d", "*", "?", "**", "/", "/", "!", "[ab]", "[!a]", "\\a", " ", "#", "a*"})
-	pattern := rapid.Custom(func(t *rapid.T) string { return strings.Join(rapid.SliceOfN(piece, 1, 6).Draw(t, "pieces"), "") })
+	// Git's manual says that a ** beside other letters is a *, but git does not always do so (b**/a matches b/c/a).
+	loose := regexp.MustCompile(`[^/!*]\*\*|.!\*\*|\*\*[^/*]`)
+	pattern := rapid.Custom(func(t *rapid.T) string {
+		return strings.Join(rapid.SliceOfN(piece, 1, 6).Draw(t, "pieces"), "")
+	}).Filter(func(p string) bool { return !loose.MatchString(p) })
 	lines := rapid.Custom(func(t *rapid.T) string {
 		return strings.Join(rapid.SliceOfN(pattern, 0, 4).Draw(t, "lines"), "\n") + "\n"
 	})
