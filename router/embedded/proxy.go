@@ -96,9 +96,10 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, errClient):
 		x.status = 499 // nginx's code for a client that went away; only the log sees it
-		if r.Context().Err() == nil {
-			x.answer(w, http.StatusBadRequest, "the request body is malformed or incomplete")
+		if r.Context().Err() != nil {
+			panic(http.ErrAbortHandler) // a client that only closed its sending side would else read an empty 200
 		}
+		x.answer(w, http.StatusBadRequest, "the request body is malformed or incomplete")
 	case errors.Is(err, errNoRoute):
 		x.answer(w, http.StatusNotFound, "no route for this host and path")
 	case errors.Is(err, errNoNode) && x.choice.release != "":

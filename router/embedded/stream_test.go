@@ -211,6 +211,30 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
+// A client that closes its sending side before the answer begins counts as gone. It gets no answer, and not an empty 200.
+func TestClientThatClosesItsSendingSide(t *testing.T) {
+	e := startEngine(t, nil)
+	entered := make(chan struct{})
+	listen := e.serveNodes(t, routertest.StartNode(t, "a", func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+	}))
+	c, err := net.Dial("tcp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-entered
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(c); err != nil || len(got) > 0 {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestLargeBodies(t *testing.T) {
 	e := startEngine(t, nil)
 	listen := e.serveNodes(t, routertest.StartNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
