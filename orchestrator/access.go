@@ -30,6 +30,7 @@ func (o *Orchestrator) publish(a *app, s *State) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	a.state = s
+	o.apps[s.Key] = a
 	o.views[s.Key] = v
 	close(o.changed)
 	o.changed = make(chan struct{})

@@ -107,7 +107,7 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 		return done, nil
 	}
 	for _, fl := range r.s.Fleets {
-		if !fl.HadWeight && fl.State != FleetShooting {
+		if (!fl.HadWeight || fl.Kept) && fl.State != FleetShooting {
 			r.condemn(fl, "a newer release is launched")
 		}
 	}

@@ -67,7 +67,23 @@ func (o *Orchestrator) observeRouter(ctx context.Context) {
 		}
 		return
 	}
-	o.post(func() { o.world.edges.take(obs, began) })
+	o.post(func() {
+		o.world.edges.take(obs, began)
+		o.world.table.compare(obs, began)
+	})
+}
+
+// compare notices an edge that does not serve the table that it confirmed: its disk was lost, or somebody gave it another.
+// Then the table is read back and applied again.
+func (t *tableSeen) compare(obs router.Observation, began time.Time) {
+	if !t.known || t.applying || t.pending != nil || began.Before(t.confirmed) {
+		return
+	}
+	for _, edge := range obs.Edges {
+		if edge.Confirmed != t.effective.Version {
+			t.known = false
+		}
+	}
 }
 
 // take adds a reading. Counters of nodes that left the edges stay counted; an edge that began anew counts from 0.

@@ -99,6 +99,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	defer close(o.over)
 	group.Go(func() { o.prober.Run(ctx) })
 	o.adopt(ctx)
+	o.observeRouter(ctx) // what was counted so far is no operation's of ours
 	group.Go(func() { o.watchDrivers(ctx) })
 	group.Go(func() { o.watchRouter(ctx) })
 	o.show() // the first to ask sees the routes too
@@ -272,6 +273,8 @@ func (o *Orchestrator) Submit(ctx context.Context, req Request) (Operation, erro
 		s, begun, events, err := begin(a.state, o.facts(a.state, o.opts.Now()), ask)
 		if err == nil {
 			op = *begun
+		}
+		if err == nil && op.ID != "" {
 			_, err = o.commit(ctx, a, s, events, nil)
 		}
 		failed = err
@@ -288,16 +291,12 @@ func (o *Orchestrator) waitReady(ctx context.Context) error {
 	}
 }
 
-// app is the app of that key, made when there is none. For the loop only.
+// app is the app of that key. One that is new is known only once something of it is published. For the loop only.
 func (o *Orchestrator) app(key Key) *app {
-	a := o.apps[key]
-	if a == nil {
-		a = &app{state: &State{Schema: schema, Key: key}}
-		o.mu.Lock()
-		o.apps[key] = a
-		o.mu.Unlock()
+	if a := o.apps[key]; a != nil {
+		return a
 	}
-	return a
+	return &app{state: &State{Schema: schema, Key: key}}
 }
 
 // Steer pauses, resumes or aborts what is under way.

@@ -359,7 +359,7 @@ func (l Ledger) since(from Ledger) Ledger {
 
 func (r *round) stepScale(op *Operation) {
 	for _, fl := range r.s.Fleets {
-		if !fl.kept() || fl.State == FleetLaunching {
+		if !fl.routable() {
 			continue
 		}
 		if fl.healthy() != op.Size || len(fl.Nodes) != op.Size {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
 	"time"
@@ -163,12 +164,39 @@ func tail(ctx context.Context, d fleet.Driver, id fleet.NodeID) ([]string, error
 		return nil, fmt.Errorf("read the last lines of %s: %w", id.Node, err)
 	}
 	defer r.Close()
-	var lines []string
-	for sc := bufio.NewScanner(r); sc.Scan(); {
-		parts := strings.SplitN(sc.Text(), " ", 3)
-		lines = append(lines, parts[len(parts)-1])
+	lines, err := readTail(r)
+	if err != nil {
+		return nil, fmt.Errorf("read the last lines of %s: %w", id.Node, err)
 	}
 	return lines, nil
+}
+
+// maxTailLine is how much of one line is kept, in bytes: it goes into the state.
+const maxTailLine = 2000
+
+// readTail reads lines "time stream text" and gives the texts.
+func readTail(r io.Reader) ([]string, error) {
+	var lines []string
+	for in := bufio.NewReader(r); ; {
+		line, err := in.ReadString('\n')
+		if line != "" {
+			parts := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 3)
+			lines = append(lines, cut(parts[len(parts)-1]))
+		}
+		if errors.Is(err, io.EOF) {
+			return lines, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func cut(line string) string {
+	if len(line) <= maxTailLine {
+		return line
+	}
+	return strings.ToValidUTF8(line[:maxTailLine], "") + "…"
 }
 
 // spec is what a driver is told of a fleet. Secrets are references here; they are read at each start of a node.

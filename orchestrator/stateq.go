@@ -70,7 +70,7 @@ func (s *State) fleet(id string) *Fleet {
 // fleetOf is the newest living fleet of a release, or nil.
 func (s *State) fleetOf(release string) *Fleet {
 	for _, fl := range slices.Backward(s.Fleets) {
-		if fl.ID.Release == release && fl.State != FleetShooting {
+		if fl.ID.Release == release && fl.State != FleetShooting && !fl.Kept {
 			return fl
 		}
 	}
@@ -133,7 +133,7 @@ func (fl *Fleet) kept() bool {
 }
 
 // routable says whether the fleet's healthy nodes are in the table.
-func (fl *Fleet) routable() bool { return fl.kept() && fl.State != FleetLaunching }
+func (fl *Fleet) routable() bool { return fl.kept() && fl.State != FleetLaunching && !fl.Kept }
 
 func (fl *Fleet) healthy() int {
 	n := 0
