@@ -279,7 +279,10 @@ func (o *Orchestrator) Submit(ctx context.Context, req Request) (Operation, erro
 		}
 		failed = err
 	})
-	return op, errors.Join(err, failed)
+	if err != nil {
+		return Operation{}, err // it may still run: what it writes must not be read
+	}
+	return op, failed
 }
 
 func (o *Orchestrator) waitReady(ctx context.Context) error {
@@ -312,5 +315,8 @@ func (o *Orchestrator) Steer(ctx context.Context, key Key, verb, by string) erro
 			_, failed = o.commit(ctx, a, r.s, r.events, nil)
 		}
 	})
-	return errors.Join(err, failed)
+	if err != nil {
+		return err
+	}
+	return failed
 }
