@@ -8,8 +8,11 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 // cacheSchema is the form of the records; others do not count.
@@ -33,6 +36,10 @@ func openCache(s *images.Store) (*cache, error) {
 	for _, d := range []string{"steps", "places", "bases", "files", "downloads/partial", "git", "work"} {
 		// Unpacked layers and work folders may hold setuid files: nobody else gets in.
 		if err := os.MkdirAll(c.path(d), 0o700); err != nil {
+			if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+				return nil, fault.New(fault.Denied, "open bake cache: %w", err).
+					WithHint("choose a folder of your own with RELEASE_IMAGES_DIR")
+			}
 			return nil, fmt.Errorf("open bake cache: %w", err)
 		}
 	}

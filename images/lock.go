@@ -53,7 +53,7 @@ func tryLockFile(path string, how int) (unlock func(), err error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, diskError(err, "lock %s", path)
 		}
 		if err := flock(f, how); err != nil {
 			_ = f.Close()

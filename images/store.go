@@ -13,7 +13,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/internal/atomicfile"
-	"github.com/bootandshoot/release/internal/fault"
 )
 
 // Store is an image store in a folder. Its methods may be called at the same time, also from several processes.
@@ -55,11 +54,7 @@ func Open(dir string, opts ...Option) (*Store, error) {
 }
 
 func openError(dir string, err error) error {
-	err = diskError(err, "open image store %s", dir)
-	if errors.Is(err, fs.ErrPermission) {
-		return fault.New(fault.Denied, "%w", err).WithHint("choose a folder of your own with RELEASE_IMAGES_DIR")
-	}
-	return err
+	return diskError(err, "open image store %s", dir)
 }
 
 // create makes the layout. The oci-layout file comes last: it is what Open looks for.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
 )
@@ -227,6 +230,17 @@ func TestWriteMendsADamagedBlob(t *testing.T) {
 		}
 		if got := readFile(t, s.blobPath(d.Digest)); got != "content" {
 			t.Errorf("%q is now %q", damage, got)
+		}
+	}
+}
+
+func TestDiskErrorsAreClassified(t *testing.T) {
+	for err, want := range map[error]fault.Code{
+		unix.ENOSPC: fault.NoSpace, unix.EDQUOT: fault.NoSpace, unix.EACCES: fault.Denied, unix.EROFS: fault.Denied,
+	} {
+		got := diskError(&fs.PathError{Op: "open", Path: "lock", Err: err}, "lock it")
+		if fault.CodeOf(got) != want || fault.All(got)[0].Hint == "" {
+			t.Errorf("%v became %+v", err, got)
 		}
 	}
 }

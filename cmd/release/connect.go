@@ -65,6 +65,10 @@ func (c *cli) startAgent(ctx context.Context, client *api.Client) error {
 		return fault.New(fault.Denied, "start agent: make the state folder: %w", err).WithHint("RELEASE_STATE_DIR names another one")
 	}
 	log, start, err := openLog(filepath.Join(dir, "agent.log"))
+	if errors.Is(err, os.ErrPermission) {
+		return fault.New(fault.Denied, "start agent: %w", err).
+			WithHint("the state folder is another user's: RELEASE_STATE_DIR names another one")
+	}
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)
 	}
