@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/recipes"
 	"github.com/bootandshoot/release/sandbox"
 )
@@ -55,7 +56,7 @@ func (r *runStep) make(ctx context.Context, b *bake, st *state) (outcome, error)
 		return outcome{}, err
 	}
 	defer func() {
-		if err := removeAll(root.dir); err != nil {
+		if err := removal.Tree(root.dir); err != nil {
 			b.log.Warn("cannot remove the folder of a run step", "folder", root.dir, "error", err)
 		}
 	}()
@@ -102,7 +103,7 @@ func (b *bake) makeRoot(ctx context.Context, st *state) (stepRoot, error) {
 		return stepRoot{}, err
 	}
 	if r.Lower, err = b.lowers(ctx, st); err != nil {
-		return stepRoot{}, errors.Join(err, removeAll(r.dir))
+		return stepRoot{}, errors.Join(err, removal.Tree(r.dir))
 	}
 	r.Upper, r.Work = r.dir+"/upper", r.dir+"/work"
 	for _, d := range []string{r.Upper, r.Work} {

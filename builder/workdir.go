@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/removal"
 )
 
 // workDir is where one bake works. Its file lock is held as long as the bake lives, so that another one can tell what a
@@ -57,7 +59,7 @@ func makeWork(parent string) (*workDir, error) {
 
 // remove deletes the folder. The lock goes last: a half-removed folder is then nobody's.
 func (w *workDir) remove() error {
-	return errors.Join(removeAll(w.path), w.lock.Close())
+	return errors.Join(removal.Tree(w.path), w.lock.Close())
 }
 
 // dir makes a folder of its own in the work folder.
@@ -94,7 +96,7 @@ func (b *bake) sweepWork(ctx context.Context) {
 			return
 		}
 		if abandoned(dir) {
-			if err := removeAll(dir); err != nil {
+			if err := removal.Tree(dir); err != nil {
 				b.log.Debug("leave the work folder of an earlier bake", "folder", dir, "error", err)
 			}
 		}
@@ -109,19 +111,4 @@ func abandoned(dir string) bool {
 	}
 	defer lock.Close()
 	return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
-}
-
-// removeAll deletes a folder, also where folders in it are closed to an ordinary user.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if !errors.Is(err, os.ErrPermission) {
-		return err
-	}
-	_ = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if e != nil && e.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }

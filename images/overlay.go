@@ -15,6 +15,7 @@ import (
 
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/removal"
 )
 
 // opaqueXattr marks a folder that hides what lower layers have in it (the kernel's Documentation/filesystems/overlayfs.rst).
@@ -63,7 +64,7 @@ func (s *Store) LayerRoot(ctx context.Context, l Layer) (string, error) {
 // makeLayerRoot unpacks beside dir and renames. The caller has the folder's flock and a hold.
 func (s *Store) makeLayerRoot(ctx context.Context, l Layer, ids idSpace, boot, dir string) error {
 	temp := dir + ".tmp"
-	if err := errors.Join(removeRoot(dir), removeTree(temp)); err != nil {
+	if err := errors.Join(removeRoot(dir), removal.Tree(temp)); err != nil {
 		return err
 	}
 	err := s.unpackOverlay(ctx, l, ids, boot, temp)
@@ -71,7 +72,7 @@ func (s *Store) makeLayerRoot(ctx context.Context, l Layer, ids idSpace, boot, d
 		err = os.Rename(temp, dir)
 	}
 	if err != nil {
-		return errors.Join(err, removeTree(temp))
+		return errors.Join(err, removal.Tree(temp))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/removal"
 )
 
 const (
@@ -147,10 +148,10 @@ func (s *Store) unpack(ctx context.Context, img Image, ids idSpace, boot, dir st
 		err = s.unpackInto(ctx, img, ids, boot, temp, "", 0)
 	}
 	if err != nil {
-		return errors.Join(err, removeTree(temp))
+		return errors.Join(err, removal.Tree(temp))
 	}
 	if err := os.Rename(temp, dir); err != nil {
-		return errors.Join(err, removeTree(temp))
+		return errors.Join(err, removal.Tree(temp))
 	}
 	return nil
 }
@@ -158,7 +159,7 @@ func (s *Store) unpack(ctx context.Context, img Image, ids idSpace, boot, dir st
 // unpackInto makes a root in the folder temp: a clone of the root base, which holds the first done layers, and the
 // other layers on top.
 func (s *Store) unpackInto(ctx context.Context, img Image, ids idSpace, boot, temp, base string, done int) error {
-	if err := removeTree(temp); err != nil {
+	if err := removal.Tree(temp); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Join(temp, "root"), 0o755); err != nil {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/bootandshoot/release/internal/removal"
 )
 
 // removeRoots deletes the roots of a stack of layers in all variants. The caller has the exclusive hold. A root whose
@@ -71,40 +73,5 @@ func removeRoot(dir string) error {
 	if err := os.Remove(filepath.Join(dir, rootMeta)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove root %s: %w", dir, err)
 	}
-	return removeTree(dir)
-}
-
-// removeTree deletes a folder with everything in it, also where an ordinary user's own folders are closed to him.
-func removeTree(dir string) error {
-	err := os.RemoveAll(dir)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return fmt.Errorf("remove %s: %w", dir, err)
-	}
-	defer root.Close()
-	if err := openFolders(root, "."); err != nil {
-		return fmt.Errorf("remove %s: %w", dir, err)
-	}
-	return os.RemoveAll(dir)
-}
-
-func openFolders(root *os.Root, name string) error {
-	if err := root.Chmod(name, 0o700); err != nil {
-		return err
-	}
-	entries, err := fs.ReadDir(root.FS(), name)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := openFolders(root, filepath.Join(name, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return removal.Tree(dir)
 }

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
@@ -85,7 +85,7 @@ func (s *Support) probeSandbox(ctx context.Context) {
 		s.problem("sandboxes", err.Error(), "set TMPDIR to a folder that can be written")
 		return
 	}
-	defer removeProbe(dir)
+	defer func() { _ = removal.Tree(dir) }() // it lies in the folder of temporary files
 	for _, d := range []string{"lower", "upper", "work"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			s.problem("sandboxes", err.Error(), "")
@@ -105,18 +105,6 @@ func (s *Support) probeSandbox(ctx context.Context) {
 		hint = namespaceHint()
 	}
 	s.problem("sandboxes", e.Message, hint)
-}
-
-// removeProbe removes the folder of a probe. The kernel makes folders in an overlay's work folder that give no
-// permission at all.
-func removeProbe(dir string) {
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	_ = os.RemoveAll(dir)
 }
 
 // namespaceSettings are the switches by which distributions keep user namespaces from ordinary users.

@@ -19,6 +19,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -215,7 +216,7 @@ func (d *Driver) makeFolder(r record, root string) error {
 	}
 	for _, name := range []string{"upper", "work"} {
 		// What an earlier try left is no start for this one.
-		if err := removeTree(filepath.Join(dir, name)); err != nil {
+		if err := removal.Tree(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {

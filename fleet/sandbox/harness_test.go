@@ -16,6 +16,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -78,7 +79,7 @@ func newWorld(t *testing.T, opts Options) *world {
 	w := &world{t: t, dir: t.TempDir(), opts: opts}
 	w.openStore()
 	w.digest = w.bake()
-	t.Cleanup(func() { check(t, removeTree(filepath.Join(w.dir, "images"))) })
+	t.Cleanup(func() { check(t, removal.Tree(filepath.Join(w.dir, "images"))) })
 	return w
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/removal"
 )
 
 const lifeVar = "DRIVER_TEST_LIFE"
@@ -39,7 +40,7 @@ func TestNodesOutliveTheAgent(t *testing.T) {
 			gid, _ := strconv.Atoi(u.Gid)
 			dir, err := os.MkdirTemp(u.HomeDir, "driver-*")
 			check(t, err)
-			t.Cleanup(func() { check(t, removeTree(dir)) })
+			t.Cleanup(func() { check(t, removal.Tree(dir)) })
 			check(t, os.Chown(dir, uid, gid))
 			lives(t, dir, &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)})
 		})

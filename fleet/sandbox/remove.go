@@ -16,6 +16,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -116,7 +117,7 @@ func (d *Driver) clear(r record) error {
 	if err := os.Rename(dir, filepath.Join(bin, "node")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove folder: %w", err)
 	}
-	return removeTree(bin)
+	return removal.Tree(bin)
 }
 
 func (d *Driver) kill(r record) error {
@@ -139,26 +140,10 @@ func (d *Driver) kill(r record) error {
 	}
 }
 
-// removeTree removes a folder that may hold what a node wrote: also folders without permissions, such as the
-// overlay's own.
-func removeTree(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if e != nil && e.IsDir() {
-			return os.Chmod(path, 0o700)
-		}
-		return err
-	})
-	return os.RemoveAll(dir)
-}
-
 func (d *Driver) sweepTrash() {
 	entries, _ := os.ReadDir(d.path("trash"))
 	for _, e := range entries {
-		if err := removeTree(d.path("trash", e.Name())); err != nil {
+		if err := removal.Tree(d.path("trash", e.Name())); err != nil {
 			d.opts.Log.Warn("cannot empty trash", "folder", e.Name(), "error", err)
 		}
 	}
@@ -175,7 +160,7 @@ func (d *Driver) sweepUnrecorded() error {
 		if _, err := d.readRecord(e.Name()); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err := removeTree(d.path("nodes", e.Name())); err != nil {
+		if err := removal.Tree(d.path("nodes", e.Name())); err != nil {
 			return fmt.Errorf("remove half-made node: %w", err)
 		}
 	}
