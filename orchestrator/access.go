@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
-	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/store"
 )
@@ -217,53 +215,4 @@ func (o *Orchestrator) Events(ctx context.Context, key Key, after uint64, limit 
 		events = append(events, event)
 	}
 	return events, nil
-}
-
-// Logs reads a node's output. The node is named in full or by a unique part.
-func (o *Orchestrator) Logs(ctx context.Context, key Key, node string, opts fleet.LogOptions) (io.ReadCloser, error) {
-	d, id, err := o.find(ctx, key, node)
-	if err != nil {
-		return nil, err
-	}
-	logger, ok := d.(fleet.Logger)
-	if !ok {
-		return nil, fault.New(fault.Unsupported, "logs of %s: the driver keeps none", node)
-	}
-	r, err := logger.Logs(ctx, id, opts)
-	if errors.Is(err, fleet.ErrNoNode) {
-		return nil, fault.New(fault.NotFound, "logs of %s: %w", node, err)
-	}
-	return r, err
-}
-
-// Exec runs a command in a node and returns its exit code.
-func (o *Orchestrator) Exec(ctx context.Context, key Key, node string, spec fleet.ExecSpec) (int, error) {
-	d, id, err := o.find(ctx, key, node)
-	if err != nil {
-		return 0, err
-	}
-	execer, ok := d.(fleet.Execer)
-	if !ok {
-		return 0, fault.New(fault.Unsupported, "exec in %s: the driver cannot run commands in its nodes", node)
-	}
-	return execer.Exec(ctx, id, spec)
-}
-
-// find resolves a node's name to its driver and id.
-func (o *Orchestrator) find(ctx context.Context, key Key, name string) (fleet.Driver, fleet.NodeID, error) {
-	s, err := o.state(ctx, key)
-	if err != nil {
-		return nil, fleet.NodeID{}, err
-	}
-	n, err := s.node(name)
-	if err != nil {
-		return nil, fleet.NodeID{}, err
-	}
-	for _, fl := range s.Fleets {
-		if slices.Contains(fl.Nodes, n) {
-			d, err := o.opts.Drivers.Driver(fl.Driver)
-			return d, fleet.NodeID{Fleet: fl.ID, Node: n.Name}, err
-		}
-	}
-	return nil, fleet.NodeID{}, fault.New(fault.NotFound, "%s has no node %q", key, name)
 }

@@ -151,8 +151,11 @@ func (n *Node) live() bool {
 
 // nodeName makes a node's name from its fleet and a random suffix: unique in the installation, and fit for a host name.
 func nodeName(id fleet.FleetID, suffix string) string {
-	return strings.Join([]string{id.App, id.Env, id.Release, suffix}, "-")
+	return nodePrefix(Key{App: id.App, Env: id.Env}) + id.Release + "-" + suffix
 }
+
+// nodePrefix is how the names of all nodes of an app in an environment begin.
+func nodePrefix(key Key) string { return key.App + "-" + key.Env + "-" }
 
 // releaseNumber is 8 for "r8", 0 for anything else.
 func releaseNumber(id string) int {

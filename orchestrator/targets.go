@@ -1,7 +1,6 @@
 package orchestrator
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -100,8 +99,8 @@ func (o *Orchestrator) execIn(driver string, id fleet.NodeID) healthcheck.ExecFu
 		if !ok {
 			return 0, "", fmt.Errorf("driver %s cannot run commands in its nodes", driver)
 		}
-		var out bytes.Buffer
-		code, err := execer.Exec(ctx, id, fleet.ExecSpec{Command: command, Stdout: &out, Stderr: &out})
+		out := &probeOutput{}
+		code, err := execer.Exec(ctx, id, fleet.ExecSpec{Command: command, Stdout: out, Stderr: out})
 		return code, out.String(), err
 	}
 }

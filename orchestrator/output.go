@@ -1,0 +1,113 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// Logs reads a node's output. The node is named in full or by a unique part; one that was removed in full, and of it there
+// is what its driver kept.
+func (o *Orchestrator) Logs(ctx context.Context, key Key, node string, opts fleet.LogOptions) (io.ReadCloser, error) {
+	d, id, err := o.find(ctx, key, node)
+	if fault.Is(err, fault.NotFound) {
+		if r := o.keptLog(ctx, key, node, opts); r != nil {
+			return r, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	logger, ok := d.(fleet.Logger)
+	if !ok {
+		return nil, fault.New(fault.Unsupported, "logs of %s: the driver keeps none", node)
+	}
+	r, err := logger.Logs(ctx, id, opts)
+	if errors.Is(err, fleet.ErrNoNode) {
+		return nil, fault.New(fault.NotFound, "logs of %s: %w", node, err)
+	}
+	return r, err
+}
+
+// keptLog is what any driver kept of a removed node's output, nil when none did.
+func (o *Orchestrator) keptLog(ctx context.Context, key Key, node string, opts fleet.LogOptions) io.ReadCloser {
+	release, ok := strings.CutPrefix(node, nodePrefix(key))
+	release, _, whole := strings.Cut(release, "-")
+	if !ok || !whole || releaseNumber(release) == 0 {
+		return nil
+	}
+	id := fleet.NodeID{Fleet: fleet.FleetID{App: key.App, Env: key.Env, Role: Role, Release: release, Incarnation: 1}, Node: node}
+	for _, name := range o.opts.Drivers.Names() {
+		d, err := o.opts.Drivers.Driver(name)
+		if err != nil {
+			continue // what it kept is out of reach as it is
+		}
+		if logger, ok := d.(fleet.Logger); ok {
+			if r, err := logger.Logs(ctx, id, opts); err == nil {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// Exec runs a command in a node and returns its exit code.
+func (o *Orchestrator) Exec(ctx context.Context, key Key, node string, spec fleet.ExecSpec) (int, error) {
+	d, id, err := o.find(ctx, key, node)
+	if err != nil {
+		return 0, err
+	}
+	execer, ok := d.(fleet.Execer)
+	if !ok {
+		return 0, fault.New(fault.Unsupported, "exec in %s: the driver cannot run commands in its nodes", node)
+	}
+	return execer.Exec(ctx, id, spec)
+}
+
+// find resolves a node's name to its driver and id.
+func (o *Orchestrator) find(ctx context.Context, key Key, name string) (fleet.Driver, fleet.NodeID, error) {
+	s, err := o.state(ctx, key)
+	if err != nil {
+		return nil, fleet.NodeID{}, err
+	}
+	n, err := s.node(name)
+	if err != nil {
+		return nil, fleet.NodeID{}, err
+	}
+	for _, fl := range s.Fleets {
+		if slices.Contains(fl.Nodes, n) {
+			d, err := o.opts.Drivers.Driver(fl.Driver)
+			return d, fleet.NodeID{Fleet: fl.ID, Node: n.Name}, err
+		}
+	}
+	return nil, fleet.NodeID{}, fault.New(fault.NotFound, "%s has no node %q", key, name)
+}
+
+// maxProbeOutput is how much of the output of a probe's command is held; its message shows less.
+const maxProbeOutput = 4 << 10
+
+// probeOutput takes both streams of a probe's command: drivers may copy each in a goroutine of its own.
+type probeOutput struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+// Write holds the beginning and drops the rest: a command must not be blocked by what nobody reads.
+func (p *probeOutput) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text = append(p.text, b[:min(len(b), maxProbeOutput-len(p.text))]...)
+	return len(b), nil
+}
+
+func (p *probeOutput) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return string(p.text)
+}

@@ -1,0 +1,75 @@
+package orchestrator
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// chatty is a driver whose commands write both streams at the same time, as drivers do that copy each by itself.
+type chatty struct{ fleet.Driver }
+
+func (chatty) Exec(_ context.Context, _ fleet.NodeID, spec fleet.ExecSpec) (int, error) {
+	var streams sync.WaitGroup
+	for _, w := range []io.Writer{spec.Stdout, spec.Stderr} {
+		streams.Go(func() {
+			for range 1000 {
+				_, _ = w.Write(bytes.Repeat([]byte("x"), 1000))
+			}
+		})
+	}
+	streams.Wait()
+	return 1, nil
+}
+
+// TestProbeTakesBothStreams: they come from two goroutines, and a command may write without end.
+func TestProbeTakesBothStreams(t *testing.T) {
+	o := &Orchestrator{opts: Options{Drivers: oneDriver{chatty{}}}}
+	code, out, err := o.execIn("fake", fleet.NodeID{})(t.Context(), []string{"/check"})
+	if code != 1 || err != nil {
+		t.Fatalf("code %d, %v", code, err)
+	}
+	if len(out) == 0 || len(out) > maxProbeOutput {
+		t.Errorf("%d bytes of output are held, want at most %d", len(out), maxProbeOutput)
+	}
+}
+
+// archive is a driver that keeps the end of the logs of removed nodes.
+type archive struct {
+	fleet.Driver
+	name string
+}
+
+func (a archive) Logs(_ context.Context, id fleet.NodeID, _ fleet.LogOptions) (io.ReadCloser, error) {
+	if id.Node != a.name {
+		return nil, fleet.ErrNoNode
+	}
+	return io.NopCloser(strings.NewReader("its last words\n")), nil
+}
+
+// TestLogsOfARemovedNode: what a node said before it died is asked for once it is replaced.
+func TestLogsOfARemovedNode(t *testing.T) {
+	const gone = "shop-production-r1-abcde"
+	o := &Orchestrator{opts: Options{Drivers: oneDriver{archive{name: gone}}}, ready: make(chan struct{}),
+		apps: map[Key]*app{shop: {state: &State{Key: shop}}}}
+	close(o.ready)
+	r, err := o.Logs(t.Context(), shop, gone, fleet.LogOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if text, err := io.ReadAll(r); err != nil || string(text) != "its last words\n" {
+		t.Errorf("the log is %q, %v", text, err)
+	}
+	for _, other := range []string{"shop-production-r1-zzzzz", "shop-staging-r1-abcde", "abcde"} {
+		if _, err := o.Logs(t.Context(), shop, other, fleet.LogOptions{}); !fault.Is(err, fault.NotFound) {
+			t.Errorf("logs of %s: %v, want not found", other, err)
+		}
+	}
+}
