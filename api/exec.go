@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/unixsock"
@@ -35,7 +34,7 @@ func (c *Client) Exec(ctx context.Context, app App, node string, x Exec, s Strea
 	defer stop()
 	done := make(chan struct{})
 	defer close(done)
-	w := &lockedWriter{w: conn}
+	w := NewFrameConn(conn)
 	if s.Stdin != nil {
 		go sendStdin(w, s.Stdin)
 	}
@@ -129,16 +128,4 @@ func receive(r io.Reader, s Streams) (int, error) {
 			return 0, fmt.Errorf("exec: write output: %w", err)
 		}
 	}
-}
-
-// lockedWriter keeps frames of several goroutines whole.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // ExecProtocol is what an exec connection is upgraded to. After the upgrade both sides send frames: one byte kind,
@@ -59,8 +60,23 @@ func ReadFrame(r io.Reader) (Kind, []byte, error) {
 	return Kind(head[0]), payload, nil
 }
 
-// FrameWriter is a writer whose writes become frames of one kind. The connection's writes must not mix: give all
-// writers of a connection the same w that serialises.
+// FrameConn is the sending side of a connection: frames of several goroutines stay whole.
+type FrameConn struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// NewFrameConn is what all who send frames on w must share.
+func NewFrameConn(w io.Writer) *FrameConn { return &FrameConn{w: w} }
+
+// Write sends p, which is one frame.
+func (c *FrameConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.w.Write(p)
+}
+
+// FrameWriter is a writer whose writes become frames of one kind. All writers of a connection share one FrameConn as W.
 type FrameWriter struct {
 	W    io.Writer
 	Kind Kind

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/internal/fault"
@@ -43,7 +42,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) runExec(r *http.Request, conn net.Conn, in *bufio.Reader, x api.Exec) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	out := &lockedWriter{w: conn}
+	out := api.NewFrameConn(conn)
 	stdin, stdinW := io.Pipe()
 	defer stdin.Close()
 	resize := make(chan orchestrator.Window, 1)
@@ -119,16 +118,4 @@ func offer(ctx context.Context, resize chan orchestrator.Window, size orchestrat
 		default:
 		}
 	}
-}
-
-// lockedWriter keeps frames of several goroutines whole.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }
