@@ -88,7 +88,8 @@ func (k *keptRouter) Observe(ctx context.Context) (router.Observation, error) {
 	return o, err
 }
 
-// revive starts a router that does not answer, unless a person stopped it.
+// revive starts a router that does not answer, unless a person stopped it. The start has its own time: whoever ends it
+// early ends the process that was just started, and a busy machine would never get one.
 func (k *keptRouter) revive(ctx context.Context, err error) bool {
 	if !errors.Is(err, router.ErrUnavailable) || ctx.Err() != nil {
 		return false
@@ -103,7 +104,7 @@ func (k *keptRouter) revive(ctx context.Context, err error) bool {
 	}
 	k.last = time.Now()
 	k.log.Warn("the router does not answer: starting it", "error", err)
-	if err := k.start(ctx); err != nil {
+	if err := k.start(context.WithoutCancel(ctx)); err != nil {
 		k.log.Error("start router", "error", err)
 		return false
 	}
