@@ -1,0 +1,275 @@
+package images
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// factsDir is the folder of the facts within the store: facts/<two digits>/<hex of the layer's digest>.
+var factsDir = filepath.Join("cache", "facts")
+
+// FileFacts is what is known of one entry of a layer without unpacking it.
+type FileFacts struct {
+	Entry
+	Content Digest // of a File's bytes; "" for all else
+	Offset  int64  // of a File's bytes within the layer; -1 when they are not in one piece (sparse)
+}
+
+// LayerFacts is what is known of a layer, in the layer's order: layers of foreign images may name a path twice, and
+// then the later entry holds. They follow from the layer's digest, so they are found out once and kept.
+type LayerFacts struct {
+	Layer   Digest
+	Entries []FileFacts
+}
+
+// LayerFacts gives the facts of a layer: from the cache, else by reading the layer once. The layer's digest is checked
+// while it is read: a damaged one is fault.Failed, a compressed one or no tar fault.Invalid.
+func (s *Store) LayerFacts(ctx context.Context, l Layer) (LayerFacts, error) {
+	if !l.Digest.Valid() {
+		return LayerFacts{}, fault.New(fault.Invalid, "look into layer %q: not a sha256 digest", string(l.Digest))
+	}
+	if data, err := os.ReadFile(s.factsPath(l.Digest)); err == nil {
+		if facts, err := decodeFacts(data); err == nil && facts.Layer == l.Digest {
+			return facts, nil
+		}
+		// Torn by a dying disk or written by another version: made again, like any cache.
+	}
+	facts, err := s.readFacts(ctx, l)
+	if err != nil {
+		return LayerFacts{}, fmt.Errorf("look into layer %s: %w", l.Digest.Short(), err)
+	}
+	return facts, s.keepFacts(facts)
+}
+
+func (s *Store) factsPath(d Digest) string { return s.path(factsDir, d.Hex()[:2], d.Hex()) }
+
+// keepFacts writes the cache. A store that may only be read has none.
+func (s *Store) keepFacts(facts LayerFacts) error {
+	name := s.factsPath(facts.Layer)
+	err := os.MkdirAll(filepath.Dir(name), 0o700)
+	if err == nil {
+		err = atomicfile.Write(name, encodeFacts(facts), 0o644)
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return nil
+	}
+	return diskError(err, "keep what layer %s holds", facts.Layer.Short())
+}
+
+// readFacts reads a layer twice at the same time: as a whole, for its digest, and file by file.
+func (s *Store) readFacts(ctx context.Context, l Layer) (LayerFacts, error) {
+	f, err := s.OpenBlob(l.Digest)
+	if err != nil {
+		return LayerFacts{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return LayerFacts{}, err
+	}
+	var head [6]byte
+	if n, _ := f.ReadAt(head[:], 0); compressed(head[:n]) {
+		return LayerFacts{}, fault.New(fault.Invalid, "it is compressed").
+			WithHint("import the image again: an import stores layers uncompressed")
+	}
+	facts := LayerFacts{Layer: l.Digest}
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		v := newVerifier(contextReader{ctx, io.NewSectionReader(f, 0, info.Size())})
+		if _, err := io.CopyBuffer(io.Discard, onlyReader{v}, make([]byte, copyBuffer)); err != nil {
+			return err
+		}
+		return v.verify(l.Digest)
+	})
+	both.Go(func() (err error) {
+		facts.Entries, err = scanLayer(ctx, io.NewSectionReader(f, 0, info.Size()), info.Size(), s.limits)
+		return err
+	})
+	return facts, both.Wait()
+}
+
+// onlyReader hides everything but Read, so that io.CopyBuffer uses the buffer.
+type onlyReader struct{ io.Reader }
+
+// scanLayer lists a tar. in knows its position, which is where a file's bytes begin.
+func scanLayer(ctx context.Context, in *io.SectionReader, size int64, limits Limits) ([]FileFacts, error) {
+	var list []FileFacts
+	sum, buf := sha256.New(), make([]byte, copyBuffer)
+	for tr := tar.NewReader(in); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "read tar: %w", err)
+		}
+		if len(list) == limits.Entries {
+			return nil, refused("more than %d entries", limits.Entries)
+		}
+		if h.Size > size {
+			return nil, fmt.Errorf("entry %q: %w", shorten(h.Name), refused("it claims %d bytes, the whole layer has %d", h.Size, size))
+		}
+		e, ok, err := factsOf(h)
+		if err != nil {
+			return nil, fmt.Errorf("entry %q: %w", shorten(h.Name), err)
+		}
+		if !ok {
+			continue
+		}
+		if e.Type == File {
+			if err := e.readContent(ctx, h, in, tr, sum, buf); err != nil {
+				return nil, fmt.Errorf("entry %q: %w", shorten(h.Name), err)
+			}
+		}
+		list = append(list, e)
+	}
+}
+
+// readContent notes place and digest of a file's bytes.
+func (e *FileFacts) readContent(ctx context.Context, h *tar.Header, in io.Seeker, tr io.Reader, sum hash.Hash, buf []byte) error {
+	offset, err := in.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	e.Offset = offset
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			e.Offset = -1
+		}
+	}
+	sum.Reset()
+	if _, err := io.CopyBuffer(writerOnly{sum}, onlyReader{contextReader{ctx, tr}}, buf); err != nil {
+		return err
+	}
+	e.Content = digestFromSum(sum.Sum(nil))
+	return nil
+}
+
+// factsOf makes a record of a tar header; ok is false for entries that make nothing.
+func factsOf(h *tar.Header) (e FileFacts, ok bool, err error) {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return e, false, nil
+	}
+	name, err := entryPath(h.Name)
+	if err != nil {
+		return e, false, err
+	}
+	base := path.Base(name)
+	if strings.HasPrefix(name, bookkeeping) && base != opaqueName {
+		return e, false, nil
+	}
+	if target, is := strings.CutPrefix(base, whiteoutPrefix); is {
+		return removalFacts(path.Dir(name), base, target)
+	}
+	e.Entry = Entry{Path: name, Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid}
+	for key, value := range h.PAXRecords {
+		if attr, is := strings.CutPrefix(key, xattrPrefix); is {
+			if e.Xattrs == nil {
+				e.Xattrs = map[string]string{}
+			}
+			e.Xattrs[attr] = value
+		}
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeCont:
+		e.Type, e.Size = File, h.Size
+	case tar.TypeDir:
+		e.Type = Dir
+	case tar.TypeSymlink:
+		e.Type, e.Link = Symlink, h.Linkname
+	case tar.TypeLink:
+		e.Type = HardLink
+		if e.Link, err = entryPath(h.Linkname); err != nil {
+			return e, false, refused("a hard link to %q: %w", shorten(h.Linkname), err)
+		}
+	case tar.TypeChar, tar.TypeBlock:
+		e.Type, e.Major, e.Minor = CharDevice, h.Devmajor, h.Devminor
+		if h.Typeflag == tar.TypeBlock {
+			e.Type = BlockDevice
+		}
+	case tar.TypeFifo:
+		e.Type = Fifo
+	default:
+		return e, false, refused("unknown type %q", h.Typeflag)
+	}
+	return e, true, nil
+}
+
+func removalFacts(dir, base, target string) (FileFacts, bool, error) {
+	switch {
+	case base == opaqueName:
+		return FileFacts{Entry: Entry{Path: dir, Type: Opaque}}, true, nil
+	case target == "" || target == "." || target == "..":
+		return FileFacts{}, false, refused("it removes no proper name")
+	}
+	return FileFacts{Entry: Entry{Path: path.Join(dir, target), Type: Whiteout}}, true, nil
+}
+
+// OpenContent opens a File of a layer for reading, out of the layer's blob; the caller closes it. l is the layer whose
+// facts e is from.
+func (s *Store) OpenContent(l Digest, e FileFacts) (io.ReadCloser, error) {
+	if e.Type != File {
+		return nil, fault.New(fault.Invalid, "read %s: it is no file", e.Path)
+	}
+	f, err := s.OpenBlob(l)
+	if err != nil {
+		return nil, err
+	}
+	if e.Offset >= 0 {
+		return content{io.NewSectionReader(f, e.Offset, e.Size), f}, nil
+	}
+	tr := tar.NewReader(f)
+	for {
+		h, err := tr.Next()
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("read %s: %w", e.Path, err), f.Close())
+		}
+		if name, err := entryPath(h.Name); err == nil && name == e.Path && h.Size == e.Size {
+			return content{tr, f}, nil
+		}
+	}
+}
+
+// content is a file within a layer that stays open with it.
+type content struct {
+	io.Reader
+	io.Closer
+}
+
+// ReadContent reads a File of at most limit bytes out of a layer and checks it.
+func (s *Store) ReadContent(l Digest, e FileFacts, limit int64) ([]byte, error) {
+	if e.Size > limit {
+		return nil, fault.New(fault.Invalid, "read %s: it has %d bytes, more than %d", e.Path, e.Size, limit)
+	}
+	r, err := s.OpenContent(l, e)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var buf bytes.Buffer
+	buf.Grow(int(e.Size))
+	if _, err := io.Copy(&buf, r); err != nil {
+		return nil, fmt.Errorf("read %s: %w", e.Path, err)
+	}
+	if got := DigestOf(buf.Bytes()); got != e.Content {
+		return nil, damaged(l, got)
+	}
+	return buf.Bytes(), nil
+}
