@@ -54,6 +54,9 @@ func newBake(o Options) (*bake, error) {
 	if o.SourceDateEpoch != nil && *o.SourceDateEpoch < 0 {
 		return nil, fault.New(fault.Invalid, "SOURCE_DATE_EPOCH is %d: it counts seconds since 1970", *o.SourceDateEpoch)
 	}
+	if o.Recipe.Supervised() {
+		return nil, fault.New(fault.Unsupported, "bake: the image needs a supervisor for its services, which this version lacks")
+	}
 	c, err := openCache(o.Store)
 	if err != nil {
 		return nil, err

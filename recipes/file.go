@@ -14,14 +14,22 @@ type file struct {
 	Name       string                 `yaml:"name" doc:"Name of the image. Default: the file's name without its ending."`
 	Base       *baseEntry             `yaml:"base" doc:"What the image is built on."`
 	Include    []string               `yaml:"include" doc:"Recipes to read first, relative to this file."`
-	Packages   []string               `yaml:"packages,later"`
+	Packages   []string               `yaml:"packages" doc:"Debian packages, as apt writes them: name, name=version (a trailing * is any end), name/suite, or name- to keep one out." pattern:"^[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(=[A-Za-z0-9.+:~*-]+|/[A-Za-z0-9.-]+)?$"`
+	Recommends *bool                  `yaml:"recommends" doc:"Install what packages recommend, too. Default: false."`
+	Repos      []repoEntry            `yaml:"repositories" doc:"Further archives of Debian packages, each with its own keys."`
+	Pins       []pinEntry             `yaml:"pins" doc:"Which version of a package is taken, as in apt_preferences."`
+	Vars       map[string]string      `yaml:"vars" doc:"Values for the templates of files."`
+	Files      []fileEntry            `yaml:"files" doc:"Single files, from the project or written here, as they are or filled from vars."`
 	Copy       []copyEntry            `yaml:"copy" doc:"Files and folders of the project that go into the image."`
 	Fetch      []fetchEntry           `yaml:"fetch" doc:"Downloads that go into the image."`
 	Git        []gitEntry             `yaml:"git" doc:"Commits whose files go into the image."`
+	Extensions []extensionEntry       `yaml:"extensions" doc:"Plug-ins of an app: what is in an image is listed, locked and compared by name and version."`
 	Run        []runEntry             `yaml:"run" doc:"Commands that run in the image while it is made, isolated and without network."`
 	Env        map[string]string      `yaml:"env" doc:"Environment variables of the image."`
 	User       string                 `yaml:"user" doc:"User that the image runs as: name, uid, name:group or uid:gid. Default: root."`
-	Services   map[string]serviceSpec `yaml:"services" doc:"Programs that the image runs; a container image runs one."`
+	Services   map[string]serviceSpec `yaml:"services" doc:"Programs that the image runs."`
+	Tests      []testEntry            `yaml:"tests" doc:"What must hold of the booted image before it gets its name."`
+	Allow      []allowEntry           `yaml:"allow" doc:"What the search for secrets may find, with the reason."`
 	Ports      []int                  `yaml:"ports" doc:"Ports that the app listens on; the first is also in $PORT." minimum:"1" maximum:"65535"`
 	Labels     map[string]string      `yaml:"labels" doc:"Labels of the image."`
 	Workdir    string                 `yaml:"workdir" doc:"Folder in the image that its command and run steps begin in. Default: /." pattern:"^/"`
@@ -60,25 +68,39 @@ type runEntry struct {
 	Env     map[string]string `yaml:"env" doc:"Environment variables of the command, besides those of the image."`
 	User    string            `yaml:"user" doc:"User that runs the command. Default: root."`
 	Dir     string            `yaml:"dir" doc:"Folder in the image that the command begins in. Default: the recipe's workdir." pattern:"^/"`
+	Secrets []string          `yaml:"secrets" doc:"Names of build secrets that the command finds in /run/secrets; release bake --secret gives their values."`
 	Node    *strictyaml.Node  `yaml:"-"`
 }
 
 type serviceSpec struct {
-	Cmd     []string         `yaml:"cmd,required" doc:"Program and arguments; no shell."`
-	Restart string           `yaml:"restart,later"`
-	Node    *strictyaml.Node `yaml:"-"`
+	Cmd     []string          `yaml:"cmd,required" doc:"Program and arguments; no shell."`
+	Restart string            `yaml:"restart" doc:"When the service is started again after it ended. Default: no; the image then ends with it." enum:"always,on-failure,no"`
+	User    string            `yaml:"user" doc:"User that the service runs as. Default: the image's."`
+	Env     map[string]string `yaml:"env" doc:"Environment variables of the service, besides those of the image."`
+	Dir     string            `yaml:"dir" doc:"Folder in the image that the service begins in. Default: the recipe's workdir." pattern:"^/"`
+	After   []string          `yaml:"after" doc:"Services that are started before this one and stopped after it."`
+	Stop    stopEntry         `yaml:"stop" doc:"How the service is stopped."`
+	Node    *strictyaml.Node  `yaml:"-"`
+}
+
+type stopEntry struct {
+	Signal string `yaml:"signal" doc:"Signal that asks the service to end. Default: TERM." enum:"TERM,INT,QUIT,HUP,USR1,USR2,WINCH"`
+	Grace  span   `yaml:"grace" doc:"How long it may take until it is killed, such as 10s. Default: 10s."`
 }
 
 // baseEntry is "scratch" or a mapping.
 type baseEntry struct {
 	Scratch bool
-	Image   string
-	Node    *strictyaml.Node
+	baseMap
+	Node *strictyaml.Node
 }
 
-type baseImage struct {
-	Image  string `yaml:"image" doc:"Registry reference with a tag or a digest, or the path of an OCI layout folder or docker-archive tar that begins with ./, ../ or /."`
-	Debian string `yaml:"debian,later"`
+type baseMap struct {
+	Image    string   `yaml:"image" doc:"Registry reference with a tag or a digest, or the path of an OCI layout folder or docker-archive tar that begins with ./, ../ or /."`
+	Debian   string   `yaml:"debian" doc:"Debian release by its code name, such as bookworm: its essential and required packages and apt." pattern:"^[a-z][a-z0-9.-]*$"`
+	Mirrors  []string `yaml:"mirrors" doc:"Addresses of Debian's archive, first choice first. Default: RELEASE_DEBIAN_MIRROR, else those of this machine's apt."`
+	Security []string `yaml:"security_mirrors" doc:"Addresses of Debian's security archive. Default: as for mirrors."`
+	Keyring  string   `yaml:"keyring" doc:"File with the OpenPGP keys that sign the archive. Default: this machine's Debian keyring."`
 }
 
 // UnmarshalNode takes both forms.
@@ -91,20 +113,22 @@ func (b *baseEntry) UnmarshalNode(n *strictyaml.Node, path string) error {
 	if n.Kind != strictyaml.Map {
 		return strictyaml.WrongKind(n, path, "scratch or a mapping").WithHint("base: scratch, or base: {image: debian:bookworm-slim}")
 	}
-	var image baseImage
-	errs := strictyaml.DecodeAt(n, &image, path)
-	if len(errs) == 0 && image.Image == "" {
-		errs = append(errs, n.Pos.Errorf("%s.image is missing", path))
+	errs := strictyaml.DecodeAt(n, &b.baseMap, path)
+	switch {
+	case len(errs) > 0:
+	case b.Image == "" && b.Debian == "":
+		errs = append(errs, n.Pos.Errorf("%s needs image or debian", path))
+	case b.Image != "" && len(n.Entries) > 1:
+		errs = append(errs, n.Pos.Errorf("%s.image stands alone: the other keys are for debian", path))
 	}
-	b.Image = image.Image
 	return errs.Err()
 }
 
 // JSONSchema of both forms.
 func (*baseEntry) JSONSchema() *jsonschema.Schema {
-	image := jsonschema.For[baseImage]()
-	image.Required = []string{"image"}
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: "scratch"}, image}}
+	image, release := jsonschema.For[baseMap](), jsonschema.For[baseMap]()
+	image.Required, release.Required = []string{"image"}, []string{"debian"}
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: "scratch"}, image, release}}
 }
 
 // command is text for a shell or a list.

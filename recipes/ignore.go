@@ -167,13 +167,14 @@ func globExpression(p string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(p); {
 		atStart := i == 0 || p[i-1] == '/'
-		switch {
-		case atStart && strings.HasPrefix(p[i:], "**/"):
+		stars := len(p[i:]) - len(strings.TrimLeft(p[i:], "*"))
+		switch rest := p[i+stars:]; {
+		case atStart && stars > 1 && strings.HasPrefix(rest, "/"):
 			b.WriteString("(?:.*/)?")
-			i += 3
-		case atStart && p[i:] == "**":
+			i += stars + 1
+		case atStart && stars > 1 && rest == "":
 			b.WriteString(".*")
-			i += 2
+			i += stars
 		case p[i] == '*':
 			b.WriteString("[^/]*")
 			i++

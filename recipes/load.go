@@ -41,7 +41,6 @@ type loader struct {
 	top    *file           // the recipe itself
 	chain  []included      // files being read, outermost first
 	seen   map[string]bool // absolute paths of all files read
-	second *strictyaml.Pos // of a second service
 	errs   fault.List
 }
 
@@ -154,6 +153,12 @@ func (l *loader) add(f *file, dir string) {
 	r := l.recipe
 	r.Files = append(r.Files, f.Node.Pos.File)
 	l.base(f, dir)
+	l.debian(f, dir)
+	for i := range f.Files {
+		if f.Files[i].Node != nil {
+			l.fileStep(&f.Files[i], i, dir)
+		}
+	}
 	for i := range f.Copy {
 		if f.Copy[i].Node != nil {
 			l.copyStep(&f.Copy[i], i, dir)
@@ -169,6 +174,11 @@ func (l *loader) add(f *file, dir string) {
 			l.gitStep(&f.Git[i], i, dir)
 		}
 	}
+	for i := range f.Extensions {
+		if f.Extensions[i].Node != nil {
+			l.extensionStep(&f.Extensions[i], i, dir)
+		}
+	}
 	for i := range f.Run {
 		if f.Run[i].Node != nil {
 			l.runStep(&f.Run[i], i, dir)
@@ -176,6 +186,7 @@ func (l *loader) add(f *file, dir string) {
 	}
 	l.envNames(f.Node, f.Env, "env")
 	r.Env = merged(r.Env, f.Env)
+	r.Vars = merged(r.Vars, f.Vars)
 	l.labelNames(f)
 	r.Labels = merged(r.Labels, f.Labels)
 	l.ports(f)
@@ -187,6 +198,8 @@ func (l *loader) add(f *file, dir string) {
 		r.Workdir = l.target(f.Node.Locate("workdir"), "workdir", f.Workdir)
 	}
 	l.program(f)
+	l.tests(f)
+	l.allow(f)
 }
 
 func merged[V any](into, from map[string]V) map[string]V {
@@ -205,12 +218,11 @@ func (l *loader) whole() {
 	r := l.recipe
 	start := l.top.Node.Pos
 	if b := r.Base; l.top.Node.Kind == strictyaml.Map && !b.Scratch && b.Path == "" && b.Reference == "" && b.Pos == (Position{}) {
-		l.fail(start, "base is missing").WithHint("base: scratch, or base: {image: debian:bookworm-slim}")
+		l.fail(start, "base is missing").WithHint("base: scratch, base: {debian: bookworm}, or base: {image: ./base.tar}")
 	}
-	if l.second != nil && len(r.Services) > 1 {
-		l.fail(*l.second, "a second service is not supported by this version of release: a container image runs one").
-			WithHint("there are: %s", strings.Join(slices.Sorted(maps.Keys(r.Services)), ", "))
-	}
+	l.wholeDebian()
+	l.wholeServices()
+	l.wholeTests()
 	l.name()
 }
 

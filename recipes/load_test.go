@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -105,7 +106,9 @@ func TestLoad(t *testing.T) {
 			{Cmd: []string{"/bin/sh", "-c", "useradd -r shop"}, Dir: dir},
 			{Cmd: []string{"apt-get", "update"}, Network: true, Env: map[string]string{"A": "b"}, User: "1000:1000", Workdir: "/srv", Dir: dir},
 		},
-		Env: map[string]string{"PORT": "8080"}, User: "shop", Services: map[string]recipes.Service{"web": {Cmd: []string{"/srv/app/bin/web", "--verbose"}}},
+		Env: map[string]string{"PORT": "8080"}, User: "shop", Services: map[string]recipes.Service{"web": {
+			Name: "web", Cmd: []string{"/srv/app/bin/web", "--verbose"}, Restart: recipes.RestartNo, Signal: "TERM", Grace: 10 * time.Second,
+		}},
 		Ports: []int{8080, 9090}, Labels: map[string]string{"org.opencontainers.image.source": "https://example.org"}, Workdir: "/srv",
 	}, got)
 	if p := got.Run[1].Pos; p != (recipes.Position{File: "recipes/shop.yaml", Line: 12, Column: 5}) {

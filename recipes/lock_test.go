@@ -170,3 +170,57 @@ func FuzzLock(f *testing.F) {
 		}
 	})
 }
+
+// The pins of packages are lines of text, sorted, so that a review sees what changed.
+func TestLockedPackages(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.lock")
+	pkg := func(name, version string) recipes.LockedPackage {
+		return recipes.LockedPackage{Name: name, Version: version, Arch: "amd64", Suite: "bookworm", Size: 7, SHA256: sum, Path: "pool/main/" + name + ".deb"}
+	}
+	l := &recipes.Lock{Debian: &recipes.LockedDebian{
+		Request:  []string{"package nginx", "debian bookworm"},
+		Suites:   []recipes.LockedSuite{{Name: "bookworm", Date: time.Unix(1700000000, 5)}},
+		Packages: map[string]recipes.LockedPackages{"amd64": {Base: []recipes.LockedPackage{pkg("libc6", "2.36-9"), pkg("apt", "1:2.6.1~x")}, Added: []recipes.LockedPackage{pkg("nginx", "1")}}},
+	}}
+	if err := l.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `# Pins of what the recipe gets from elsewhere, written by release. Commit this file.
+schema: 1
+debian:
+  request:
+    - debian bookworm
+    - package nginx
+  suites:
+    - name: bookworm
+      date: 2023-11-14T22:13:20Z
+  packages:
+    amd64:
+      base:
+        - apt 1:2.6.1~x amd64 bookworm 7 ` + sum + ` pool/main/apt.deb
+        - libc6 2.36-9 amd64 bookworm 7 ` + sum + ` pool/main/libc6.deb
+      added:
+        - nginx 1 amd64 bookworm 7 ` + sum + ` pool/main/nginx.deb
+`
+	if string(data) != want {
+		t.Errorf("got\n%s\nwant\n%s", data, want)
+	}
+	again, err := recipes.LoadLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(l, again); diff != "" {
+		t.Error(diff)
+	}
+	for _, bad := range []string{"apt 1 amd64 bookworm 7 x pool/apt.deb", "apt 1 amd64 bookworm -7 " + sum + " pool/apt.deb",
+		"apt 1 amd64 bookworm 7 " + sum + " ../apt.deb", "apt 1 amd64", "apt  1 amd64 bookworm 7 " + sum + " p"} {
+		if err := new(recipes.LockedPackage).UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}

@@ -71,7 +71,17 @@ func (c *lockChecker) check(l *Lock) {
 		c.form(anything, "the name of an image", "base", "image")
 		c.form(digestPattern, "a digest", "base", "digest")
 	}
+	if l.Debian != nil {
+		l.Debian.check(c)
+	}
 	seen := map[string]bool{}
+	for i, x := range l.Extensions {
+		if x.SHA256 != "" || x.Commit == "" {
+			c.form(sumPattern, "a sha256 of 64 hex digits", "extensions", i, "sha256")
+		}
+		c.form(commitPattern, "a commit of 40 or 64 hex digits", "extensions", i, "commit")
+		c.unique(seen, "extension "+x.Name, "extensions", i)
+	}
 	for i, f := range l.Fetch {
 		c.form(anything, "an address", "fetch", i, "url")
 		c.form(sumPattern, "a sha256 of 64 hex digits", "fetch", i, "sha256")
@@ -88,6 +98,13 @@ func (c *lockChecker) check(l *Lock) {
 func (l *Lock) sort() {
 	if l.Base != nil {
 		l.Base.Date = seconds(l.Base.Date)
+	}
+	if l.Debian != nil {
+		l.Debian.sort()
+	}
+	l.Extensions = lastOfEach(l.Extensions, func(a, b LockedExtension) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range l.Extensions {
+		l.Extensions[i].Date = seconds(l.Extensions[i].Date)
 	}
 	l.Fetch = lastOfEach(l.Fetch, func(a, b LockedURL) int { return cmp.Compare(a.URL, b.URL) })
 	for i := range l.Fetch {
@@ -146,6 +163,14 @@ func (l *Lock) dates() []time.Time {
 	if l.Base != nil {
 		dates = append(dates, l.Base.Date)
 	}
+	if l.Debian != nil {
+		for _, s := range l.Debian.Suites {
+			dates = append(dates, s.Date)
+		}
+	}
+	for _, x := range l.Extensions {
+		dates = append(dates, x.Date)
+	}
 	for _, f := range l.Fetch {
 		dates = append(dates, f.Date)
 	}
@@ -159,6 +184,14 @@ func (l *Lock) dates() []time.Time {
 func (l *Lock) URL(url string) *LockedURL {
 	if i := slices.IndexFunc(l.Fetch, func(f LockedURL) bool { return f.URL == url }); i >= 0 {
 		return &l.Fetch[i]
+	}
+	return nil
+}
+
+// Extension is the pin of a plug-in, nil if there is none.
+func (l *Lock) Extension(name string) *LockedExtension {
+	if i := slices.IndexFunc(l.Extensions, func(x LockedExtension) bool { return x.Name == name }); i >= 0 {
+		return &l.Extensions[i]
 	}
 	return nil
 }

@@ -20,24 +20,35 @@ type Recipe struct {
 	// Files are the recipe files as positions name them, in the order in which their steps come: included ones first.
 	Files []string
 
-	Base       Base
-	Copy       []Copy
-	Fetch      []Fetch
-	Git        []Git
-	Run        []Run
-	Env        map[string]string
-	User       string // "" is root; else name, uid, name:group or uid:gid
-	Services   map[string]Service
-	Ports      []int
-	Labels     map[string]string
-	Workdir    string   // absolute; "" is /
-	Entrypoint []string // the command as `entrypoint` has it; Command also looks at Services
-	Ignore     *Ignore  // what .releaseignore files leave out of copies; never nil
+	Base         Base
+	Packages     []Package // in the order of the file, each once
+	Recommends   bool
+	Repositories []Repository
+	Pins         []Pin
+
+	Vars        map[string]string
+	FileEntries []File
+	Extensions  []Extension
+	Copy        []Copy
+	Fetch       []Fetch
+	Git         []Git
+	Run         []Run
+	Env         map[string]string
+	User        string // "" is root; else name, uid, name:group or uid:gid
+	Services    map[string]Service
+	Tests       []Test
+	Allow       []Allow
+	Ports       []int
+	Labels      map[string]string
+	Workdir     string   // absolute; "" is /
+	Entrypoint  []string // the command as `entrypoint` has it; Command also looks at Services
+	Ignore      *Ignore  // what .releaseignore files leave out of copies; never nil
 }
 
-// Base is what the image is built on. Exactly one of Scratch, Path and Reference is set.
+// Base is what the image is built on. Exactly one of Scratch, Debian, Path and Reference is set.
 type Base struct {
 	Scratch   bool
+	Debian    *Debian
 	Path      string // absolute path of an OCI layout folder or a docker-archive tar
 	Reference string // registry reference with a tag or a digest, as written
 	Pos       Position
@@ -80,24 +91,11 @@ type Run struct {
 	Cmd     []string // program and arguments; a command given as text is {"/bin/sh", "-c", text}
 	Network bool     // true makes the image not reproducible
 	Env     map[string]string
-	User    string // "" is root
-	Workdir string // absolute; "" is the recipe's workdir
-	Dir     string // folder of the recipe file that names the step
+	User    string   // "" is root
+	Workdir string   // absolute; "" is the recipe's workdir
+	Secrets []string // names of build secrets, each once
+	Dir     string   // folder of the recipe file that names the step
 	Pos     Position
-}
-
-// Service is a program of the image.
-type Service struct {
-	Cmd []string
-	Pos Position
-}
-
-// Command is what a node of the image runs: that of its one service, else the entrypoint; nil for none.
-func (r *Recipe) Command() []string {
-	for _, s := range r.Services {
-		return s.Cmd
-	}
-	return r.Entrypoint
 }
 
 // Input is one file, folder or link below a copy's source.

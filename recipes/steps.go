@@ -20,6 +20,9 @@ func (l *loader) base(f *file, dir string) {
 		return
 	}
 	b := Base{Scratch: f.Base.Scratch, Pos: f.Base.Node.Pos}
+	if f.Base.Debian != "" {
+		b.Debian = l.debianBase(f.Base, dir)
+	}
 	image := f.Base.Image
 	pos := f.Base.Node.Locate("image")
 	switch {
@@ -213,6 +216,14 @@ func (l *loader) runStep(e *runEntry, i int, dir string) {
 	if e.Node.Get("dir") != nil {
 		r.Workdir = l.target(e.Node.Locate("dir"), where+".dir", e.Dir)
 	}
+	for j, name := range e.Secrets {
+		switch {
+		case !validName(name):
+			l.fail(e.Node.Locate("secrets", j), "%s.secrets[%d] %q must be 1 to 63 of a-z, 0-9, dot, - and _", where, j, name)
+		case !slices.Contains(r.Secrets, name):
+			r.Secrets = append(r.Secrets, name)
+		}
+	}
 	l.recipe.Run = append(l.recipe.Run, r)
 }
 
@@ -244,17 +255,6 @@ func (l *loader) program(f *file) {
 	}
 	r.Entrypoint = nil
 	for _, e := range f.Node.Get("services").Entries {
-		s := f.Services[e.Key]
-		if !validName(e.Key) {
-			l.fail(e.KeyPos, "service %q must be 1 to 63 of a-z, 0-9, dot, - and _, beginning and ending with a letter or digit", e.Key)
-		}
-		if cmd := e.Value.Get("cmd"); cmd != nil && cmd.Kind == strictyaml.List && (len(s.Cmd) == 0 || s.Cmd[0] == "" && cmd.Items[0].Kind == strictyaml.Text) {
-			l.fail(cmd.Pos, "services.%s.cmd must begin with a program", e.Key)
-		}
-		r.Services = merged(r.Services, map[string]Service{e.Key: {Cmd: s.Cmd, Pos: e.KeyPos}})
-		if len(r.Services) == 2 && l.second == nil {
-			pos := e.KeyPos
-			l.second = &pos
-		}
+		l.service(e, f.Services[e.Key])
 	}
 }
