@@ -144,7 +144,7 @@ func (e *encoder) scalar(v reflect.Value) (string, bool) {
 }
 
 // plain is text that every YAML reader takes as that text: it begins with a letter or a slash and has nothing special.
-var plain = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./+@%=-]*(:[A-Za-z0-9_./+@%=-]+)*$|^[0-9]+(\.[0-9]+)*(ns|ms|m|h|s|[kKMGT]?i?B|%|x)([0-9]+(ms|m|h|s))*$|^[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]+)?$|^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z$`)
+var plain = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./+@%=~-]*(:[A-Za-z0-9_./+@%=~-]+)*( [A-Za-z0-9_./+@%=~-]+(:[A-Za-z0-9_./+@%=~-]+)*)*$|^[0-9]+(\.[0-9]+)*(ns|ms|m|h|s|[kKMGT]?i?B|%|x)([0-9]+(ms|m|h|s))*$|^[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]+)?$|^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z$`)
 
 // hexadecimal is a checksum that is no number in any notation, so that a list of them looks even.
 var hexadecimal = regexp.MustCompile(`^[0-9a-f]*[a-df][0-9a-f]*$`)

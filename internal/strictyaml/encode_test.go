@@ -41,7 +41,7 @@ func TestEncode(t *testing.T) {
 sizes: [1, 2]
 env:
   A: "true"
-  B: "x y"
+  B: x y
 part: {}
 more:
   share: 0.5
