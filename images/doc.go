@@ -7,6 +7,7 @@
 //	index.json               OCI index: a descriptor for each (image, name), oldest first
 //	blobs/sha256/<hex>       manifests, configs and layers; mode 0644, never written again
 //	blobs/sha256/.tmp-*      blobs under way
+//	referrers/<hex>.json     OCI index of the artifacts of the image with that digest, oldest first
 //	pins/<installation>.json {"schema":1,"installation":…,"images":[digest…]}: what an agent's fleets use
 //	lock                     flock: held while index.json or a pin file is read, changed and written
 //	hold                     flock: shared by who relies on unreferenced content, exclusive by who deletes content
@@ -38,6 +39,19 @@
 //
 // Remove deletes at once what only that image used when nobody holds, and leaves it to Sweep otherwise. A temporary
 // blob is leftover when its age is past the grace time, a half-unpacked root when its flock is free.
+//
+// # Artifacts
+//
+// What is said about an image (signature, bill of materials, provenance) is an OCI 1.1 artifact: an image manifest with
+// artifactType, the image as its subject, the empty object as its configuration, and a layer for each piece of content. Manifest
+// and content are blobs like any other; the list of an image's artifacts is the file referrers/<hex of its digest>.json,
+// the very index that the registry endpoint answers with at /v2/<name>/referrers/<digest>. It is changed under the lock,
+// after the blobs are written. Artifacts are canonical like manifests: the same Artifact has the same digest.
+//
+// Artifacts live as long as their subject: they are referenced with it, Remove and Sweep take them with it, an exported
+// OCI layout has them as further entries of its index.json (with artifactType, without a name), and an import of such a
+// layout brings them back. A manifest is never changed: who adds a signature writes a manifest anew that replaces the one
+// before. Artifacts of artifacts are not kept.
 //
 // # Root file systems
 //

@@ -20,7 +20,7 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// ExportOCI writes an image as an OCI layout into the folder dir, which must be absent or empty: another is
+// ExportOCI writes an image and its artifacts as an OCI layout into the folder dir, which must be absent or empty: another is
 // fault.Exists. The folder appears when it is complete.
 func (s *Store) ExportOCI(ctx context.Context, d Digest, dir string) error {
 	blobs, err := s.Blobs(d)
@@ -108,13 +108,27 @@ func (s *Store) exportLayout(ctx context.Context, d Digest, blobs []Descriptor, 
 			return err
 		}
 	}
+	attached, err := s.artifactBlobs(d)
+	if err != nil {
+		return err
+	}
+	for _, b := range attached {
+		if slices.Contains(blobs, b) {
+			continue
+		}
+		if err := s.exportBlob(ctx, b, layoutPath(b.Digest), write); err != nil {
+			return err
+		}
+	}
 	entry, err := s.exportEntry(d)
 	if err != nil {
 		return err
 	}
-	index := newIndex()
-	index.Annotations = nil
-	index.Manifests = append(index.Manifests, entry)
+	index, err := s.readReferrers(d) // artifacts are entries beside their subject
+	if err != nil {
+		return err
+	}
+	index.Manifests = append([]ocispec.Descriptor{entry}, index.Manifests...)
 	if err := exportJSON(write, ocispec.ImageIndexFile, index); err != nil {
 		return err
 	}

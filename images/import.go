@@ -40,7 +40,7 @@ type foreignLayer struct {
 
 // Import copies an image into the store and lists it. Its layers are stored uncompressed and checked by their diff
 // ids, and its manifest is written in this store's canonical form; where that gives another digest than the source's,
-// the annotation release.source.digest keeps the source's.
+// the annotation release.source.digest keeps the source's. Artifacts come along from an OCI layout whose digest stays.
 //
 // Errors: fault.NotFound (no such path, tag or platform), fault.Unavailable (no network, no registry), fault.Denied
 // (the registry wants other credentials than the Docker configuration has), fault.Invalid (the content is not what
@@ -88,7 +88,11 @@ func (s *Store) importPath(ctx context.Context, src Source, platform ocispec.Pla
 	if err != nil {
 		return "", err
 	}
-	return s.adopt(ctx, f, src.Name)
+	d, err := s.adopt(ctx, f, src.Name)
+	if err != nil || d != f.digest {
+		return d, err // under another digest nothing that was said about the image holds
+	}
+	return d, s.importArtifacts(ctx, t, d)
 }
 
 // adopt stores a foreign image in canonical form.

@@ -19,6 +19,7 @@ import (
 // Media types of Docker that mean the same as those of OCI.
 const (
 	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	dockerConfig       = "application/vnd.docker.container.image.v1+json"
 	dockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
 )
 
@@ -48,6 +49,7 @@ const maxNesting = 4
 // choose finds the one manifest that is meant. Of several with the same name the last is: a layout written over time
 // has the newest last.
 func choose(t tree, list []ocispec.Descriptor, selected string, platform ocispec.Platform, depth int) (ocispec.Descriptor, error) {
+	list = slices.DeleteFunc(slices.Clone(list), isArtifact)
 	if depth == maxNesting {
 		return ocispec.Descriptor{}, fault.New(fault.Invalid, "refused: indexes are nested too deeply")
 	}
@@ -75,6 +77,12 @@ func choose(t tree, list []ocispec.Descriptor, selected string, platform ocispec
 		}
 	}
 	return ocispec.Descriptor{}, wrongPlatform(platform, other)
+}
+
+// isArtifact says that an entry of an index is about an image and no image itself. Some tools give images an artifact type
+// too: that of their configuration.
+func isArtifact(d ocispec.Descriptor) bool {
+	return d.ArtifactType != "" && d.ArtifactType != ocispec.MediaTypeImageConfig && d.ArtifactType != dockerConfig
 }
 
 func wrongPlatform(platform ocispec.Platform, have []string) error {

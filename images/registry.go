@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/internal/fault"
 )
@@ -38,7 +41,8 @@ type registry struct {
 // Registry serves the store's images to engines: the pull part of the OCI distribution API, read-only. Every request
 // needs the token, as the password of any user (Basic) or as Bearer; an empty token lets nobody in. Repository names
 // must be well-formed and mean nothing for digests: a blob is the same in all. A tag is looked up as the image named
-// "<repository>:<tag>", then, for "latest", as "<repository>", then as any reference that Resolve knows.
+// "<repository>:<tag>", then, for "latest", as "<repository>", then as any reference that Resolve knows. Artifacts are
+// found by the referrers endpoint and by the tags of ArtifactTag.
 func (s *Store) Registry(token string) http.Handler { return registry{store: s, token: token} }
 
 func (g registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -64,7 +68,7 @@ func (g registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve answers <repository>/manifests/<reference> and <repository>/blobs/<digest>.
+// serve answers <repository>/manifests/<reference>, <repository>/blobs/<digest> and <repository>/referrers/<digest>.
 func (g registry) serve(w http.ResponseWriter, r *http.Request, rest string) {
 	parts := strings.Split(rest, "/")
 	if len(parts) < 3 {
@@ -81,8 +85,10 @@ func (g registry) serve(w http.ResponseWriter, r *http.Request, rest string) {
 		g.manifest(w, r, repository, ref)
 	case "blobs":
 		g.blob(w, r, ref)
+	case "referrers":
+		g.referrers(w, r, ref)
 	default:
-		refuse(w, http.StatusNotFound, codeUnsupported, "only manifests and blobs are here")
+		refuse(w, http.StatusNotFound, codeUnsupported, "only manifests, blobs and referrers are here")
 	}
 }
 
@@ -117,6 +123,9 @@ func (g registry) find(repository, ref string) (Digest, error) {
 	if strings.Contains(ref, ":") {
 		return ParseDigest(ref)
 	}
+	if d, ok, err := g.store.artifactByTag(ref); ok || err != nil {
+		return d, err
+	}
 	d, err := g.store.Resolve(repository + ":" + ref)
 	if fault.Is(err, fault.NotFound) && ref == "latest" {
 		d, err = g.store.Resolve(repository)
@@ -143,6 +152,31 @@ func (g registry) blob(w http.ResponseWriter, r *http.Request, ref string) {
 	w.Header().Set("Docker-Content-Digest", string(d))
 	w.Header().Set("Etag", `"`+string(d)+`"`)
 	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+// referrers answers with the index of an image's artifacts; an image without any has an empty one.
+func (g registry) referrers(w http.ResponseWriter, r *http.Request, ref string) {
+	subject, err := ParseDigest(ref)
+	if err != nil {
+		g.fail(w, err, codeDigestInvalid)
+		return
+	}
+	index, err := g.store.readReferrers(subject)
+	if err != nil {
+		g.fail(w, err, codeUnknown)
+		return
+	}
+	if want := r.URL.Query().Get("artifactType"); want != "" {
+		index.Manifests = slices.DeleteFunc(index.Manifests, func(d ocispec.Descriptor) bool { return d.ArtifactType != want })
+		w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	body, err := json.Marshal(index)
+	if err != nil {
+		g.fail(w, err, codeUnknown)
+		return
+	}
+	w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
 // fail answers with the status that fits the error; unknown is the code for what is not there.

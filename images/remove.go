@@ -15,7 +15,7 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// Remove takes an image off the list, under all its names, and deletes its blobs and root that no other image uses.
+// Remove takes an image off the list, under all its names, and deletes its blobs, artifacts and root that no other image uses.
 // While a bake holds the store the content is left to Sweep. A pinned image is fault.Busy, which names who pins it;
 // with force it goes off the list, and its content stays until the pin is gone and Sweep comes.
 func (s *Store) Remove(ctx context.Context, d Digest, force bool) error {
@@ -65,6 +65,13 @@ func (s *Store) removeEntry(ctx context.Context, d Digest, force bool) (blobs []
 			blobs = append(blobs, b.Digest)
 		}
 	}
+	attached, err := s.artifactBlobs(d)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, b := range attached {
+		blobs = append(blobs, b.Digest)
+	}
 	if img, err := s.Get(d); err == nil {
 		chain = chainID(img.Layers)
 	}
@@ -88,6 +95,9 @@ func (s *Store) deleteUnused(ctx context.Context, blobs []Digest, chain string) 
 		}
 		if err := os.Remove(s.blobPath(b)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove blob %s: %w", b, err)
+		}
+		if err := s.dropReferrers(b); err != nil {
+			return err
 		}
 	}
 	if err := atomicfile.SyncDir(s.path(blobDir)); err != nil {
@@ -143,7 +153,11 @@ func (s *Store) addReferences(refs references, d Digest) error {
 	if err != nil {
 		return fmt.Errorf("collect what images use: %w", err)
 	}
-	for _, b := range blobs {
+	attached, err := s.artifactBlobs(d)
+	if err != nil {
+		return fmt.Errorf("collect what images use: %w", err)
+	}
+	for _, b := range append(blobs, attached...) {
 		refs.blobs[b.Digest] = true
 	}
 	if img, err := s.Get(d); err == nil {

@@ -64,6 +64,9 @@ func (s *Store) Sweep(ctx context.Context, opts SweepOptions) (Swept, error) {
 	if opts.Grace < 0 {
 		young = s.now().Add(time.Hour)
 	}
+	if err := s.sweepReferrers(used, young); err != nil {
+		return swept, err
+	}
 	return swept, errors.Join(
 		s.sweepBlobs(used, young, &swept),
 		s.sweepTemps(young, &swept),
@@ -103,7 +106,7 @@ func (s *Store) sweepBlobs(used references, young time.Time, swept *Swept) error
 // sweepTemps deletes temporary files beside the index and the pins.
 func (s *Store) sweepTemps(young time.Time, swept *Swept) error {
 	var temps []string
-	for _, dir := range []string{s.dir, s.path(pinDir)} {
+	for _, dir := range []string{s.dir, s.path(pinDir), s.path(referrersDir)} {
 		found, err := filepath.Glob(filepath.Join(globEscape(dir), ".tmp-*"))
 		if err != nil {
 			return fmt.Errorf("sweep temporary files: %w", err)
