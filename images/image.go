@@ -13,6 +13,8 @@ import (
 const (
 	AnnotationPorts        = "release.ports"         // "8080,9090": ports in declared order, the first is the one an app listens on
 	AnnotationSourceDigest = "release.source.digest" // digest of the foreign manifest that an imported image was made from
+	AnnotationServices     = "release.services"      // JSON: the image's services by name, or a list of objects with a name
+	AnnotationExtensions   = "release.extensions"    // JSON: [{name, version, source, sha256 or commit, path}], plug-ins of the app
 )
 
 // Descriptor names a blob: its digest and its length in bytes.
