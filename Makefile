@@ -10,10 +10,14 @@ TESTFLAGS ?=
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build hello demo test unit lint prepare bench clean
+.PHONY: build payload hello demo test unit lint prepare bench clean
 
-build:
+build: payload
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/release ./cmd/release
+
+# The programs that go into images: the binary carries them.
+payload:
+	internal/payload/build
 
 # The example's binary, as its recipe wants it.
 hello:
@@ -39,4 +43,4 @@ bench: build
 	RELEASE_BENCH=1 go test -v -count=1 -p 1 -timeout 60m -run 'TestBake|TestLaunchOf|TestRouting|TestOperating' ./test/bench/...
 
 clean:
-	rm -rf bin .cache examples/*/bin
+	rm -rf bin .cache examples/*/bin internal/payload/bin/*.gz

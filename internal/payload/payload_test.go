@@ -1,0 +1,87 @@
+package payload
+
+import (
+	"bytes"
+	"compress/gzip"
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// largest is what a program may add to an image.
+const largest = 2_500_000
+
+func TestProgramsAreSmallAndStatic(t *testing.T) {
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		data, err := Program(Supervise, arch)
+		if err != nil {
+			t.Fatalf("%v; run: make payload", err)
+		}
+		if len(data) > largest {
+			t.Errorf("%s for %s has %d bytes, more than %d", Supervise, arch, len(data), largest)
+		}
+		f, err := elf.NewFile(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Machine != machine {
+			t.Errorf("%s for %s is for %s", Supervise, arch, f.Machine)
+		}
+		for _, p := range f.Progs {
+			if p.Type == elf.PT_INTERP {
+				t.Errorf("%s for %s is not static", Supervise, arch)
+			}
+		}
+	}
+}
+
+// The same sources in another folder give the same bytes as those that are carried, which are also not out of date then.
+func TestProgramIsReproducible(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"go.mod", "go.sum", "supervisor"} {
+		if out, err := exec.Command("cp", "-r", filepath.Join("../..", name), dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", "program", "./supervisor/supervise")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=", "GOEXPERIMENT=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	built, err := os.ReadFile(filepath.Join(dir, "program"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	carried, err := Program(Supervise, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(built, carried) {
+		t.Error("the program that is carried is not what the sources give: run make payload")
+	}
+}
+
+func TestProgramThatIsNotCarried(t *testing.T) {
+	_, err := Program(Supervise, "riscv64")
+	if !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.All(err)[0].Hint, "make") {
+		t.Errorf("%v", err)
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write([]byte("program"))
+	_ = w.Close()
+	from := fstest.MapFS{"bin/a-amd64.gz": {Data: packed.Bytes()}, "bin/b-amd64.gz": {Data: packed.Bytes()[:20]}}
+	if data, err := program(from, "a", "amd64"); err != nil || string(data) != "program" {
+		t.Errorf("%q %v", data, err)
+	}
+	if _, err := program(from, "b", "amd64"); err == nil {
+		t.Error("a torn program is taken")
+	}
+}
