@@ -38,7 +38,7 @@ func (b *bake) baseStep() string { return short("base " + b.baseName()) }
 
 // pinBase pins the base. What a path holds is an input like the files of a copy, so a changed one changes the pin.
 func (b *bake) pinBase(ctx context.Context, old *recipes.LockedBase) (*recipes.LockedBase, error) {
-	if b.recipe.Base.Scratch {
+	if b.recipe.Base.Scratch || b.recipe.Base.Debian != nil {
 		return nil, nil
 	}
 	ref := b.recipe.Base.Reference
@@ -168,8 +168,10 @@ func (b *bake) whole(d images.Digest) bool {
 func (b *bake) compareBase(ctx context.Context, pin *recipes.LockedBase) ([]string, error) {
 	base := b.recipe.Base
 	switch {
-	case base.Scratch && pin == nil:
+	case (base.Scratch || base.Debian != nil) && pin == nil:
 		return nil, nil
+	case base.Debian != nil:
+		return []string{fmt.Sprintf("base %s is pinned but the recipe starts from Debian", pin.Image)}, nil
 	case base.Scratch:
 		return []string{fmt.Sprintf("base %s is pinned but the recipe starts from scratch", pin.Image)}, nil
 	case pin == nil:

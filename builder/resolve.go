@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -36,7 +35,7 @@ func (b *bake) resolve(ctx context.Context) (changed bool, err error) {
 	if b.lock, err = b.pins(ctx, old); err != nil {
 		return false, err
 	}
-	if sameLock(old, b.lock) {
+	if old.Same(b.lock) {
 		return false, nil
 	}
 	if err := b.lock.Save(path); err != nil {
@@ -60,31 +59,6 @@ func loadLock(path string) (*recipes.Lock, error) {
 	return l, err
 }
 
-// sameLock compares pins. A lockfile without any is as good as none.
-func sameLock(a, b *recipes.Lock) bool {
-	if len(a.Fetch)+len(a.Git)+len(b.Fetch)+len(b.Git) == 0 && a.Base == nil && b.Base == nil {
-		return true
-	}
-	return reflect.DeepEqual(a.Base, b.Base) && sameList(a.Fetch, b.Fetch) && sameList(a.Git, b.Git)
-}
-
-// sameList compares lists that both name each thing once, in whatever order.
-func sameList[T comparable](a, b []T) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	in := map[T]bool{}
-	for _, v := range a {
-		in[v] = true
-	}
-	for _, v := range b {
-		if !in[v] {
-			return false
-		}
-	}
-	return true
-}
-
 // pins makes the lock that the recipe needs out of the one that is there.
 func (b *bake) pins(ctx context.Context, old *recipes.Lock) (*recipes.Lock, error) {
 	next := &recipes.Lock{Schema: recipes.LockSchema}
@@ -106,6 +80,10 @@ func (b *bake) pins(ctx context.Context, old *recipes.Lock) (*recipes.Lock, erro
 	}
 	g.Go(func() (err error) {
 		next.Base, err = b.pinBase(ctx, old.Base)
+		return err
+	})
+	g.Go(func() (err error) {
+		next.Debian, err = b.pinDebian(ctx, old.Debian)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -172,6 +150,7 @@ func (b *bake) compare(ctx context.Context, l *recipes.Lock, path string) error 
 			diff("git %s at %s is pinned but the recipe does not name it", g.URL, g.Ref)
 		}
 	}
+	diffs = append(diffs, b.compareDebian(l.Debian)...)
 	more, err := b.compareBase(ctx, l.Base)
 	if err != nil {
 		return err

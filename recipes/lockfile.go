@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -145,6 +146,16 @@ func (l *Lock) Save(path string) error {
 		return nil
 	}
 	return atomicfile.Write(path, data, 0o644)
+}
+
+// Same reports whether two locks pin the same, in whatever order they list it.
+func (l *Lock) Same(o *Lock) bool {
+	a, b := *l, *o
+	for _, c := range []*Lock{&a, &b} {
+		c.Schema, c.Fetch, c.Git, c.Extensions = LockSchema, slices.Clone(c.Fetch), slices.Clone(c.Git), slices.Clone(c.Extensions)
+		c.sort()
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 // Newest is the newest date in the lockfile, the zero time if it has none.
