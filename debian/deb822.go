@@ -133,12 +133,14 @@ func (r *Reader) field(first, after string) error {
 	f := Field{Name: first[:colon], Line: r.line}
 	start := r.rest[colon+1:]
 	end := len(first) - colon - 1 // of the value in start
-	joined, copied := "", false
+	var joined strings.Builder // what stands before a comment
 	r.line++
 	for after != "" {
 		line, next := cutLine(after)
 		if line != "" && line[0] == '#' { // a comment amid the field: what follows cannot be one piece with it
-			joined, copied = joined+start[:end]+"\n", true
+			if end > 0 {
+				joined.WriteString(start[:end] + "\n")
+			}
 			start, end = next, 0
 		} else if continues(line) {
 			end = len(start) - len(after) + len(line)
@@ -148,8 +150,9 @@ func (r *Reader) field(first, after string) error {
 		after = next
 		r.line++
 	}
-	if f.Value = start[:end]; copied {
-		f.Value = joined + f.Value
+	if f.Value = start[:end]; joined.Len() > 0 {
+		joined.WriteString(f.Value)
+		f.Value = joined.String()
 	}
 	f.Value = trim(f.Value)
 	r.fields = append(r.fields, f)
