@@ -16,7 +16,8 @@ import (
 )
 
 func (c *cli) imagesVerb() *cobra.Command {
-	return group("images", "List, look at, export and remove images", c.imagesLs(), c.imagesInspect(), c.imagesExport(), c.imagesRm())
+	return group("images", "List, compare, look into, move and remove images",
+		c.imagesLs(), c.imagesInspect(), c.imagesDiff(), c.imagesTree(), c.imagesCat(), c.imagesExport(), c.imagesRm())
 }
 
 func (c *cli) imagesLs() *cobra.Command {
@@ -63,6 +64,8 @@ func listImages(w io.Writer, list []api.ImageInfo) {
 type imageDetails struct {
 	api.Head
 	Image       string            `json:"image"`
+	Names       []string          `json:"names"`            // that mean this image, or meant it before a newer one
+	Created     time.Time         `json:"created,omitzero"` // when it was put into this store
 	Platform    string            `json:"platform"`
 	Command     []string          `json:"command"`
 	Ports       []int             `json:"ports"`
@@ -82,7 +85,7 @@ type layerDetails struct {
 
 func (c *cli) imagesInspect() *cobra.Command {
 	return &cobra.Command{
-		Use: "inspect IMAGE", Short: "Show an image's configuration and layers", Example: "  release images inspect shop",
+		Use: "inspect IMAGE", Aliases: []string{"show"}, Short: "Show an image's configuration and layers", Example: "  release images inspect shop",
 		Args: between(1, 1, "the image"), ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store, digest, err := c.openImage(cmd, args[0])
@@ -94,6 +97,9 @@ func (c *cli) imagesInspect() *cobra.Command {
 				return err
 			}
 			d := detailsOf(digest, img)
+			if d.Names, d.Created, err = listedAs(store, digest); err != nil {
+				return err
+			}
 			return c.out.result(d, func(w io.Writer) {
 				enc := json.NewEncoder(w)
 				enc.SetIndent("", "  ")
@@ -118,6 +124,21 @@ func detailsOf(digest images.Digest, img images.Image) imageDetails {
 		d.Layers = append(d.Layers, layerDetails{Digest: string(l.Digest), Size: l.Size, CreatedBy: l.CreatedBy})
 	}
 	return d
+}
+
+// listedAs is the names of an image, newest first, and when it came.
+func listedAs(store *images.Store, d images.Digest) (names []string, created time.Time, err error) {
+	list, err := store.List()
+	for _, i := range list {
+		if i.Digest != d {
+			continue
+		}
+		created = i.Created
+		if i.Name != "" {
+			names = append(names, i.Name)
+		}
+	}
+	return names, created, err
 }
 
 // openImage opens the store and finds an image in it.
