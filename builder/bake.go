@@ -29,8 +29,9 @@ type bake struct {
 	report   *reporter
 	log      *slog.Logger
 	now      func() time.Time
-	env      []string // of the image, known once the base is
-	imported bool     // this bake brought the base
+	env      []string        // of the image, known once the base is
+	imported bool            // this bake brought the base
+	update   map[string]bool // packages whose pins are made anew; none are all that are missing
 }
 
 // made is a whole image that is not listed yet.

@@ -13,7 +13,8 @@ type chosen struct {
 	packages recipes.LockedPackages
 }
 
-// chooseDebian asks the archives which packages the recipe needs.
-func (b *bake) chooseDebian(ctx context.Context) (chosen, error) {
+// chooseDebian asks the archives which packages the recipe needs. Those to keep stay at their version, but for the ones
+// to be updated.
+func (b *bake) chooseDebian(ctx context.Context, keep recipes.LockedPackages) (chosen, error) {
 	return chosen{}, fault.New(fault.Unsupported, "this version cannot choose packages")
 }

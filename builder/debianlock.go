@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,6 +26,21 @@ func (b *bake) debianArch() string {
 	default:
 		return arch
 	}
+}
+
+// ociArch is the way back from a name of Debian's.
+func ociArch(arch string) string {
+	switch arch {
+	case "i386":
+		return "386"
+	case "armhf":
+		return "arm"
+	case "ppc64el":
+		return "ppc64le"
+	case "mips64el":
+		return "mips64le"
+	}
+	return arch
 }
 
 // debianRequest is all that a choice of packages depends on besides the archives' state, a line for each wish.
@@ -63,21 +79,26 @@ func (b *bake) pinDebian(ctx context.Context, old *recipes.LockedDebian) (*recip
 		return nil, nil
 	}
 	same := old != nil && slices.Equal(old.Request, request)
-	if same && len(old.Packages[b.debianArch()].Base) > 0 {
-		return old, nil
+	arch := b.debianArch()
+	var keep recipes.LockedPackages
+	if same && len(old.Packages[arch].Base) > 0 {
+		if len(b.update) == 0 {
+			return old, nil
+		}
+		keep = old.Packages[arch]
 	}
-	chosen, err := b.chooseDebian(ctx)
+	chosen, err := b.chooseDebian(ctx, keep)
 	if err != nil {
 		return nil, b.inDebian(err)
 	}
-	next := &recipes.LockedDebian{Request: request, Suites: chosen.suites, Packages: map[string]recipes.LockedPackages{b.debianArch(): chosen.packages}}
+	next := &recipes.LockedDebian{Request: request, Suites: chosen.suites, Packages: map[string]recipes.LockedPackages{}}
 	if same {
-		// The other architectures' packages were chosen for the same wishes and stay.
-		for arch, p := range old.Packages {
-			next.Packages[arch] = p
-		}
-		next.Packages[b.debianArch()] = chosen.packages
+		// The other architectures' packages were chosen for the same wishes and stay, and so does the date that all of
+		// the image has: one package more or less must not touch every layer.
+		maps.Copy(next.Packages, old.Packages)
+		next.Suites = old.Suites
 	}
+	next.Packages[arch] = chosen.packages
 	return next, nil
 }
 
