@@ -32,6 +32,7 @@ type Process struct {
 	told  chan *Exit // attached and started: what the init says of the command's end, nil when it says nothing
 	// release lets go of the context whose end kills an attached sandbox.
 	release func() bool
+	tty     *execStreams // attached with a terminal: the copying from and to it
 	done    chan struct{}
 	once    sync.Once
 	exit    Exit
@@ -162,6 +163,10 @@ func (p *Process) wait() (Exit, error) {
 		return p.detachedExit()
 	}
 	exit, err := p.attachedExit()
+	if p.tty != nil {
+		p.tty.finish()
+		p.tty.close()
+	}
 	if p.group.oomKills() > 0 && exit.Code != 0 {
 		exit.Reason = guest.OutOfMemory
 	}
@@ -213,6 +218,12 @@ func (p *Process) follow(c *guest.Conn, early *Exit) {
 		}
 		p.told <- m.Exit
 	}()
+}
+
+// useTerminal connects the streams of an attached sandbox to its terminal.
+func (p *Process) useTerminal(terminal *os.File, s Spec) {
+	p.tty = &execStreams{done: make(chan struct{})}
+	p.tty.useTerminal(terminal, ExecSpec{Stdin: s.Stdin, Stdout: s.Stdout, Resize: s.TTY.Resize})
 }
 
 // ReadExit reads the exit of a detached sandbox; os.ErrNotExist while it runs or when its init was killed.

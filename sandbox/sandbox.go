@@ -71,12 +71,21 @@ type Spec struct {
 	// Attached sandboxes: where the command's streams go; nil is /dev/null. The end of ctx kills the sandbox.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// TTY, when set, gives the command of an attached sandbox a terminal of its own: Stdin goes to it, and all output of the
+	// command comes on Stdout.
+	TTY *TTY
 
 	// Detach, when set, makes a sandbox that outlives this process and ctx.
 	Detach *Detach
 	// Prepare, when set, is called once the sandbox exists and before the command starts: to fit out its network
 	// and to note its PID. An error, or the death of this process meanwhile, ends the sandbox unstarted.
 	Prepare func(p *Process) error
+}
+
+// TTY is the size of a terminal, at the start and later, in columns and rows. Resize may be nil.
+type TTY struct {
+	Columns, Rows int
+	Resize        <-chan [2]int
 }
 
 // Detach is the place of a detached sandbox.

@@ -89,6 +89,8 @@ func (s *Spec) check() error {
 		return fault.New(fault.Invalid, "no command given")
 	case len(s.Root.Lower) == 0 || s.Root.Upper == "" || s.Root.Work == "":
 		return fault.New(fault.Invalid, "root needs a lower, an upper and a work folder")
+	case s.Detach != nil && s.TTY != nil:
+		return fault.New(fault.Invalid, "a detached sandbox has no terminal; commands run in it may")
 	case s.Detach != nil && s.Detach.Dir == "":
 		return fault.New(fault.Invalid, "a detached sandbox needs a folder")
 	}
@@ -203,7 +205,9 @@ func (l *launch) wireSpec() guest.Spec {
 	s := l.spec
 	wire := guest.Spec{Root: s.Root, Command: s.Command, Env: s.Env, Dir: s.Dir, User: s.User, Hostname: s.Hostname,
 		Network: s.Network, Mounts: s.Mounts, Fixed: s.Fixed}
-	if f, ok := s.Stdin.(*os.File); ok {
+	if s.TTY != nil {
+		wire.TTY, wire.Columns, wire.Rows = true, s.TTY.Columns, s.TTY.Rows
+	} else if f, ok := s.Stdin.(*os.File); ok {
 		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 		wire.Terminal = err == nil
 	}
@@ -242,7 +246,10 @@ func (l *launch) clone(ctx context.Context) (*Process, error) {
 // streams sets the init's own streams: the command's in an attached sandbox, nothing and a file of its own else.
 func (l *launch) streams(cmd *exec.Cmd) error {
 	if l.spec.Detach == nil {
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = l.spec.Stdin, l.spec.Stdout, l.spec.Stderr
+		if l.spec.TTY == nil {
+			cmd.Stdin, cmd.Stdout = l.spec.Stdin, l.spec.Stdout
+		}
+		cmd.Stderr = l.spec.Stderr
 		return nil
 	}
 	cmd.SysProcAttr.Setsid = true
@@ -279,6 +286,10 @@ func (l *launch) bringUp(ctx context.Context, p *Process) error {
 		return err
 	}
 	m, pid, files, err := l.channel.Receive()
+	if err == nil && m.Started && l.spec.TTY != nil && len(files) == 1 {
+		p.useTerminal(files[0], l.spec)
+		files = nil
+	}
 	guest.CloseAll(files)
 	switch {
 	case err != nil:

@@ -27,6 +27,7 @@ type guest struct {
 	env     []string
 	spawner *spawner
 	log     *logWriter
+	master  *os.File // the starter's end of the command's terminal, until it is sent
 }
 
 // run is the whole life of a sandbox's init.
@@ -142,7 +143,7 @@ func (g *guest) supervise() Exit {
 		}
 		return exit
 	}
-	_ = g.channel.Send(Message{Started: true}, main.pid)
+	g.tellStarted(main)
 	g.letGo(main)
 	debug.SetGCPercent(50)
 	status := g.loop(signals, main)
@@ -152,6 +153,16 @@ func (g *guest) supervise() Exit {
 	}
 	g.endOthers()
 	return exit
+}
+
+// tellStarted hands the terminal over, if there is one.
+func (g *guest) tellStarted(main *child) {
+	if g.master == nil {
+		_ = g.channel.Send(Message{Started: true}, main.pid)
+		return
+	}
+	_ = g.channel.Send(Message{Started: true}, main.pid, int(g.master.Fd()))
+	_ = g.master.Close()
 }
 
 // letGo drops what ties a detached sandbox to its starter; an attached one dies with it.

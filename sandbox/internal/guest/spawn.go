@@ -127,12 +127,15 @@ func (g *guest) startMain() (*child, error) {
 		return nil, err
 	}
 	defer closeFiles()
-	sys := &syscall.SysProcAttr{Setsid: g.spec.Detached}
+	sys := &syscall.SysProcAttr{Setsid: g.spec.Detached || g.spec.TTY, Setctty: g.spec.TTY}
 	return g.spawn(g.spec.Command, g.env, files, sys)
 }
 
 // mainStreams are the command's streams: pipes into the log when detached, else the init's own.
 func (g *guest) mainStreams() (files []uintptr, done func(), err error) {
+	if g.spec.TTY {
+		return g.terminalStreams()
+	}
 	if !g.spec.Detached {
 		return []uintptr{0, 1, 2}, func() {}, nil
 	}
@@ -153,6 +156,20 @@ func (g *guest) mainStreams() (files []uintptr, done func(), err error) {
 		ends = append(ends, w)
 	}
 	return []uintptr{0, ends[0].Fd(), ends[1].Fd()}, func() { CloseAll(ends) }, nil
+}
+
+// terminalStreams opens a terminal of the sandbox's own for the command.
+func (g *guest) terminalStreams() (files []uintptr, done func(), err error) {
+	master, slave, err := openTerminal(g.user, g.spec.Columns, g.spec.Rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	g.master = master
+	if getenv(g.env, "TERM") == "" {
+		g.env = append(g.env, "TERM=xterm")
+	}
+	fd := slave.Fd()
+	return []uintptr{fd, fd, fd}, func() { _ = slave.Close() }, nil
 }
 
 // spawn starts a program as the sandbox's user in its working folder.

@@ -62,6 +62,9 @@ type Spec struct {
 	Fixed     bool
 	Detached  bool
 	Terminal  bool // attached to the starter's terminal
+	TTY       bool // attached: a terminal of the sandbox's own, whose other end goes to the starter
+	Columns   int  // with TTY
+	Rows      int  // with TTY
 	LogBytes  int64
 	LogKeep   int
 
