@@ -53,11 +53,13 @@ type File struct {
 	TextPos  Position // of the content in the recipe
 }
 
-// Extension is a plug-in of an app: an archive, or a commit when Ref is set.
+// Extension is a plug-in of an app: an archive at an address, a commit when Ref is set, or a folder or archive of the
+// project when Local is.
 type Extension struct {
 	Name    string
 	Version string
 	Source  string
+	Local   string // absolute path of a folder or archive, links resolved; "" is one from elsewhere
 	SHA256  string // "" when only the lockfile pins it
 	Ref     string
 	Path    string // absolute clean path of the folder in the image

@@ -43,7 +43,7 @@ type fileEntry struct {
 type extensionEntry struct {
 	Name    string           `yaml:"name,required" doc:"Name of the extension; each is there once."`
 	Version string           `yaml:"version,required" doc:"Version, as people call it."`
-	Source  string           `yaml:"source,required" doc:"Address of an archive (http or https), or of a git repository when ref is given."`
+	Source  string           `yaml:"source,required" doc:"Address of an archive (http or https), or of a git repository when ref is given; a folder or archive of the project when it begins with ./ or ../."`
 	SHA256  string           `yaml:"sha256" doc:"SHA-256 of the archive in hex. Default: the lockfile's." pattern:"^[0-9a-fA-F]{64}$"`
 	Ref     string           `yaml:"ref" doc:"Branch, tag or commit of the repository."`
 	Path    string           `yaml:"path,required" doc:"Absolute path of the folder in the image that gets the content." pattern:"^/"`

@@ -3,6 +3,7 @@ package recipes
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -76,6 +77,10 @@ func (l *loader) extensionStep(e *extensionEntry, i int, dir string) {
 
 func (l *loader) extensionSource(e *extensionEntry, x *Extension, where string) {
 	pos := e.Node.Locate("source")
+	if strings.HasPrefix(e.Source, "./") || strings.HasPrefix(e.Source, "../") {
+		l.localExtension(e, x, where)
+		return
+	}
 	if e.Node.Get("ref") == nil {
 		l.webURL(pos, where+".source", e.Source)
 		if e.Node.Get("sha256") != nil && !sumPattern.MatchString(x.SHA256) {
@@ -92,5 +97,24 @@ func (l *loader) extensionSource(e *extensionEntry, x *Extension, where string) 
 	}
 	if e.Strip != 0 {
 		l.fail(e.Node.Locate("strip"), "%s.strip is of an archive", where)
+	}
+}
+
+// localExtension is a folder or an archive of the project. Its content is an input as that of a copy; the lockfile says
+// what it was.
+func (l *loader) localExtension(e *extensionEntry, x *Extension, where string) {
+	pos := e.Node.Locate("source")
+	abs, problem := l.inProject(x.Dir, e.Source)
+	if problem != "" {
+		l.fail(pos, "%s.source %s: %s", where, e.Source, problem)
+		return
+	}
+	if e.Node.Get("ref") != nil {
+		l.fail(e.Node.Locate("ref"), "%s.ref is of a repository", where)
+	}
+	x.Local = abs
+	l.errs = append(l.errs, l.recipe.Ignore.load(filepath.Dir(abs))...)
+	if info, err := os.Stat(abs); err == nil && info.IsDir() {
+		l.errs = append(l.errs, l.recipe.Ignore.load(abs)...)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/scaffold"
+	"github.com/bootandshoot/release/recipes/library"
 )
 
 // initResult is the result of init.
@@ -28,19 +29,30 @@ type initResult struct {
 }
 
 func (c *cli) initVerb() *cobra.Command {
-	return &cobra.Command{
+	var from string
+	cmd := &cobra.Command{
 		Use: "init [FOLDER]", Short: "Write release.yaml and a recipe for a folder",
 		Long: `Looks at the folder (Go module, Dockerfile, package.json, static site) and writes release.yaml and recipe.yaml
-that fit. A Go program is built once, so that release up works at once. Files that are there stay unless -y is given.`,
-		Example: "  release init\n  release init ./shop -y", Args: between(0, 1, ""),
+that fit. A Go program is built once, so that release up works at once. Files that are there stay unless -y is given.
+
+--from takes one of these ready projects instead; the folder is made when it is missing:
+
+` + indented(library.Table()),
+		Example: "  release init\n  release init ./shop -y\n  release init --from static-site ./site", Args: between(0, 1, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) > 0 {
 				dir = args[0]
 			}
+			if from != "" {
+				return c.initFrom(cmd.Context(), from, dir)
+			}
 			return c.init(cmd.Context(), dir)
 		},
 	}
+	cmd.Flags().StringVar(&from, "from", "", "ready `project` to begin with")
+	_ = cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(library.Names(), noFiles))
+	return cmd
 }
 
 func (c *cli) init(ctx context.Context, dir string) error {
@@ -51,7 +63,11 @@ func (c *cli) init(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.mayOverwrite(dir, p); err != nil {
+	var paths []string
+	for _, f := range p.Files {
+		paths = append(paths, f.Path)
+	}
+	if err := c.mayOverwrite(dir, paths); err != nil {
 		return err
 	}
 	r := initResult{Head: api.NewHead(nil), Kind: p.Kind, App: p.Name, Notes: append([]string{}, p.Notes...)}
@@ -83,11 +99,11 @@ func (c *cli) init(ctx context.Context, dir string) error {
 }
 
 // mayOverwrite asks, or refuses where nobody can be asked, when a file to write is there.
-func (c *cli) mayOverwrite(dir string, p scaffold.Project) error {
+func (c *cli) mayOverwrite(dir string, paths []string) error {
 	var there []string
-	for _, f := range p.Files {
-		if _, err := os.Lstat(filepath.Join(dir, f.Path)); err == nil {
-			there = append(there, f.Path)
+	for _, path := range paths {
+		if _, err := os.Lstat(filepath.Join(dir, path)); err == nil {
+			there = append(there, path)
 		}
 	}
 	if len(there) == 0 || c.flags.yes {
