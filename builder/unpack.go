@@ -20,6 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/images/upper"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -181,7 +182,7 @@ func (u *unpacking) part(at, n int64) func() (io.ReadCloser, error) {
 func keptXattrs(all map[string]string) map[string]string {
 	var kept map[string]string
 	for name, value := range all {
-		if keepXattr(name) {
+		if upper.KeepXattr(name) {
 			if kept == nil {
 				kept = map[string]string{}
 			}
@@ -189,11 +190,6 @@ func keptXattrs(all map[string]string) map[string]string {
 		}
 	}
 	return kept
-}
-
-// keepXattr reports whether an extended attribute belongs to a file and not to the file system that it lies on.
-func keepXattr(name string) bool {
-	return name == "security.capability" || strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
 }
 
 // entryName is the clean relative path of an archive's entry.

@@ -2,7 +2,6 @@ package images
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/removal"
 )
@@ -96,12 +94,7 @@ func (s *Store) unpackOverlay(ctx context.Context, l Layer, ids idSpace, boot, t
 	if err := u.finish(); err != nil {
 		return err
 	}
-	// Without the list of layers: this is no root that another may be made from.
-	data, err := json.Marshal(meta{Schema: metaSchema, Boot: boot, Skipped: u.skipped})
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(temp, rootMeta), data, 0o644)
+	return writeLayerMeta(temp, boot, u.skipped)
 }
 
 // mark writes what a layer removes for the kernel to see: a device 0:0, which everybody may make, or an attribute of
