@@ -18,6 +18,7 @@ type App struct {
 	Health  Health  `yaml:"health" json:"health" doc:"How it is proven that a node is well. Without a kind of check: a TCP connection to the image's first port."`
 	Route   Route   `yaml:"route,required" json:"route" doc:"The entry that users reach."`
 	Cutover Cutover `yaml:"cutover" json:"cutover" doc:"How traffic moves from one release to the next."`
+	Require Require `yaml:"require,omitempty" json:"require,omitzero" doc:"What an image must show before it runs."`
 
 	path string
 	root *strictyaml.Node

@@ -26,6 +26,7 @@ type overlay struct {
 	Health  *Health  `yaml:"health" doc:"How it is proven that a node is well; another kind of check replaces the app's."`
 	Route   *Route   `yaml:"route" doc:"The entry that users reach."`
 	Cutover *Cutover `yaml:"cutover" doc:"How traffic moves from one release to the next."`
+	Require *Require `yaml:"require" doc:"What an image must show before it runs."`
 }
 
 // Load reads a release.yaml, lays the environment's overlay over it and fills in the defaults; env "" is DefaultEnv. The
@@ -111,7 +112,7 @@ func findOverlays(root *strictyaml.Node) ([]named, fault.List) {
 			errs = append(errs, strictyaml.WrongKind(e.Value, path, "a mapping"))
 			continue
 		}
-		valid := []string{"fleet", "health", "route", "cutover"}
+		valid := []string{"fleet", "health", "route", "cutover", "require"}
 		kept := *e.Value
 		kept.Entries = nil
 		for _, key := range e.Value.Entries {
@@ -166,6 +167,7 @@ func resolve(base *strictyaml.Node, o named, path string) (*App, fault.List) {
 	errs := strictyaml.Decode(root, app)
 	c := &checker{root: root}
 	c.app(app)
+	c.require(&app.Require, filepath.Dir(path))
 	app.resolvePaths(filepath.Dir(path))
 	return app, append(errs, c.errs...)
 }

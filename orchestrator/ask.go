@@ -18,6 +18,9 @@ func (o *Orchestrator) ask(ctx context.Context, req Request) (asked, error) {
 	case KindLaunch, KindUp:
 		return o.askLaunch(ctx, ask)
 	case KindRollback:
+		if err := o.askTrust(req, (*round).rollsBackTo); err != nil {
+			return ask, err
+		}
 		driver, err := o.opts.Drivers.Choose(ctx, o.driverBefore(req.Key))
 		ask.driver = driver
 		return ask, err
@@ -30,6 +33,7 @@ func (o *Orchestrator) ask(ctx context.Context, req Request) (asked, error) {
 		if req.Percent < 0 || req.Percent > 100 {
 			return ask, fault.New(fault.Invalid, "cut over %s: %d is not a percentage from 1 to 100", req.Key, req.Percent)
 		}
+		return ask, o.askTrust(req, (*round).cutsOverTo)
 	case KindReplace, KindDestroy:
 	default:
 		return ask, fault.New(fault.Invalid, "%s: no such operation: %q", req.Key, req.Kind)
@@ -55,6 +59,9 @@ func (o *Orchestrator) askLaunch(ctx context.Context, ask asked) (asked, error) 
 	if ask.port == 0 && ask.Config.Route.Listen != "" {
 		return ask, fault.New(fault.Invalid, "%s %s: the image declares no port, so the route %s cannot reach it",
 			ask.Kind, ask.Key, ask.Config.Route.Listen).WithHint("give the recipe ports: [8080]")
+	}
+	if err := o.verify(ask.Image, ask.Config.Require); err != nil {
+		return ask, distrusted(ask.Request, err)
 	}
 	if ask.driver, err = o.opts.Drivers.Choose(ctx, ask.Config.Fleet.Driver); err != nil {
 		return ask, fmt.Errorf("%s %s: %w", ask.Kind, ask.Key, err)

@@ -45,18 +45,25 @@ const (
 	ActTail    ActionKind = "tail"    // read the end of a node's output
 	ActRemove  ActionKind = "remove"  // stop and remove a node
 	ActDestroy ActionKind = "destroy" // remove what is left of a fleet
+	ActVerify  ActionKind = "verify"  // check that the image is signed as its release requires
 )
 
 // Action is a side effect to bring about. It may be started again after a crash.
 type Action struct {
 	Kind  ActionKind
 	Fleet fleet.FleetID
-	Node  string // all but prepare and destroy
+	Node  string // boot, tail and remove
 	Grace time.Duration
+	Point string // verify: what the check is for; each point checks anew
 }
 
 // Key identifies the action among those under way and in Facts.Results.
-func (a Action) Key() string { return actionKey(a.Kind, a.Fleet, a.Node) }
+func (a Action) Key() string {
+	if a.Point != "" {
+		return string(a.Kind) + "@" + a.Point + " " + a.Fleet.String()
+	}
+	return actionKey(a.Kind, a.Fleet, a.Node)
+}
 
 func actionKey(kind ActionKind, id fleet.FleetID, node string) string {
 	if node != "" {

@@ -88,6 +88,9 @@ func (r *round) stepPrepare(op *Operation) {
 		r.phase(op, PhaseBoot, "booting %d nodes of %s", r.s.size(fl), op.Release)
 		return
 	}
+	if !r.trusted(op, fl, "boot") {
+		return
+	}
 	a := Action{Kind: ActPrepare, Fleet: fl.ID}
 	res := r.f.Results[a.Key()]
 	switch {
@@ -206,6 +209,9 @@ func (r *round) stepShift(op *Operation) {
 				Hint: "see release status; --force shifts all the same"})
 		}
 		return
+	}
+	if fl.Weight < want && (op.Kind != KindRollback || !fl.HadWeight) && !r.trusted(op, fl, fmt.Sprintf("%d%%", want)) {
+		return // a warm fleet that is rolled back to served before: nothing may stand in the way back
 	}
 	if op.Percent != want || fl.Weight != want {
 		op.Percent = want

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/images"
@@ -44,4 +45,7 @@ type Options struct {
 	Rand         io.Reader                                                    // nil: crypto/rand
 	Check        func(context.Context, healthcheck.Target) healthcheck.Result // asks a node; nil: healthcheck.Check
 	Secret       func(ref string) (string, error)                             // reads "file:/path" and "env:NAME"; nil: ReadSecret
+	// Verify says why an image is not what a release requires, fault.Denied when it is not signed as it should be; nil: a
+	// release that requires something is refused.
+	Verify func(image images.Digest, require config.Require) error
 }

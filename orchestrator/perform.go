@@ -38,12 +38,17 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 	if fl == nil {
 		return
 	}
-	spec := o.spec(s, fl)
+	spec, require := o.spec(s, fl), s.configOf(fl).Require
 	w.running[key] = true
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, a.deadline())
 		defer cancel()
 		began := o.opts.Now()
+		if a.Kind == ActVerify {
+			res := outcome(a, o.verify(spec.Image, require))
+			o.post(func() { o.performed(a, res, nil, began) })
+			return
+		}
 		res, nodes := o.perform(ctx, fl.Driver, a, spec)
 		o.post(func() { o.performed(a, res, nodes, began) })
 	}()
@@ -128,7 +133,7 @@ func (o *Orchestrator) secrets(refs map[string]string) (map[string]string, error
 	return values, nil
 }
 
-// outcome says whether another try makes sense: not when the driver knows that it cannot work. A node whose boot cannot
+// outcome says whether another try makes sense: not when the driver knows that it cannot work, nor for a signature. A node whose boot cannot
 // work is made up for by another one; what is to be removed is tried for ever.
 func outcome(a Action, err error) Result {
 	if err == nil {
@@ -144,7 +149,7 @@ func outcome(a Action, err error) Result {
 	if errors.Is(err, fleet.ErrUnavailable) {
 		final = false
 	}
-	return Result{Err: err, Final: final && (a.Kind == ActBoot || a.Kind == ActPrepare)}
+	return Result{Err: err, Final: final && (a.Kind == ActBoot || a.Kind == ActPrepare) || a.Kind == ActVerify}
 }
 
 // tailLines is how much of a failed node's output is kept.

@@ -35,6 +35,7 @@ type rig struct {
 
 	mu   sync.Mutex
 	sick map[string]bool // images whose nodes never answer well, and nodes that do not
+	bad  map[string]int  // images without a good signature: how many checks still pass
 }
 
 var shop = Key{App: "shop", Env: "production"}
@@ -44,7 +45,7 @@ func inRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, driver: fleettest.NewFake(fleettest.FakeOptions{}), router: routertest.NewFake(),
-			store: storetest.NewMemory(), sick: map[string]bool{}}
+			store: storetest.NewMemory(), sick: map[string]bool{}, bad: map[string]int{}}
 		r.start()
 		defer func() { r.stop() }()
 		test(t, r)
@@ -58,7 +59,7 @@ func (r *rig) start() {
 	o, err := New(Options{
 		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: anyImage{},
 		Slots: 1000, Holder: "test", Rand: rand.NewChaCha8([32]byte{1}), Check: r.check,
-		Secret: func(ref string) (string, error) { return "secret of " + ref, nil },
+		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify,
 	})
 	if err != nil {
 		r.t.Fatal(err)
