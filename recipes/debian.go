@@ -2,7 +2,6 @@ package recipes
 
 import (
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,21 +21,13 @@ func (l *loader) debianBase(e *baseEntry, dir string) *Debian {
 	}
 	for key, list := range map[string][]string{"mirrors": e.Mirrors, "security_mirrors": e.Security} {
 		for i, address := range list {
-			l.archiveURL(e.Node.Locate(key, i), fmt.Sprintf("base.%s[%d]", key, i), address)
+			l.webURL(e.Node.Locate(key, i), fmt.Sprintf("base.%s[%d]", key, i), address)
 		}
 	}
 	if e.Keyring != "" {
 		d.Keyring = l.keyring(e.Node.Locate("keyring"), "base.keyring", e.Keyring, dir)
 	}
 	return d
-}
-
-// archiveURL takes http, https and, for archives on this machine, file.
-func (l *loader) archiveURL(pos Position, where, address string) {
-	if u, err := url.Parse(address); err == nil && u.Scheme == "file" && strings.HasPrefix(u.Path, "/") && u.Host == "" {
-		return
-	}
-	l.webURL(pos, where, address)
 }
 
 func (l *loader) keyring(pos Position, where, name, dir string) string {
@@ -85,7 +76,7 @@ func (l *loader) repository(e *repoEntry, i int, dir string) {
 		r.Components = []string{"main"}
 	}
 	if e.Node.Get("url") != nil {
-		l.archiveURL(e.Node.Locate("url"), where+".url", e.URL)
+		l.webURL(e.Node.Locate("url"), where+".url", e.URL)
 	}
 	if e.Node.Get("name") != nil && !validName(e.Name) {
 		l.fail(e.Node.Locate("name"), "%s.name %q must be 1 to 63 of a-z, 0-9, dot, - and _", where, e.Name)
