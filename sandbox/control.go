@@ -15,7 +15,7 @@ import (
 	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
-// Control speaks to the init of a detached sandbox through its control socket. Each call is a connection of its own;
+// Control speaks to the init of a detached sandbox, or of one with Spec.Control, through its control socket. Each call is a connection of its own;
 // one packet is one JSON message:
 //
 //	{"signal":15}                     the command gets the signal; answer {}
@@ -98,6 +98,7 @@ func (c *Control) CommandPID(ctx context.Context) (int, error) {
 type ExecSpec struct {
 	Command       []string
 	Env           []string // added to the command's own environment
+	User          string   // "": that of the sandbox's command; else as Spec.User has it
 	TTY           bool
 	Columns, Rows int           // with TTY: the size at the start
 	Resize        <-chan [2]int // with TTY: later sizes, columns and rows; may be nil
@@ -131,7 +132,7 @@ func runExec(p *guest.Conn, s ExecSpec) (Exit, error) {
 		return Exit{}, err
 	}
 	defer io.close()
-	request := &guest.ExecRequest{Command: s.Command, Env: s.Env, TTY: s.TTY, Columns: s.Columns, Rows: s.Rows}
+	request := &guest.ExecRequest{Command: s.Command, Env: s.Env, User: s.User, TTY: s.TTY, Columns: s.Columns, Rows: s.Rows}
 	if err := p.Send(guest.Message{Exec: request}, 0, io.remoteFDs()...); err != nil {
 		return Exit{}, err
 	}

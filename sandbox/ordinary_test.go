@@ -17,6 +17,9 @@ const enterVar = "SANDBOX_TEST_ENTER"
 
 func TestMain(m *testing.M) {
 	Main()
+	if port := os.Getenv(serveVar); port != "" {
+		os.Exit(serve(port))
+	}
 	if os.Getenv(enterVar) != "" {
 		entered, code, err := EnterUserNamespace(nil)
 		if err != nil {
@@ -59,7 +62,7 @@ func asOrdinaryUser(t *testing.T, run string, env ...string) (string, error) {
 }
 
 func TestAllAgainAsOrdinaryUser(t *testing.T) {
-	out, err := asOrdinaryUser(t, "Command|Users|Upper|Fixed|Detached|Exec|Signal|Mounts|Probe|InsideUserNamespace")
+	out, err := asOrdinaryUser(t, "Command|Users|Dial|Upper|Fixed|Detached|Exec|Signal|Mounts|Probe|InsideUserNamespace")
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

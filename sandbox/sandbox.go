@@ -75,6 +75,9 @@ type Spec struct {
 	// command comes on Stdout.
 	TTY *TTY
 
+	// Control, when set, is a folder in which an attached sandbox answers on a control socket too, for ControlOf.
+	Control string
+
 	// Detach, when set, makes a sandbox that outlives this process and ctx.
 	Detach *Detach
 	// Prepare, when set, is called once the sandbox exists and before the command starts: to fit out its network

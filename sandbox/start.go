@@ -149,6 +149,10 @@ func (l *launch) open() error {
 		if err := l.openState(&wire); err != nil {
 			return err
 		}
+	} else if l.spec.Control != "" {
+		if err := l.openAttachedControl(&wire); err != nil {
+			return err
+		}
 	}
 	join, err := l.group.openJoin()
 	if err != nil {
@@ -174,14 +178,29 @@ func (l *launch) inherit(f *os.File) int {
 	return guest.FDChannel - 1 + len(l.child)
 }
 
-// openState opens a detached sandbox's folder and binds its control socket. The path goes through the folder's
-// descriptor, since a socket's path holds only 107 bytes.
+// openState opens a detached sandbox's folder and binds its control socket.
 func (l *launch) openState(wire *guest.Spec) error {
 	dir, err := os.Open(l.spec.Detach.Dir)
 	if err != nil {
 		return fmt.Errorf("open state folder: %w", err)
 	}
 	wire.DirFD = l.inherit(dir)
+	wire.EventsFD = l.inherit(l.group.openEvents())
+	return l.bindControl(dir, wire)
+}
+
+// openAttachedControl binds the control socket of an attached sandbox in its folder.
+func (l *launch) openAttachedControl(wire *guest.Spec) error {
+	dir, err := os.Open(l.spec.Control)
+	if err != nil {
+		return fmt.Errorf("open control folder: %w", err)
+	}
+	defer dir.Close()
+	return l.bindControl(dir, wire)
+}
+
+// bindControl binds through the folder's descriptor, since a socket's path holds only 107 bytes.
+func (l *launch) bindControl(dir *os.File, wire *guest.Spec) error {
 	short := fmt.Sprintf("/proc/self/fd/%d/control.sock", dir.Fd())
 	if err := os.Remove(short); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove old control socket: %w", err)
@@ -197,7 +216,6 @@ func (l *launch) openState(wire *guest.Spec) error {
 		return fmt.Errorf("bind control socket: %w", err)
 	}
 	wire.ControlFD = l.inherit(file)
-	wire.EventsFD = l.inherit(l.group.openEvents())
 	return nil
 }
 

@@ -172,6 +172,9 @@ func (g *guest) letGo(main *child) {
 		go g.serveControl(main)
 		return
 	}
+	if g.spec.ControlFD != 0 {
+		go g.serveControl(main)
+	}
 	go func() {
 		_, _, files, _ := g.channel.Receive()
 		CloseAll(files)

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -108,7 +110,15 @@ func (g *guest) startExec(r ExecRequest, files []*os.File) (*child, *os.File, er
 	if len(r.Command) == 0 {
 		return nil, nil, fmt.Errorf("no command given")
 	}
-	env := append(append([]string{}, g.env...), r.Env...)
+	user, env := g.user, append(append([]string{}, g.env...), r.Env...)
+	if r.User != "" {
+		var err error
+		if user, err = lookupUser(r.User); err != nil {
+			return nil, nil, err
+		}
+		env = slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") })
+		env = append(env, "HOME="+user.home)
+	}
 	if !r.TTY {
 		if len(files) != 3 {
 			return nil, nil, fmt.Errorf("want 3 descriptors, got %d", len(files))
@@ -117,13 +127,13 @@ func (g *guest) startExec(r ExecRequest, files []*os.File) (*child, *os.File, er
 		for _, f := range files {
 			// As for the command itself: /dev/stdout may be opened anew. Only pipes are given away.
 			if fi, err := f.Stat(); err == nil && fi.Mode()&os.ModeNamedPipe != 0 {
-				_ = f.Chown(g.user.uid, g.user.gid)
+				_ = f.Chown(user.uid, user.gid)
 			}
 		}
-		c, err := g.spawn(r.Command, env, fds, &syscall.SysProcAttr{Setsid: true})
+		c, err := g.spawnAs(user, r.Command, env, fds, &syscall.SysProcAttr{Setsid: true})
 		return c, nil, err
 	}
-	master, slave, err := openTerminal(g.user, r.Columns, r.Rows)
+	master, slave, err := openTerminal(user, r.Columns, r.Rows)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -132,7 +142,7 @@ func (g *guest) startExec(r ExecRequest, files []*os.File) (*child, *os.File, er
 		env = append(env, "TERM=xterm")
 	}
 	fd := slave.Fd()
-	c, err := g.spawn(r.Command, env, []uintptr{fd, fd, fd}, &syscall.SysProcAttr{Setsid: true, Setctty: true})
+	c, err := g.spawnAs(user, r.Command, env, []uintptr{fd, fd, fd}, &syscall.SysProcAttr{Setsid: true, Setctty: true})
 	if err != nil {
 		_ = master.Close()
 		return nil, nil, err

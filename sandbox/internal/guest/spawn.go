@@ -174,6 +174,10 @@ func (g *guest) terminalStreams() (files []uintptr, done func(), err error) {
 
 // spawn starts a program as the sandbox's user in its working folder.
 func (g *guest) spawn(command, env []string, files []uintptr, sys *syscall.SysProcAttr) (*child, error) {
+	return g.spawnAs(g.user, command, env, files, sys)
+}
+
+func (g *guest) spawnAs(user identity, command, env []string, files []uintptr, sys *syscall.SysProcAttr) (*child, error) {
 	dir := g.spec.Dir
 	if dir == "" {
 		dir = "/"
@@ -185,8 +189,8 @@ func (g *guest) spawn(command, env []string, files []uintptr, sys *syscall.SysPr
 	if err != nil {
 		return nil, err
 	}
-	sys.Credential = &syscall.Credential{Uid: uint32(g.user.uid), Gid: uint32(g.user.gid), Groups: g.user.groups,
-		NoSetGroups: g.user.noGroups}
+	sys.Credential = &syscall.Credential{Uid: uint32(user.uid), Gid: uint32(user.gid), Groups: user.groups,
+		NoSetGroups: user.noGroups}
 	c, err := g.spawner.start(file, command, &syscall.ProcAttr{Dir: dir, Env: env, Files: files, Sys: sys})
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", file, explainExec(err))

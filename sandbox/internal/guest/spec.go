@@ -70,7 +70,7 @@ type Spec struct {
 
 	// Numbers of inherited descriptors; 0 is none.
 	DirFD     int // detached: the state folder
-	ControlFD int // detached: the listening control socket
+	ControlFD int // the listening control socket; always there when detached
 	EventsFD  int // detached: where the kernel counts kills for lack of memory
 	JoinFD    int // the cgroup file to which the thread that starts the command writes itself
 }
@@ -93,6 +93,7 @@ type Message struct {
 type ExecRequest struct {
 	Command []string
 	Env     []string // added to the command's own
+	User    string   // "": that of the command
 	TTY     bool
 	Columns int
 	Rows    int
