@@ -16,6 +16,8 @@ type Package struct {
 	PreDepends    string
 	Depends       string
 	Recommends    string
+	Suggests      string
+	Enhances      string
 	Conflicts     string
 	Breaks        string
 	Replaces      string

@@ -83,8 +83,8 @@ func (pkg *Package) finish(p Paragraph) error {
 
 // fieldNames are the fields of Package; their places are what set knows. The first place means none of them.
 var fieldNames = [...]string{"", "Package", "Version", "Architecture", "Multi-Arch", "Source", "Essential", "Protected", "Priority",
-	"Section", "Pre-Depends", "Depends", "Recommends", "Conflicts", "Breaks", "Replaces", "Provides", "Description", "Maintainer",
-	"Homepage", "Installed-Size", "Filename", "Size", "SHA256"}
+	"Section", "Pre-Depends", "Depends", "Recommends", "Suggests", "Enhances", "Conflicts", "Breaks", "Replaces",
+	"Provides", "Description", "Maintainer", "Homepage", "Installed-Size", "Filename", "Size", "SHA256"}
 
 // known is the place of a name in fieldNames, 0 for another one.
 func known(name string) int {
@@ -148,6 +148,10 @@ func (pkg *Package) relation(name string) *string {
 		return &pkg.Depends
 	case "Recommends":
 		return &pkg.Recommends
+	case "Suggests":
+		return &pkg.Suggests
+	case "Enhances":
+		return &pkg.Enhances
 	case "Conflicts":
 		return &pkg.Conflicts
 	case "Breaks":

@@ -52,6 +52,7 @@ func TestParsePackages(t *testing.T) {
 		Name: "bash", Version: "5.2.15-2+b8", Arch: "amd64", MultiArch: "foreign", Source: "bash-src", SourceVersion: "5.2.15-2",
 		Essential: true, Priority: "required", Section: "shells", PreDepends: "libc6 (>= 2.36), libtinfo6 (>= 6)",
 		Depends: "base-files (>= 2.1.12), debianutils (>= 5.6-0.1)", Recommends: "bash-completion (>= 20060301-0)",
+		Suggests:  "bash-doc",
 		Conflicts: "bash-completion (<< 20060301-0)", Breaks: "z", Replaces: "bash-completion (<< 20060301-0), bash-doc (<= 2.05-1)",
 		Provides: "sh", Description: "GNU Bourne Again SHell", Maintainer: "Matthias <x@example>", Homepage: "http://tiswww.case.example/",
 		InstalledSize: 7164, Filename: "pool/main/b/bash/bash_5.2.15-2+b8_amd64.deb", Size: 1490868,
