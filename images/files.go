@@ -21,6 +21,7 @@ type Files struct {
 	Image Image
 	store *Store
 	root  *ImageFile
+	seen  map[string]bool // while layers are laid: paths of the present one and their parents, which its removals spare
 }
 
 // ImageFile is one name in the root file system of an image. Path and the entry's other facts are those that hold at
@@ -31,7 +32,6 @@ type ImageFile struct {
 	HardLink string // the path that a hard link was made from; "" for all else
 
 	source   int // which layer has the bytes
-	seen     int // last layer that named it or something below it
 	children map[string]*ImageFile
 }
 
@@ -67,18 +67,20 @@ func (s *Store) Files(ctx context.Context, d Digest) (*Files, error) {
 func (s *Store) filesOf(img Image, layers []LayerFacts) (*Files, error) {
 	f := &Files{Image: img, store: s, root: impliedDir(".")}
 	for i, l := range layers {
+		f.seen = map[string]bool{}
 		for _, e := range l.Entries {
 			if err := f.apply(e, i); err != nil {
 				return nil, fmt.Errorf("layer %s: entry %q: %w", l.Layer.Short(), shorten(e.Path), err)
 			}
 		}
 	}
+	f.seen = nil
 	return f, nil
 }
 
 // impliedDir is a folder that no layer names.
 func impliedDir(name string) *ImageFile {
-	return &ImageFile{FileFacts: FileFacts{Entry: Entry{Path: name, Type: Dir, Mode: 0o755}}, Layer: -1, seen: -1, children: map[string]*ImageFile{}}
+	return &ImageFile{FileFacts: FileFacts{Entry: Entry{Path: name, Type: Dir, Mode: 0o755}}, Layer: -1, children: map[string]*ImageFile{}}
 }
 
 // apply puts one entry of a layer over what is there, as an unpacker does: links to folders are followed above it.
@@ -86,26 +88,29 @@ func (f *Files) apply(e FileFacts, layer int) error {
 	switch e.Type {
 	case Opaque:
 		if dir := f.walkDir(e.Path); dir != nil {
-			dir.clearLower(layer)
+			f.clearLower(dir, e.Path)
 		}
 		return nil
 	case Whiteout:
 		if dir := f.walkDir(path.Dir(e.Path)); dir != nil {
-			if c := dir.children[path.Base(e.Path)]; c != nil && c.seen < layer {
+			if !f.seen[e.Path] {
 				delete(dir.children, path.Base(e.Path))
 			}
 		}
 		return nil
 	}
+	for name := e.Path; !f.seen[name]; name = path.Dir(name) {
+		f.seen[name] = true
+	}
 	if e.Path == "." {
-		f.root.FileFacts, f.root.Layer, f.root.seen = e, layer, layer
+		f.root.FileFacts, f.root.Layer = e, layer
 		return nil
 	}
-	dir, err := f.makeDir(path.Dir(e.Path), layer)
+	dir, err := f.makeDir(path.Dir(e.Path))
 	if err != nil {
 		return err
 	}
-	n := &ImageFile{FileFacts: e, Layer: layer, source: layer, seen: layer}
+	n := &ImageFile{FileFacts: e, Layer: layer, source: layer}
 	n.Path = path.Join(dir.Path, path.Base(e.Path))
 	old := dir.children[path.Base(e.Path)]
 	switch e.Type {
@@ -141,13 +146,13 @@ func (f *Files) hardLinkTarget(link string) (*ImageFile, error) {
 	return target, nil
 }
 
-// clearLower removes what the layers below brought into a folder.
-func (n *ImageFile) clearLower(layer int) {
-	for name, c := range n.children {
-		if c.seen < layer {
-			delete(n.children, name)
+// clearLower removes what the layers below brought into a folder, which the present layer calls by that name.
+func (f *Files) clearLower(n *ImageFile, name string) {
+	for base, c := range n.children {
+		if at := path.Join(name, base); !f.seen[at] {
+			delete(n.children, base)
 		} else if c.Type == Dir {
-			c.clearLower(layer)
+			f.clearLower(c, at)
 		}
 	}
 }
@@ -162,9 +167,8 @@ func (f *Files) walkDir(name string) *ImageFile {
 }
 
 // makeDir finds the folder for an entry of a layer and makes what is missing of it.
-func (f *Files) makeDir(name string, layer int) (*ImageFile, error) {
+func (f *Files) makeDir(name string) (*ImageFile, error) {
 	at := f.root
-	at.seen = layer
 	if name == "." {
 		return at, nil
 	}
@@ -184,7 +188,6 @@ func (f *Files) makeDir(name string, layer int) (*ImageFile, error) {
 		if next.Type != Dir {
 			return nil, refused("its folder %s is not one of the root", next.Path)
 		}
-		next.seen = layer
 		at = next
 	}
 	return at, nil

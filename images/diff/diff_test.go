@@ -192,4 +192,3 @@ func TestBadRecords(t *testing.T) {
 		t.Errorf("no such image: %v", err)
 	}
 }
-
