@@ -51,6 +51,8 @@ var rules = []rule{
 	{"recipes", nil, "recipes are read without anything that bakes or runs them"},
 	{"config", nil, "configuration is read without anything that acts on it"},
 	{"images/upper", []string{"images"}, "what an overlay captured becomes a layer; bakes and installs both do it"},
+	{"debian", nil, "formats are read without files and network"},
+	{"debian/archive", []string{"debian"}, "an archive knows what packages are, not who wants which of them"},
 	{"debian/deb", nil, "a package file is read without what resolves or installs it"},
 	{"debian/install", []string{"debian", "debian/deb", "images", "images/upper", "sandbox"},
 		"an install lays packages out as layers and runs their scripts; where they come from is the caller's business"},
