@@ -29,6 +29,7 @@ type bake struct {
 	report   *reporter
 	log      *slog.Logger
 	now      func() time.Time
+	tests    []recipes.Test  // that the image must pass
 	env      []string        // of the image, known once the base is
 	imported bool            // this bake brought the base
 	update   map[string]bool // packages whose pins are made anew; none are all that are missing
@@ -54,9 +55,6 @@ func newBake(o Options) (*bake, error) {
 	}
 	if o.SourceDateEpoch != nil && *o.SourceDateEpoch < 0 {
 		return nil, fault.New(fault.Invalid, "SOURCE_DATE_EPOCH is %d: it counts seconds since 1970", *o.SourceDateEpoch)
-	}
-	if o.Recipe.Supervised() {
-		return nil, fault.New(fault.Unsupported, "bake: the image needs a supervisor for its services, which this version lacks")
 	}
 	c, err := openCache(o.Store)
 	if err != nil {
@@ -111,11 +109,11 @@ func (b *bake) run(ctx context.Context) (made, error) {
 	}
 	st := &state{store: b.store}
 	list := steps(b.recipe, b.lock)
-	b.report.total = len(list)
+	b.report.total = len(list) + len(b.tests)
 	if !b.recipe.Base.Scratch {
 		b.report.total++
 	}
-	m := made{result: Result{Name: b.name, Cached: true, Reproducible: true, Epoch: b.epoch, LockChanged: changed, Steps: []StepResult{}}}
+	m := made{result: Result{Name: b.name, Cached: true, Reproducible: true, Epoch: b.epoch, LockChanged: changed, Steps: []StepResult{}, Tests: []TestResult{}}}
 	config, err := b.base(ctx, st, &m.result)
 	if err != nil {
 		return made{}, err
@@ -126,12 +124,15 @@ func (b *bake) run(ctx context.Context) (made, error) {
 			return made{}, err
 		}
 	}
+	m.image, err = b.withServices(ctx, config, st, &m.result)
+	if err != nil {
+		return made{}, err
+	}
 	if len(st.layers) > maxLayers {
 		return made{}, fault.New(fault.Invalid, "the image has %d layers and engines take %d", len(st.layers), maxLayers).
 			WithHint("a step is a layer: copy folders instead of single files, join run commands with &&")
 	}
 	m.state = st
-	m.image = b.image(config, st, m.result.Reproducible)
 	return m, nil
 }
 

@@ -73,6 +73,7 @@ type Result struct {
 	Name         string        `json:"name"`
 	Cached       bool          `json:"cached"` // every step was, and the image was there already
 	Steps        []StepResult  `json:"steps"`
+	Tests        []TestResult  `json:"tests"` // in the order of the recipe
 	Seconds      float64       `json:"seconds"`
 	Reproducible bool          `json:"reproducible"` // no step used the network at will
 	Epoch        int64         `json:"epoch"`
@@ -81,10 +82,11 @@ type Result struct {
 
 // NeedsRoot reports whether a bake of the recipe executes commands in the image's root. An ordinary user's process
 // enters a user namespace first (sandbox.EnterUserNamespace). Owners alone need none: layers are written from records.
-func NeedsRoot(r *recipes.Recipe) bool { return len(r.Run) > 0 }
+func NeedsRoot(r *recipes.Recipe) bool { return len(r.Run) > 0 || len(r.Tests) > 0 }
 
 // Bake makes the image of a recipe and lists it in the store. Errors of a step name the step and its place in the
-// recipe; a command that fails comes with the last lines it wrote. Nothing is listed when Bake fails.
+// recipe; a command that fails comes with the last lines it wrote. Nothing is listed when Bake fails, or a test of the
+// recipe does.
 func Bake(ctx context.Context, o Options) (Result, error) {
 	b, err := newBake(o)
 	if err != nil {
@@ -97,8 +99,12 @@ func Bake(ctx context.Context, o Options) (Result, error) {
 	defer release()
 	defer b.close()
 	started := b.now()
+	b.tests = o.Recipe.Tests
 	made, err := b.run(ctx)
 	if err != nil {
+		return Result{}, err
+	}
+	if err := b.test(ctx, &made); err != nil {
 		return Result{}, err
 	}
 	res := made.result

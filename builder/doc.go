@@ -20,6 +20,18 @@
 // A folder of the image that a step copies into keeps its owner and mode, and links to folders are followed inside the
 // image (/bin/x lands in /usr/bin/x where /bin is a link). Missing folders above the target are root's, mode 0755.
 //
+// What runs the services of an image is its last layer, if the recipe asks for more than running one command: the
+// supervisor and its file in /usr/lib/release, and where the image has systemd the same services as enabled units in
+// /etc/systemd/system.
+//
+// # Tests
+//
+// The tests of a recipe run against the image before it is listed: a sandbox is booted from its layers as a node would be,
+// with its command, environment, user and $PORT, and a network of its own that has nothing but a loopback. Commands run
+// beside the image's own once its first port answers; requests are made from inside that network. An image without a
+// command, or whose command did its work and ended with 0, has its commands run in a sandbox with nothing else. The first
+// test that fails ends the bake. The sandbox is attached: it ends with the bake, however that ends.
+//
 // # Same inputs, same image
 //
 // The epoch is SOURCE_DATE_EPOCH when the caller gives it, else the newest date in the lockfile, else 0. Run steps see
@@ -33,6 +45,7 @@
 //
 //	steps/<k2>/<key>.json    what a step with these inputs made: {"schema":1,"step":…,"layer":{digest,size}|null}
 //	places/<k2>/<key>.json   where a step's files go in an image with these layers; saves reading the layers
+//	tests/<k2>/<key>.json    that an image passed the tests of its recipe: {"schema":1,"image":…,"tests":[name…]}
 //	bases/<key>.json         which image of the store a pinned base is
 //	files/<hash>             hashes of a copy source's files by path, size, times, inode; see statcache.go
 //	downloads/<sha256>       verified downloads; <sha256>.json says where from and how old; partial/ holds those under way

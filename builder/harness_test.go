@@ -164,3 +164,26 @@ func want(t *testing.T, what, got, want string) {
 		t.Errorf("%s:\n%s\nwant:\n%s", what, got, strings.TrimPrefix(want, "\n"))
 	}
 }
+
+// content is a file of a layer.
+func (p *project) content(d images.Digest, name string) string {
+	p.t.Helper()
+	f, err := p.store.OpenBlob(d)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer f.Close()
+	for tr := tar.NewReader(f); ; {
+		h, err := tr.Next()
+		if err != nil {
+			p.t.Fatalf("%s: %v", name, err)
+		}
+		if h.Name == name {
+			data, err := io.ReadAll(tr)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return string(data)
+		}
+	}
+}

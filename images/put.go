@@ -41,6 +41,12 @@ func (s *Store) Put(ctx context.Context, img Image, name string) (Digest, error)
 	return d.Digest, s.Tag(ctx, d.Digest, name)
 }
 
+// Digest is the name that the image gets when it is put into a store.
+func (i Image) Digest() (Digest, error) {
+	_, manifest, err := encode(i)
+	return DigestOf(manifest), err
+}
+
 // Tag lists an image as the newest of a name ("" for none). Manifest and all blobs must be in the store, as after an
 // upload; a missing one is fault.NotFound.
 func (s *Store) Tag(ctx context.Context, d Digest, name string) error {
