@@ -71,7 +71,16 @@ func (s *Store) Import(ctx context.Context, src Source) (Digest, error) {
 }
 
 func (s *Store) importReference(ctx context.Context, src Source, platform ocispec.Platform) (Digest, error) {
-	f, err := openReference(ctx, src.Reference, platform)
+	o := Remote{Reference: src.Reference}
+	ref, err := o.parse()
+	if err != nil {
+		return "", err
+	}
+	get, err := s.newDownloader(ctx, ref, o)
+	if err != nil {
+		return "", err
+	}
+	f, err := openReference(ctx, ref, o, get, platform)
 	if err != nil {
 		return "", err
 	}
@@ -109,20 +118,31 @@ func (s *Store) adopt(ctx context.Context, f foreign, name string) (Digest, erro
 		img.Layers[i].Descriptor = d
 		img.Layers[i].MediaType = ocispec.MediaTypeImageLayer
 	}
-	if f.digest != "" {
-		_, manifest, err := encode(img)
-		if err != nil {
-			return "", err
-		}
-		if DigestOf(manifest) != f.digest {
-			img.Annotations = maps.Clone(img.Annotations)
-			if img.Annotations == nil {
-				img.Annotations = map[string]string{}
-			}
-			img.Annotations[AnnotationSourceDigest] = string(f.digest)
-		}
+	if img.Annotations, err = originOf(img, f.digest); err != nil {
+		return "", err
 	}
 	return s.Put(ctx, img, name)
+}
+
+// originOf is the annotations that an image gets here. One that left a store like this one is as it was, without what a
+// compressed push added; one that is another here than there says which it was.
+func originOf(img Image, there Digest) (map[string]string, error) {
+	plain := img
+	plain.Annotations = maps.Clone(img.Annotations)
+	delete(plain.Annotations, AnnotationUncompressed)
+	_, manifest, err := encode(plain)
+	if err != nil {
+		return nil, err
+	}
+	d := DigestOf(manifest)
+	if there == "" || d == there || string(d) == img.Annotations[AnnotationUncompressed] {
+		return plain.Annotations, nil
+	}
+	if plain.Annotations == nil {
+		plain.Annotations = map[string]string{}
+	}
+	plain.Annotations[AnnotationSourceDigest] = string(there)
+	return plain.Annotations, nil
 }
 
 // decodeForeign reads the configuration; the layers have diff ids but no blobs yet.

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -22,16 +21,11 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// openReference finds an image in a registry, with the credentials of the Docker configuration. Registries on
-// loopback addresses are asked over plain HTTP.
-func openReference(ctx context.Context, reference string, platform ocispec.Platform) (foreign, error) {
+// openReference finds an image in a registry; its layers come through get when they are opened.
+func openReference(ctx context.Context, ref name.Reference, o Remote, get *downloader, platform ocispec.Platform) (foreign, error) {
 	var f foreign
-	ref, err := parseReference(reference)
-	if err != nil {
-		return f, err
-	}
-	desc, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithPlatform(v1.Platform{OS: platform.OS, Architecture: platform.Architecture, Variant: platform.Variant}))
+	desc, err := remote.Get(ref, append(o.options(ctx, remote.DefaultTransport),
+		remote.WithPlatform(v1.Platform{OS: platform.OS, Architecture: platform.Architecture, Variant: platform.Variant}))...)
 	if err != nil {
 		return f, registryError(ref, err)
 	}
@@ -42,7 +36,7 @@ func openReference(ctx context.Context, reference string, platform ocispec.Platf
 	if err != nil {
 		return f, registryError(ref, err)
 	}
-	f, err = describeRemote(ref, img)
+	f, err = describeRemote(ref, img, get)
 	if err != nil {
 		return f, err
 	}
@@ -56,24 +50,8 @@ func openReference(ctx context.Context, reference string, platform ocispec.Platf
 	return f, nil
 }
 
-func parseReference(reference string) (name.Reference, error) {
-	ref, err := name.ParseReference(reference)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "read reference: %w", err).
-			WithHint("want registry/name:tag or registry/name@sha256:…")
-	}
-	host, _, err := net.SplitHostPort(ref.Context().RegistryStr())
-	if err != nil {
-		host = ref.Context().RegistryStr()
-	}
-	if ip := net.ParseIP(strings.Trim(host, "[]")); ip == nil || !ip.IsLoopback() {
-		return ref, nil
-	}
-	return name.ParseReference(reference, name.Insecure)
-}
-
 // describeRemote reads manifest and configuration; layers are fetched when they are opened.
-func describeRemote(ref name.Reference, img v1.Image) (foreign, error) {
+func describeRemote(ref name.Reference, img v1.Image, get *downloader) (foreign, error) {
 	var f foreign
 	digest, err := img.Digest()
 	if err != nil {
@@ -88,13 +66,10 @@ func describeRemote(ref name.Reference, img v1.Image) (foreign, error) {
 	if f.config, err = img.RawConfigFile(); err != nil {
 		return f, registryError(ref, err)
 	}
-	layers, err := img.Layers()
-	if err != nil {
-		return f, registryError(ref, err)
-	}
-	for i, l := range layers {
-		f.layers = append(f.layers, foreignLayer{name: m.Layers[i].Digest.String(), open: func(context.Context) (io.ReadCloser, error) {
-			r, err := l.Compressed()
+	for _, l := range m.Layers {
+		b := Descriptor{Digest: Digest(l.Digest.String()), Size: l.Size}
+		f.layers = append(f.layers, foreignLayer{name: string(b.Digest), open: func(ctx context.Context) (io.ReadCloser, error) {
+			r, err := get.open(ctx, b)
 			if err != nil {
 				return nil, registryError(ref, err)
 			}
@@ -125,6 +100,10 @@ func indexPlatforms(desc *remote.Descriptor) []string {
 // registryError says what went wrong in the words of the person who typed the reference.
 func registryError(ref name.Reference, err error) error {
 	registry := ref.Context().RegistryStr()
+	var known *fault.Error
+	if errors.As(err, &known) {
+		return err
+	}
 	var answer *transport.Error
 	if errors.As(err, &answer) {
 		switch answer.StatusCode {
