@@ -144,7 +144,7 @@ func (b *rootBuilder) mountPoints() error {
 	for _, m := range b.spec.Mounts {
 		at := b.path("base", filepath.Clean(m.Target))
 		dir := m.Tmpfs
-		if !dir {
+		if !dir && !m.Memory {
 			fi, err := os.Stat(m.Source)
 			if err != nil {
 				return fmt.Errorf("mount at %s: %w", m.Target, err)
@@ -263,6 +263,9 @@ func mountOf(m Mount) (int, error) {
 			size = 64 << 20
 		}
 		return newFS("tmpfs", attrPlain, [2]string{"mode", "1777"}, [2]string{"size", fmt.Sprint(size)})
+	}
+	if m.Memory {
+		return memoryFile(m.Content)
 	}
 	fd, err := cloneTree(m.Source)
 	if err != nil || !m.ReadOnly {

@@ -115,6 +115,9 @@ func (g *guest) startMain() (*child, error) {
 		return nil, err
 	}
 	g.user = user
+	if err := g.giveFiles(); err != nil {
+		return nil, err
+	}
 	g.env = completeEnv(g.spec.Env, user.home)
 	if err := setLimits(); err != nil {
 		return nil, err

@@ -30,6 +30,9 @@ type Mount struct {
 	ReadOnly bool
 	Tmpfs    bool
 	Size     int64 // of a tmpfs, in bytes; 0: 64 MiB
+	// Memory makes a file with this Content that lies on no disk: mode 0400, owned by the command's user.
+	Memory  bool
+	Content []byte
 }
 
 // Root is an overlay: what the sandbox writes lands in Upper, Lower is never changed.
