@@ -33,6 +33,7 @@ type bake struct {
 	env      []string        // of the image, known once the base is
 	imported bool            // this bake brought the base
 	update   map[string]bool // packages whose pins are made anew; none are all that are missing
+	given
 }
 
 // made is a whole image that is not listed yet.
@@ -68,7 +69,7 @@ func newBake(o Options) (*bake, error) {
 	if b.now == nil {
 		b.now = time.Now
 	}
-	return b, nil
+	return b, b.take()
 }
 
 func parsePlatform(text string) (ocispec.Platform, error) {
@@ -133,7 +134,7 @@ func (b *bake) run(ctx context.Context) (made, error) {
 			WithHint("a step is a layer: copy folders instead of single files, join run commands with &&")
 	}
 	m.state = st
-	return m, nil
+	return m, b.findSecrets(ctx, &m)
 }
 
 // chooseEpoch is the time of everything in the image.
@@ -167,6 +168,7 @@ func (b *bake) step(ctx context.Context, s step, st *state, res *Result) error {
 	if out.layer != nil {
 		r.Bytes, r.Layer = out.layer.Size, out.layer.Digest
 		st.add(*out.layer, s.name())
+		b.brought[out.layer.Digest] = s
 	}
 	if run, ok := s.(*runStep); ok && run.Network {
 		res.Reproducible = false

@@ -27,6 +27,10 @@ type Options struct {
 	Platform string // "os/arch[/variant]"; "" is linux and this machine's architecture
 	// SourceDateEpoch is the time of everything in the image, in seconds since 1970; nil takes the lockfile's newest date.
 	SourceDateEpoch *int64
+	// Secrets are the values of the build secrets that run steps name. They are in no key, log or layer.
+	Secrets map[string][]byte
+	// Vars replace values of the recipe's vars.
+	Vars map[string]string
 
 	Progress func(Event) // called by one goroutine at a time; nil is fine
 	Log      *slog.Logger

@@ -21,6 +21,9 @@ func (b *bake) capture(ctx context.Context, st *state, dir, by string) (*images.
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	if err := b.findValues(list); err != nil {
+		return nil, err
+	}
 	w, err := upper.Write(ctx, b.store, b.epoch, list)
 	if err != nil {
 		return nil, err

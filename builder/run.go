@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootandshoot/release/builder/secrets"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/recipes"
@@ -40,7 +41,7 @@ const tailLines = 20
 func (r *runStep) make(ctx context.Context, b *bake, st *state) (outcome, error) {
 	env := b.runEnv(r.Env)
 	dir := cmp.Or(r.Workdir, b.recipe.Workdir, "/")
-	key := keyOf("run", r.Cmd, env, r.User, dir, r.Network, b.epoch, platformText(b.platform), st.chain())
+	key := keyOf("run", r.Cmd, env, r.User, dir, r.Network, r.Secrets, b.epoch, platformText(b.platform), st.chain())
 	if out, ok := b.cached(key); ok {
 		return out, nil
 	}
@@ -51,6 +52,10 @@ func (r *runStep) make(ctx context.Context, b *bake, st *state) (outcome, error)
 		return outcome{}, fault.New(fault.Unsupported, "this machine cannot run commands of an image for %s", platformText(b.platform)).
 			WithHint("bake on a machine with that architecture, or leave run steps out")
 	}
+	mounts, err := r.secretMounts(b)
+	if err != nil {
+		return outcome{}, err
+	}
 	root, err := b.makeRoot(ctx, st)
 	if err != nil {
 		return outcome{}, err
@@ -60,7 +65,7 @@ func (r *runStep) make(ctx context.Context, b *bake, st *state) (outcome, error)
 			b.log.Warn("cannot remove the folder of a run step", "folder", root.dir, "error", err)
 		}
 	}()
-	if err := r.execute(ctx, b, root.Root, env, dir); err != nil {
+	if err := r.execute(ctx, b, root.Root, env, dir, mounts); err != nil {
 		return outcome{}, err
 	}
 	layer, err := b.capture(ctx, st, root.Upper, r.name())
@@ -155,11 +160,11 @@ func (b *bake) lowers(ctx context.Context, st *state) ([]string, error) {
 }
 
 // execute runs the command. A failure's error has the end of what it wrote.
-func (r *runStep) execute(ctx context.Context, b *bake, root sandbox.Root, env []string, dir string) error {
-	out := &lineWriter{keep: tailLines, line: func(text string) {
+func (r *runStep) execute(ctx context.Context, b *bake, root sandbox.Root, env []string, dir string, mounts []sandbox.Mount) error {
+	out := &lineWriter{keep: tailLines, mask: b.values, line: func(text string) {
 		b.report.emit(Event{Kind: Output, Step: r.name(), Line: text})
 	}}
-	spec := sandbox.Spec{Root: root, Command: r.Cmd, Env: env, Dir: dir, User: r.User, Fixed: true, Network: sandbox.NoNetwork, Stdout: out, Stderr: out}
+	spec := sandbox.Spec{Root: root, Command: r.Cmd, Env: env, Dir: dir, User: r.User, Fixed: true, Network: sandbox.NoNetwork, Mounts: mounts, Stdout: out, Stderr: out}
 	if r.Network {
 		spec.Network = sandbox.HostNetwork
 	}
@@ -223,9 +228,10 @@ func idsHint() string {
 	return fmt.Sprintf("your account has no range of ids, so commands cannot use other owners than root; if that is the cause, type: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s (and apt install uidmap)", cmp.Or(os.Getenv("SUDO_USER"), os.Getenv("USER"), "$USER"))
 }
 
-// lineWriter hands output on by line and keeps its end.
+// lineWriter hands output on by line, with build secrets masked, and keeps its end.
 type lineWriter struct {
 	keep int
+	mask *secrets.Values // nil for none
 	line func(string)
 	tail []string
 	rest []byte
@@ -246,18 +252,37 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 			p = p[i+1:]
 			w.emit()
 		}
-		for len(w.rest) > maxLine {
-			long := w.rest
-			w.rest = long[:maxLine]
-			w.emit()
-			w.rest = slices.Clone(long[maxLine:])
-		}
+		w.cut()
 	}
 	return n, nil
 }
 
+// cut hands on the beginning of a long line. What is masked is not cut: as much as that may be stays behind.
+func (w *lineWriter) cut() {
+	margin := 0
+	if w.mask != nil {
+		margin = w.mask.Margin()
+	}
+	for len(w.rest) > maxLine+margin {
+		if w.mask != nil {
+			w.rest = []byte(w.mask.Mask(string(w.rest)))
+			if len(w.rest) <= maxLine+margin {
+				return
+			}
+		}
+		long := w.rest
+		w.rest = long[:maxLine]
+		w.emit()
+		w.rest = slices.Clone(long[maxLine:])
+	}
+}
+
 func (w *lineWriter) emit() {
-	text := strings.ToValidUTF8(strings.TrimRight(string(w.rest), "\r"), "\uFFFD")
+	text := strings.TrimRight(string(w.rest), "\r")
+	if w.mask != nil {
+		text = w.mask.Mask(text)
+	}
+	text = strings.ToValidUTF8(text, "\uFFFD")
 	w.rest = w.rest[:0]
 	w.tail = append(w.tail, text)
 	if len(w.tail) > w.keep {

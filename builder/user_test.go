@@ -22,6 +22,9 @@ import (
 // bakeVar makes the test binary bake: "recipe" and "store" separated by a newline.
 const bakeVar = "BUILDER_TEST_BAKE"
 
+// secretVar gives that bake a build secret, "name=value".
+const secretVar = "BUILDER_TEST_SECRET"
+
 // bakeMain is the test binary as another user's program.
 func bakeMain(what string) int {
 	if entered, code, err := sandbox.EnterUserNamespace(nil); err != nil || entered {
@@ -42,7 +45,9 @@ func bakeMain(what string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	res, err := builder.Bake(context.Background(), builder.Options{Recipe: r, Store: s, Progress: func(e builder.Event) {
+	secret, value, _ := strings.Cut(os.Getenv(secretVar), "=")
+	given := map[string][]byte{secret: []byte(value)}
+	res, err := builder.Bake(context.Background(), builder.Options{Recipe: r, Store: s, Secrets: given, Progress: func(e builder.Event) {
 		if e.Kind == builder.Output {
 			fmt.Println(e.Line)
 		}

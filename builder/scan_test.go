@@ -1,0 +1,126 @@
+package builder_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/builder"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// leaked is a token of no one: made here from chance, so that no search for leaked secrets takes this file for one.
+func leaked() string {
+	r := rand.New(rand.NewPCG(5, 6))
+	b := []byte("gh" + "p_")
+	for range 36 {
+		b = append(b, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"[r.IntN(62)])
+	}
+	return string(b)
+}
+
+func TestSecretFailsBake(t *testing.T) {
+	p := newProject(t)
+	p.base()
+	p.write("conf/a.txt", "one\ntwo "+leaked()+"\n", 0o644)
+	p.write("conf/b.txt", "fine", 0o644)
+	const recipe = "base: {image: ./base}\ncopy:\n  - {from: conf, to: /etc/conf}\n"
+	_, err := p.try(recipe + "run: [{cmd: \"rm /etc/conf/a.txt\"}]\n")
+	var list fault.List
+	if !errors.As(err, &list) || len(list) != 1 {
+		t.Fatalf("error: %v", err)
+	}
+	e := list[0]
+	if e.Code != fault.Denied || e.Line != 3 || e.Code.ExitCode() != 1 {
+		t.Errorf("error: %+v", e)
+	}
+	for _, part := range []string{"copy conf to /etc/conf: /etc/conf/a.txt, line 2: a token of GitHub", "rule github-token", "a later step removes"} {
+		if !strings.Contains(e.Message, part) {
+			t.Errorf("message lacks %q: %s", part, e.Message)
+		}
+	}
+	if strings.Contains(fmt.Sprintf("%+v", e), leaked()) {
+		t.Errorf("the error tells the secret: %+v", e)
+	}
+	if !strings.Contains(e.Hint, `allow: [{path: "/etc/conf/a.txt", rule: github-token, reason: "…"}]`) {
+		t.Errorf("hint: %s", e.Hint)
+	}
+	if _, err := p.store.Resolve("app"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an image is listed: %v", err)
+	}
+	// It stays an error when the layers come from the cache, and passes when it is allowed.
+	if _, err := p.try(recipe); !fault.Is(err, fault.Denied) {
+		t.Errorf("second bake: %v", err)
+	}
+	var notes []string
+	hear := func(o *builder.Options) {
+		o.Progress = func(e builder.Event) {
+			if e.Kind == builder.Note {
+				notes = append(notes, e.Line)
+			}
+		}
+	}
+	p.bake(recipe+"allow: [{path: /etc/*/a.txt, rule: github-token, reason: a test}, {path: \"/srv/**\", reason: nothing is there}]\n", hear)
+	if text := strings.Join(notes, "\n"); !strings.Contains(text, "allow /srv/** matches nothing") || strings.Contains(text, "a.txt") {
+		t.Errorf("notes: %s", text)
+	}
+	_, err = p.try(recipe + "allow: [{path: /etc/*/a.txt, rule: private-key, reason: another rule}]\n")
+	if !fault.Is(err, fault.Denied) {
+		t.Errorf("an allowance of another rule: %v", err)
+	}
+	_, err = p.try(recipe + "allow: [{path: /etc/a, rule: github-tokens, reason: a typo}]\n")
+	if e := fault.All(err)[0]; e.Code != fault.Invalid || !strings.Contains(e.Message, "github-tokens") || e.Line != 4 {
+		t.Errorf("unknown rule: %+v", e)
+	}
+}
+
+func TestSecretInConfiguration(t *testing.T) {
+	p := newProject(t)
+	p.write("a", "a", 0o644)
+	recipe := "base: scratch\ncopy: [{from: a, to: /a}]\nenv: {API: " + leaked() + "}\nlabels: {note: " + leaked() + "}\nentrypoint: [/a, --token=" + leaked() + "]\n"
+	_, err := p.try(recipe)
+	var list fault.List
+	if !errors.As(err, &list) || len(list) != 3 {
+		t.Fatalf("error: %v", err)
+	}
+	for _, where := range []string{"env:API", "label:note", "command"} {
+		if !strings.Contains(list.Error(), where+": a token of GitHub") {
+			t.Errorf("no finding at %s: %v", where, list)
+		}
+	}
+	if strings.Contains(list.Error(), leaked()) {
+		t.Errorf("the error tells the secret: %v", list)
+	}
+}
+
+func TestManySecretsAreBounded(t *testing.T) {
+	p := newProject(t)
+	for i := range 60 {
+		p.write(fmt.Sprintf("conf/%02d", i), leaked(), 0o644)
+	}
+	_, err := p.try("base: scratch\ncopy: [{from: conf, to: /etc}]\n")
+	if n := len(fault.All(err)); n != 41 || !strings.Contains(err.Error(), "and 20 more places") {
+		t.Errorf("%d errors: %v", n, err)
+	}
+}
+
+// TestSearchIsCached bakes a program of 6 MB anew and again: what the search adds is small, and nothing the second time.
+func TestSearchIsCached(t *testing.T) {
+	p := newProject(t)
+	r := rand.New(rand.NewPCG(7, 8))
+	program := make([]byte, 6<<20)
+	for i := range program {
+		program[i] = byte(r.Uint32())
+	}
+	p.write("app", string(program), 0o755)
+	const recipe = "base: scratch\ncopy: [{from: app, to: /app}]\n"
+	p.bake(recipe)
+	started := time.Now()
+	if res := p.bake(recipe); !res.Cached {
+		t.Errorf("second bake: %+v", res)
+	}
+	t.Logf("a bake with nothing changed took %s", time.Since(started))
+}
