@@ -91,7 +91,7 @@ func (s span) or(d time.Duration) time.Duration { return cmp.Or(time.Duration(s)
 
 // allowEntry lets the search for secrets pass something.
 type allowEntry struct {
-	Path   string           `yaml:"path,required" doc:"Absolute path in the image; * stands for any characters but a slash, ** for any." pattern:"^/"`
+	Path   string           `yaml:"path,required" doc:"Absolute path in the image; * stands for any characters but a slash, ** for any. env:NAME, label:NAME, annotation:NAME, command and history are parts of its configuration." pattern:"^(/|(env|label|annotation):|command$|history$)"`
 	Rule   string           `yaml:"rule" doc:"Rule that may find something there. Default: every rule."`
 	Reason string           `yaml:"reason,required" doc:"Why this is no secret."`
 	Node   *strictyaml.Node `yaml:"-"`

@@ -17,7 +17,9 @@ var (
 	sumPattern  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	refPattern  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./@+-]{0,254}$`)
 	scpPattern  = regexp.MustCompile(`^([A-Za-z0-9_.-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z0-9_~/.][^\s:]*$`)
-	unnameable  = regexp.MustCompile(`[^a-z0-9._-]+`)
+	// allowPattern is a path of an image, or a part of its configuration, as the search for secrets names them.
+	allowPattern = regexp.MustCompile(`^(/|(env|label|annotation):|command$|history$)`)
+	unnameable   = regexp.MustCompile(`[^a-z0-9._-]+`)
 )
 
 func validName(name string) bool { return namePattern.MatchString(name) }

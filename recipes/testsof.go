@@ -64,8 +64,8 @@ func (l *loader) allow(f *file) {
 		if e.Node == nil {
 			continue
 		}
-		if e.Node.Get("path") != nil && !strings.HasPrefix(e.Path, "/") {
-			l.fail(e.Node.Locate("path"), "allow[%d].path %q must be an absolute path in the image", i, e.Path)
+		if e.Node.Get("path") != nil && !allowPattern.MatchString(e.Path) {
+			l.fail(e.Node.Locate("path"), "allow[%d].path %q must be an absolute path in the image, or env:NAME, label:NAME, annotation:NAME, command or history", i, e.Path)
 		}
 		if e.Node.Get("reason") != nil && strings.TrimSpace(e.Reason) == "" {
 			l.fail(e.Node.Locate("reason"), "allow[%d].reason must say why this is no secret", i)
