@@ -65,6 +65,7 @@ type BakeResult struct {
 	Cached       bool       `json:"cached"`
 	Reproducible bool       `json:"reproducible"`
 	Steps        []BakeStep `json:"steps"`
+	Tests        []BakeTest `json:"tests"` // of the recipe, all passed
 	Seconds      float64    `json:"seconds"`
 	Differences  []string   `json:"differences,omitempty"` // --check: paths that differ
 }
@@ -75,6 +76,13 @@ type BakeStep struct {
 	Cached  bool    `json:"cached"`
 	Seconds float64 `json:"seconds"`
 	Bytes   int64   `json:"bytes"`
+}
+
+// BakeTest is a test of the recipe that the image passed.
+type BakeTest struct {
+	Name    string  `json:"name"`
+	Cached  bool    `json:"cached"` // passed by this same image before
+	Seconds float64 `json:"seconds"`
 }
 
 // AgentResult is the result of agent status.

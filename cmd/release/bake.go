@@ -157,10 +157,13 @@ func (c *cli) bake(ctx context.Context, o builder.Options) (builder.Result, erro
 func bakeResult(res builder.Result) api.BakeResult {
 	r := api.BakeResult{
 		Head: api.NewHead(nil), Image: string(res.Image), Name: res.Name, Cached: res.Cached, Reproducible: res.Reproducible,
-		Seconds: res.Seconds, Steps: []api.BakeStep{},
+		Seconds: res.Seconds, Steps: []api.BakeStep{}, Tests: []api.BakeTest{},
 	}
 	for _, s := range res.Steps {
 		r.Steps = append(r.Steps, api.BakeStep{Name: s.Name, Cached: s.Cached, Seconds: s.Seconds, Bytes: s.Bytes})
+	}
+	for _, t := range res.Tests {
+		r.Tests = append(r.Tests, api.BakeTest{Name: t.Name, Cached: t.Cached, Seconds: t.Seconds})
 	}
 	return r
 }
@@ -174,7 +177,7 @@ func (c *cli) checkBake(ctx context.Context, o builder.Options) error {
 	if err != nil {
 		return ended(ctx, err)
 	}
-	r := api.BakeResult{Head: api.NewHead(nil), Reproducible: len(diffs) == 0, Steps: []api.BakeStep{}}
+	r := api.BakeResult{Head: api.NewHead(nil), Reproducible: len(diffs) == 0, Steps: []api.BakeStep{}, Tests: []api.BakeTest{}}
 	for _, d := range diffs {
 		r.Differences = append(r.Differences, fmt.Sprint(d))
 	}
