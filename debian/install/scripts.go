@@ -1,0 +1,175 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/sandbox"
+)
+
+// insideDir is where the scripts that drive an installation are seen in the sandbox.
+const insideDir = "/run/release-install"
+
+// mark begins a line by which the driver says what it does next.
+const mark = "\x1e"
+
+// fakes stand over programs of the system while scripts run; nothing of them gets into the image.
+//
+//	policy-rc.d        invoke-rc.d asks it, and it denies starting any service
+//	start-stop-daemon  for scripts that do not ask
+//	ischroot           this is no running machine: libc6, for one, would tell init and wait
+var fakes = [...][3]string{
+	{"policy-rc.d", "/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"},
+	{"start-stop-daemon", "/usr/sbin/start-stop-daemon", "#!/bin/sh\nexit 0\n"},
+	{"ischroot", "/usr/bin/ischroot", "#!/bin/sh\nexit 0\n"},
+}
+
+// environment is what scripts see, and nothing else.
+func (s *stage) environment() []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root", "TERM=dumb", "TZ=UTC", "LC_ALL=C.UTF-8",
+		"SOURCE_DATE_EPOCH=" + strconv.FormatInt(s.o.Epoch, 10),
+		"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true", "DEBCONF_NOWARNINGS=yes",
+		"PERL_HASH_SEED=0", "PYTHONHASHSEED=0",
+	}
+}
+
+// runPreinsts runs the preinst scripts of a batch over what was there before it.
+func (s *stage) runPreinsts(ctx context.Context, b *batch) error {
+	script, err := s.preinsts(b)
+	if err != nil || script == "" {
+		return err
+	}
+	s.tell(Event{Kind: Phase, Line: "preinst"})
+	return s.run(ctx, b, script)
+}
+
+// configure runs dpkg; with preinsts before, where there was nothing to run them on before.
+func (s *stage) configure(ctx context.Context, b *batch, preinsts bool) error {
+	var script string
+	if preinsts {
+		var err error
+		if script, err = s.preinsts(b); err != nil {
+			return err
+		}
+	}
+	s.tell(Event{Kind: Phase, Line: "configure"})
+	script += "echo '" + mark + "configure'\n" +
+		"exec dpkg --force-unsafe-io --force-confdef --force-confold --log=/dev/null --configure -a\n"
+	if err := s.run(ctx, b, script); err != nil {
+		return err
+	}
+	return s.checkConfigured(b)
+}
+
+// preinsts writes down the scripts of a batch and gives the driver's part that runs them, as dpkg does: in a folder of
+// dpkg's own, by themselves, in the order of installation.
+func (s *stage) preinsts(b *batch) (string, error) {
+	var script strings.Builder
+	packages := slices.Clone(b.packages)
+	slices.SortFunc(packages, func(x, y *pkg) int { return x.order - y.order })
+	for _, p := range packages {
+		if _, ok := p.control["preinst"]; !ok {
+			continue
+		}
+		dir := s.path("inside", p.Name+"_"+p.Arch)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return "", err
+		}
+		for name, f := range p.control {
+			full := filepath.Join(dir, name)
+			if err := os.WriteFile(full, f.Data, 0o600); err != nil {
+				return "", err
+			}
+			if err := os.Chmod(full, os.FileMode(f.Mode)); err != nil {
+				return "", err
+			}
+		}
+		fmt.Fprintf(&script, "preinst '%s' '%s'\n", p.Name, p.Arch)
+	}
+	if script.Len() == 0 {
+		return "", nil
+	}
+	return s.preinstFunction() + script.String(), nil
+}
+
+func (s *stage) preinstFunction() string {
+	return `ci=/var/lib/dpkg/tmp.ci
+preinst() {
+	echo "` + mark + `preinst $1"
+	rm -rf $ci
+	cp -Rp ` + insideDir + `/"$1_$2" $ci || exit 125
+	DPKG_MAINTSCRIPT_PACKAGE=$1 DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_ARCH=$2 \
+	DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 DPKG_MAINTSCRIPT_DEBUG=0 DPKG_ADMINDIR=/var/lib/dpkg DPKG_ROOT= DPKG_FORCE=unsafe-io \
+	DPKG_RUNNING_VERSION='` + string(s.dpkgVersion) + `' $ci/preinst install </dev/null || exit
+	rm -rf $ci
+}
+`
+}
+
+// run executes a driver script in the system as it is now.
+func (s *stage) run(ctx context.Context, b *batch, script string) error {
+	if err := os.WriteFile(s.path("inside", "driver"), []byte("cd /\nulimit -c 0\n"+script), 0o644); err != nil {
+		return err
+	}
+	mounts := []sandbox.Mount{{Source: s.path("inside"), Target: insideDir, ReadOnly: true}}
+	for _, f := range fakes {
+		file := s.path("fake-" + f[0])
+		if err := os.WriteFile(file, []byte(f[2]), 0o755); err != nil {
+			return err
+		}
+		if err := os.Chmod(file, 0o755); err != nil {
+			return err
+		}
+		mounts = append(mounts, sandbox.Mount{Source: file, Target: f[1], ReadOnly: true})
+	}
+	var lower []string
+	for _, g := range slices.Backward(s.done) {
+		lower = append(lower, g.root)
+	}
+	lower = append(lower, s.under...)
+	out := &output{tell: s.tell}
+	exit, err := sandbox.Run(ctx, sandbox.Spec{
+		Root:    sandbox.Root{Lower: lower, Upper: s.upper, Work: s.path("work")},
+		Command: []string{"/bin/sh", insideDir + "/driver"}, Env: s.environment(), Fixed: true,
+		Network: sandbox.NoNetwork, Mounts: mounts, Stdout: out, Stderr: out,
+	})
+	out.flush()
+	if err != nil {
+		return err
+	}
+	if exit.Code != 0 {
+		return s.failed(exit, out)
+	}
+	return nil
+}
+
+// checkConfigured holds the database against what a batch should be now.
+func (s *stage) checkConfigured(b *batch) error {
+	text, err := os.ReadFile(filepath.Join(s.upper, statusFile))
+	if err != nil {
+		return err
+	}
+	list, err := parseStatus(string(text))
+	if err != nil {
+		return err
+	}
+	state := map[string]string{}
+	for _, i := range list {
+		state[i.Name+":"+i.Arch] = i.paragraph.Get("Status")
+	}
+	for _, p := range b.packages {
+		if got := state[p.Name+":"+p.Arch]; got != "install ok installed" {
+			return fault.New(fault.Failed, "package %s %s: after its configuration dpkg calls it %q", p.Name, p.Version, got).
+				WithHint("a dependency or a trigger of it is not satisfied: see the output above")
+		}
+	}
+	return nil
+}
