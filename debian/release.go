@@ -42,9 +42,6 @@ func ParseRelease(file, text string) (*Release, error) {
 		Architectures: strings.Fields(p.Get("Architectures")), ByHash: p.Get("Acquire-By-Hash") == "yes",
 		NoAllArch: p.Get("No-Support-for-Architecture-all") == "Packages",
 	}
-	if rel.Suite == "" && rel.Codename == "" {
-		return nil, p.errorAt("Suite", "neither Suite nor Codename says which suite this is")
-	}
 	if rel.Date, err = parseDate(p.Get("Date")); err != nil {
 		return nil, p.errorAt("Date", "%w", err)
 	}

@@ -50,18 +50,23 @@ func (c *Client) index(ctx context.Context, r *checked, name string, report *pro
 	if err := c.fetchIndex(ctx, r, packed, report); err != nil {
 		return "", err
 	}
-	text, err := c.unpackIndex(r.source, packed, packing, file)
-	if err != nil || !listed {
-		return text, err
+	if !listed || packing == "" {
+		return c.unpackIndex(r.source, packed, packing, file, io.Discard)
 	}
-	if packing != "" {
-		// Kept unpacked, under the hash that the release file has for it: the next one to read it need not unpack it.
-		if err := atomicfile.Write(c.indexes.Path(file.SHA256), []byte(text), 0o644); err != nil {
-			return "", fault.New(fault.CodeOf(err), "keep package index of %s: %w", r.source, err)
-		}
-		return text, c.indexes.Remove(packed.SHA256)
+	// Kept unpacked, under the hash that the release file has for it: the next one to read it need not unpack it.
+	kept, err := atomicfile.Create(c.indexes.Path(file.SHA256), 0o644)
+	if err != nil {
+		return "", fmt.Errorf("keep package index of %s: %w", r.source, err)
 	}
-	return text, nil
+	defer kept.Abort()
+	text, err := c.unpackIndex(r.source, packed, packing, file, kept)
+	if err != nil {
+		return "", err
+	}
+	if err := kept.Commit(); err != nil {
+		return "", fmt.Errorf("keep package index of %s: %w", r.source, err)
+	}
+	return text, c.indexes.Remove(packed.SHA256)
 }
 
 // choose finds the best form of an index that the release file lists.
@@ -90,7 +95,7 @@ func (c *Client) keptIndex(f debian.File) (string, bool) {
 		return "", false
 	}
 	defer in.Close()
-	text, err := readIndex(in, f)
+	text, err := readIndex(in, f, io.Discard)
 	return text, err == nil
 }
 
@@ -111,8 +116,9 @@ func (c *Client) fetchIndex(ctx context.Context, r *checked, f debian.File, repo
 	return c.fetch(ctx, c.indexes, &d, report)
 }
 
-// unpackIndex reads the packed index from the cache. want is the unpacked one, empty if the release file does not list it.
-func (c *Client) unpackIndex(s *Source, packed debian.File, packing string, want debian.File) (string, error) {
+// unpackIndex reads the packed index from the cache and writes it to keep as well. want is the unpacked one, empty if the
+// release file does not list it.
+func (c *Client) unpackIndex(s *Source, packed debian.File, packing string, want debian.File, keep io.Writer) (string, error) {
 	in, err := os.Open(c.indexes.Path(packed.SHA256))
 	if err != nil {
 		return "", fmt.Errorf("read package index of %s: %w", s, err)
@@ -121,7 +127,7 @@ func (c *Client) unpackIndex(s *Source, packed debian.File, packing string, want
 	r, err := unpacker(in, packing)
 	var text string
 	if err == nil {
-		text, err = readIndex(r, want)
+		text, err = readIndex(r, want, keep)
 	}
 	if err != nil {
 		// Whatever is wrong with it, the next try shall not find it here.
@@ -143,8 +149,8 @@ func unpacker(in io.Reader, packing string) (io.Reader, error) {
 	return in, nil
 }
 
-// readIndex reads a text of the size and hash that are wanted; without a hash, one of a bounded size.
-func readIndex(in io.Reader, want debian.File) (string, error) {
+// readIndex reads a text of the size and hash that are wanted; without a hash, one of a bounded size. It writes it to keep, too.
+func readIndex(in io.Reader, want debian.File, keep io.Writer) (string, error) {
 	limit := int64(maxIndex)
 	if want.SHA256 != "" {
 		limit = want.Size
@@ -152,7 +158,7 @@ func readIndex(in io.Reader, want debian.File) (string, error) {
 	var text strings.Builder
 	text.Grow(int(want.Size) + 1)
 	sum := sha256.New()
-	n, err := io.CopyBuffer(io.MultiWriter(&text, sum), io.LimitReader(in, limit+1), make([]byte, 128<<10))
+	n, err := io.CopyBuffer(io.MultiWriter(&text, sum, keep), io.LimitReader(in, limit+1), make([]byte, 128<<10))
 	switch {
 	case err != nil:
 		return "", err
