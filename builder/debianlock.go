@@ -146,3 +146,5 @@ func locked(p debian.Package, suite string) recipes.LockedPackage {
 		Name: p.Name, Version: string(p.Version), Arch: p.Arch, Suite: suite, Size: p.Size, SHA256: p.SHA256, Path: p.Filename,
 	}
 }
+
+func (b *bake) debianStep() string { return short("base debian " + b.recipe.Base.Debian.Suite) }

@@ -152,7 +152,9 @@ func (l *Lock) Save(path string) error {
 func (l *Lock) Same(o *Lock) bool {
 	a, b := *l, *o
 	for _, c := range []*Lock{&a, &b} {
-		c.Schema, c.Fetch, c.Git, c.Extensions = LockSchema, slices.Clone(c.Fetch), slices.Clone(c.Git), slices.Clone(c.Extensions)
+		// An empty list is as good as none.
+		c.Schema, c.Fetch, c.Git = LockSchema, append([]LockedURL(nil), c.Fetch...), append([]LockedGit(nil), c.Git...)
+		c.Extensions = append([]LockedExtension(nil), c.Extensions...)
 		c.sort()
 	}
 	return reflect.DeepEqual(a, b)

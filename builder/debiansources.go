@@ -1,0 +1,86 @@
+package builder
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/bootandshoot/release/debian/archive"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/recipes"
+)
+
+// debianSource is an archive with the name that pins of its packages have.
+type debianSource struct {
+	archive.Source
+	label string
+}
+
+// debianSources are the suites of the recipe's Debian release, then its repositories.
+func (b *bake) debianSources() ([]debianSource, error) {
+	d := b.recipe.Base.Debian
+	keyring, err := debianKeyring(d)
+	if err != nil {
+		return nil, err
+	}
+	suites, err := debianSuites(d, keyring)
+	if err != nil {
+		return nil, err
+	}
+	var list []debianSource
+	for _, s := range suites {
+		list = append(list, debianSource{s, s.Suite})
+	}
+	for _, r := range b.recipe.Repositories {
+		keys, err := readKeyring(r.Keyring)
+		if err != nil {
+			return nil, inRepository(r, err)
+		}
+		list = append(list, debianSource{archive.Source{
+			Name: r.Name, Mirrors: []string{r.URL}, Suite: r.Suite, Components: r.Components, Keyring: keys,
+		}, r.Name})
+	}
+	return list, nil
+}
+
+func debianKeyring(d *recipes.Debian) ([]byte, error) {
+	if d.Keyring != "" {
+		return readKeyring(d.Keyring)
+	}
+	return archive.MachineKeyring("/")
+}
+
+func readKeyring(path string) ([]byte, error) {
+	keys, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "read keyring: %w", err)
+	}
+	return keys, nil
+}
+
+// debianSuites takes the recipe's mirrors, else the machine's.
+func debianSuites(d *recipes.Debian, keyring []byte) ([]archive.Source, error) {
+	if len(d.Mirrors) == 0 && len(d.SecurityMirrors) == 0 {
+		return archive.MachineSources("/", d.Suite, os.Getenv(archive.MirrorVariable), keyring)
+	}
+	return archive.Suites(d.Suite, d.Mirrors, d.SecurityMirrors, keyring)
+}
+
+// inRepository says that an error is of a repository.
+func inRepository(r recipes.Repository, err error) error {
+	e := *fault.All(err)[0]
+	e.Message, e.Cause = fmt.Sprintf("repository %s: %s", r.Name, e.Message), err
+	if e.File == "" {
+		e.File, e.Line, e.Column = r.Pos.File, r.Pos.Line, r.Pos.Column
+	}
+	return &e
+}
+
+// archives opens the mirrors' cache; what it does is progress of the step.
+func (b *bake) archives(step string) (*archive.Client, error) {
+	return archive.New(archive.Options{
+		Cache: b.cache.dir, Now: b.now, Offline: b.o.Offline, Log: b.log,
+		Progress: func(p archive.Progress) {
+			b.report.emit(Event{Kind: Bytes, Step: step, Bytes: p.AllBytes, Size: p.AllSize})
+		},
+	})
+}
