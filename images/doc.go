@@ -8,7 +8,12 @@
 //	blobs/sha256/<hex>       manifests, configs and layers; mode 0644, never written again
 //	blobs/sha256/.tmp-*      blobs under way
 //	referrers/<hex>.json     OCI index of the artifacts of the image with that digest, oldest first
-//	pins/<installation>.json {"schema":1,"installation":…,"images":[digest…]}: what an agent's fleets use
+//	pins/<installation>.json {"schema":1,"installation":…,"images":[digest…],"reasons":{digest:[text…]}}: what an agent's fleets
+//	                         use, and what for; files of older agents have no reasons
+//	partial/<hex>            a blob on its way from a registry; flock: held while it is fetched
+//	cache/facts/<k2>/<hex>   what a layer holds, see LayerFacts; the other folders of cache/ are the builder's
+//	cache/gzip/, cache/pushed.json, cache/shell/   of pushes and of throw-away sandboxes
+//	gc.lock                  flock: held by a collection
 //	lock                     flock: held while index.json or a pin file is read, changed and written
 //	hold                     flock: shared by who relies on unreferenced content, exclusive by who deletes content
 //	rootfs/<variant>/<chain>/        an unpacked image: root/ and meta.json

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,24 +26,60 @@ var installationPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$
 
 // pinFile is what one installation uses.
 type pinFile struct {
-	Schema       int      `json:"schema"`
-	Installation string   `json:"installation"`
-	Images       []Digest `json:"images"`
+	Schema       int                 `json:"schema"`
+	Installation string              `json:"installation"`
+	Images       []Digest            `json:"images"`
+	Reasons      map[Digest][]string `json:"reasons,omitempty"` // files of older agents have none
 }
 
-// pins is the images in use: digest → installations, sorted.
-type pins map[Digest][]string
+// pin is one installation's use of an image.
+type pin struct {
+	installation string
+	reasons      []string // such as "shop/production r8 serving"; may be empty
+}
 
-func (p pins) users(d Digest) []string { return append([]string{}, p[d]...) }
+// pins is the images in use.
+type pins map[Digest][]pin
+
+// users is the installations that use an image, sorted.
+func (p pins) users(d Digest) []string {
+	list := []string{}
+	for _, u := range p[d] {
+		list = append(list, u.installation)
+	}
+	return list
+}
+
+// reasons is why an image is in use, for people.
+func (p pins) reasons(d Digest) []string {
+	var list []string
+	for _, u := range p[d] {
+		if len(u.reasons) == 0 {
+			list = append(list, "in use by installation "+u.installation)
+		}
+		list = append(list, u.reasons...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
 
 // Pin says which images an installation uses, in place of what it said before; none takes its pin file away. Pinned
 // images are not removed, and their blobs and root stay. Pin before booting from an image, and then check that it is
 // still there.
 func (s *Store) Pin(installation string, digests []Digest) error {
+	why := map[Digest][]string{}
+	for _, d := range digests {
+		why[d] = nil
+	}
+	return s.PinFor(installation, why)
+}
+
+// PinFor is Pin with the reasons for each image, in words for people: they are what a collection shows.
+func (s *Store) PinFor(installation string, why map[Digest][]string) error {
 	if !installationPattern.MatchString(installation) {
 		return fault.New(fault.Invalid, "pin images: %q is no installation id", installation)
 	}
-	for _, d := range digests {
+	for d := range why {
 		if !d.Valid() {
 			return fault.New(fault.Invalid, "pin images: %q is no digest", string(d))
 		}
@@ -52,12 +89,16 @@ func (s *Store) Pin(installation string, digests []Digest) error {
 		return fmt.Errorf("pin images: %w", err)
 	}
 	defer unlock()
-	if len(digests) == 0 {
+	if len(why) == 0 {
 		return s.unpin(installation)
 	}
-	list := slices.Clone(digests)
-	slices.Sort(list)
-	data, err := json.Marshal(pinFile{Schema: pinSchema, Installation: installation, Images: slices.Compact(list)})
+	f := pinFile{Schema: pinSchema, Installation: installation, Images: slices.Sorted(maps.Keys(why)), Reasons: map[Digest][]string{}}
+	for d, reasons := range why {
+		if len(reasons) > 0 {
+			f.Reasons[d] = slices.Compact(slices.Sorted(slices.Values(reasons)))
+		}
+	}
+	data, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("pin images: %w", err)
 	}
@@ -101,7 +142,7 @@ func (s *Store) readPins() (pins, error) {
 				WithHint("remove it when its agent is gone for good")
 		}
 		for _, d := range f.Images {
-			all[d] = append(all[d], f.Installation)
+			all[d] = append(all[d], pin{f.Installation, f.Reasons[d]})
 		}
 	}
 	return all, nil

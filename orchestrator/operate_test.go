@@ -12,6 +12,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/store/storetest"
 )
@@ -418,8 +419,11 @@ func TestImagesToRollBackToAreKept(t *testing.T) {
 			r.setSick(image(n), true)
 			r.wait(r.submit(Request{Kind: KindLaunch, Image: image(n), Config: shopConfig(1)}))
 		}
-		if kept := r.state().rollbackImages(); !slices.Equal(kept, []string{image(1)}) {
+		if kept := r.state().rollbackReleases(); len(kept) != 1 || kept[0].Image != image(1) {
 			t.Errorf("kept for a rollback: %v", kept)
+		}
+		if why := r.state().pinned()[images.Digest(image(1))]; !slices.Contains(why, "shop/production r1 serving") {
+			t.Errorf("the image of the serving release is pinned for %q", why)
 		}
 	})
 }

@@ -241,4 +241,4 @@ func (anyImage) Get(images.Digest) (images.Image, error) {
 		Entrypoint: []string{"/app"}, ExposedPorts: map[string]struct{}{"8080/tcp": {}}}}}, nil
 }
 
-func (anyImage) Pin(string, []images.Digest) error { return nil }
+func (anyImage) PinFor(string, map[images.Digest][]string) error { return nil }

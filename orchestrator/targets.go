@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -105,58 +106,60 @@ func (o *Orchestrator) execIn(driver string, id fleet.NodeID) healthcheck.ExecFu
 	}
 }
 
-// syncPins keeps the images of all fleets, and of releases that may be rolled back to, from being removed.
+// syncPins keeps the images of all fleets, and of releases that may be rolled back to, from being removed, and says what
+// each is kept for.
 func (o *Orchestrator) syncPins() {
-	want := map[images.Digest]bool{}
+	want := map[images.Digest][]string{}
 	for _, a := range o.apps {
-		for _, fl := range a.state.Fleets {
-			want[images.Digest(fl.Image)] = true
-		}
-		if len(a.state.Fleets) > 0 {
-			for _, image := range a.state.rollbackImages() {
-				want[images.Digest(image)] = true
-			}
+		for d, why := range a.state.pinned() {
+			want[d] = append(want[d], why...)
+			slices.Sort(want[d])
 		}
 	}
-	if o.world.pins != nil && sameSet(want, o.world.pins) {
+	if o.world.pins != nil && maps.EqualFunc(want, o.world.pins, slices.Equal) {
 		return
 	}
-	var digests []images.Digest
-	for d := range want {
-		digests = append(digests, d)
-	}
-	slices.Sort(digests)
-	if err := o.opts.Images.Pin(o.opts.Installation, digests); err != nil {
+	if err := o.opts.Images.PinFor(o.opts.Installation, want); err != nil {
 		o.complain("pin images", err)
 		return
 	}
 	o.world.pins = want
 }
 
+// pinned is the images that an app needs and what for, such as "shop/production r8 serving".
+func (s *State) pinned() map[images.Digest][]string {
+	want := map[images.Digest][]string{}
+	add := func(image, release, what string) {
+		text := fmt.Sprintf("%s/%s %s %s", s.Key.App, s.Key.Env, release, what)
+		if d := images.Digest(image); !slices.Contains(want[d], text) {
+			want[d] = append(want[d], text)
+		}
+	}
+	for _, fl := range s.Fleets {
+		add(fl.Image, fl.ID.Release, string(fl.State))
+	}
+	if len(s.Fleets) > 0 {
+		for _, rel := range s.rollbackReleases() {
+			if len(want[images.Digest(rel.Image)]) == 0 {
+				add(rel.Image, rel.ID, "rollback")
+			}
+		}
+	}
+	return want
+}
+
 // keptImages is how many of an app's newest completed releases keep their images for a rollback.
 const keptImages = 5
 
-// rollbackImages are the images of the releases that a rollback may go to.
-func (s *State) rollbackImages() []string {
-	var found []string
+// rollbackReleases are the releases that a rollback may go to.
+func (s *State) rollbackReleases() []*Release {
+	var found []*Release
 	for _, rel := range slices.Backward(s.Releases) {
 		if rel.State == ReleaseCompleted && len(found) < keptImages {
-			found = append(found, rel.Image)
+			found = append(found, rel)
 		}
 	}
 	return found
-}
-
-func sameSet(a, b map[images.Digest]bool) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for d := range a {
-		if !b[d] {
-			return false
-		}
-	}
-	return true
 }
 
 // at is the address of another port of the same node; 0 and the image's first port are the node's own, wherever the

@@ -21,10 +21,10 @@ type world struct {
 	health   map[string]healthcheck.State
 	table    tableSeen
 	edges    edgesSeen
-	slots    map[int]string // leased: node by slot
-	cursor   int            // where the search for a free slot goes on
-	stale    bool           // the probe targets and leases may have changed
-	pins     map[images.Digest]bool
+	slots    map[int]string             // leased: node by slot
+	cursor   int                        // where the search for a free slot goes on
+	stale    bool                       // the probe targets and leases may have changed
+	pins     map[images.Digest][]string // as they were written last, with the reasons
 
 	complained map[string]time.Time
 }
