@@ -22,6 +22,8 @@ type Source struct {
 	Select    string // which image of a path that has several: a name or tag in it, or a digest
 	Platform  string // "os/arch" or "os/arch/variant"; "" is linux on this machine's architecture
 	Name      string // name of the image in this store; "" for none
+
+	Annotations map[string]string // that an image from a path gets, over its own
 }
 
 // foreign is an image somewhere else, of the platform that was asked for.
@@ -96,6 +98,12 @@ func (s *Store) importPath(ctx context.Context, src Source, platform ocispec.Pla
 	f, err := openImage(t, src.Select, platform)
 	if err != nil {
 		return "", err
+	}
+	if len(src.Annotations) > 0 {
+		all := map[string]string{}
+		maps.Copy(all, f.annotations)
+		maps.Copy(all, src.Annotations)
+		f.annotations = all
 	}
 	d, err := s.adopt(ctx, f, src.Name)
 	if err != nil || d != f.digest {
