@@ -21,6 +21,7 @@ import (
 type chosen struct {
 	suites   []recipes.LockedSuite
 	packages recipes.LockedPackages
+	security []string // names of the suites that bring security updates
 }
 
 // chooseDebian asks the archives which packages the recipe needs. Those to keep stay at their version, but for the ones
@@ -52,6 +53,9 @@ func (b *bake) chooseDebian(ctx context.Context, keep recipes.LockedPackages) (c
 	c := chosen{packages: recipes.LockedPackages{Base: pinsOfPackages(set.base, sources), Added: pinsOfPackages(set.added, sources)}}
 	for i, s := range sources {
 		c.suites = append(c.suites, recipes.LockedSuite{Name: s.label, Date: index.Suites[i].Date.UTC().Truncate(time.Second)})
+		if s.Security {
+			c.security = append(c.security, s.label)
+		}
 	}
 	return c, nil
 }

@@ -50,7 +50,7 @@ func newRoot(c *cli) *cobra.Command {
 		}
 	}
 	add("app", c.initVerb(), c.validateVerb(), c.configVerb())
-	add("image", c.bakeVerb(), c.lockVerb(), c.imagesVerb())
+	add("image", c.bakeVerb(), c.lockVerb(), c.outdatedVerb(), c.imagesVerb())
 	add("run", c.upVerb(), c.launchVerb(), c.cutoverVerb(), c.rollbackVerb(), c.scaleVerb(), c.replaceVerb(),
 		c.steerVerb("pause"), c.steerVerb("resume"), c.steerVerb("abort"), c.destroyVerb())
 	add("look", c.statusVerb(), c.historyVerb(), c.eventsVerb(), c.logsVerb(), c.execVerb())

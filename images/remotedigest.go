@@ -1,0 +1,29 @@
+package images
+
+import (
+	"context"
+	"fmt"
+)
+
+// RemoteDigest asks a registry for the digest of an image's manifest for a platform ("os/arch[/variant]", "" is this
+// machine's) and brings nothing. Of a reference to several platforms it is the manifest of the one.
+func (s *Store) RemoteDigest(ctx context.Context, reference, platform string) (Digest, error) {
+	p, err := parsePlatform(platform)
+	if err != nil {
+		return "", err
+	}
+	o := Remote{Reference: reference}
+	ref, err := o.parse()
+	if err != nil {
+		return "", err
+	}
+	get, err := s.newDownloader(ctx, ref, o)
+	if err != nil {
+		return "", err
+	}
+	f, err := openReference(ctx, ref, o, get, p)
+	if err != nil {
+		return "", fmt.Errorf("look up %s: %w", reference, err)
+	}
+	return f.digest, nil
+}
