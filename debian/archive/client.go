@@ -52,6 +52,7 @@ type Client struct {
 	indexes   *download.Cache
 	mirrors   *mirrors
 	pauses    func() backoff.BackOff
+	packings  []string // forms of an index, best first
 	reporting sync.Mutex
 }
 
@@ -69,7 +70,7 @@ func New(o Options) (*Client, error) {
 	if o.HTTP == nil {
 		o.HTTP = &http.Client{Transport: download.Transport(stall)}
 	}
-	c := &Client{o: o, mirrors: newMirrors(), pauses: pauses}
+	c := &Client{o: o, mirrors: newMirrors(), pauses: pauses, packings: []string{".xz", ".gz", "", ".bz2"}}
 	var err error
 	if c.downloads, err = download.Open(filepath.Join(o.Cache, "downloads")); err != nil {
 		return nil, err

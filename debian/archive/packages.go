@@ -25,9 +25,6 @@ import (
 // maxIndex bounds an index, packed and unpacked. The largest of Debian has 60 MB.
 const maxIndex = 1 << 30
 
-// packings are the forms of an index, best first.
-var packings = []string{".xz", ".gz", "", ".bz2"}
-
 // index gives the text of an index: from the cache when it is there, else from a mirror.
 func (c *Client) index(ctx context.Context, r *checked, name string, report *progress) (string, error) {
 	file, listed := r.rel.Files[name]
@@ -39,7 +36,7 @@ func (c *Client) index(ctx context.Context, r *checked, name string, report *pro
 			return text, nil
 		}
 	}
-	packed, packing, ok := choose(r.rel, name)
+	packed, packing, ok := c.choose(r.rel, name)
 	if !ok {
 		return "", fault.New(fault.NotFound, "read package index of %s: its release file lists no %s that is packed with xz or gzip or not at all", r.source, name).
 			WithHint("choose another component or architecture")
@@ -70,8 +67,8 @@ func (c *Client) index(ctx context.Context, r *checked, name string, report *pro
 }
 
 // choose finds the best form of an index that the release file lists.
-func choose(rel *debian.Release, name string) (debian.File, string, bool) {
-	for _, packing := range packings {
+func (c *Client) choose(rel *debian.Release, name string) (debian.File, string, bool) {
+	for _, packing := range c.packings {
 		if f, ok := rel.Files[name+packing]; ok {
 			return f, packing, true
 		}

@@ -151,6 +151,9 @@ func (a *aptState) run(args ...string) (string, error) {
 	if err := os.WriteFile(a.dir+"/etc/apt.conf", []byte("Dir::Etc::parts \""+a.dir+"/etc/parts\";\n"), 0o644); err != nil {
 		return "", err
 	}
+	if os.Getenv("SET") != "" {
+		cmd.Stderr = os.Stdout
+	}
 	out, err := cmd.Output()
 	return string(out), err
 }

@@ -149,8 +149,7 @@ func (p *plan) greedy(goals []goal) bool {
 		p.install(m, false, 0, true)
 		later = append(later, m)
 	}
-	slices.SortStableFunc(later, func(a, b *mark) int { return int(a.node.place) - int(b.node.place) })
-	for _, m := range slices.Compact(later) {
+	for _, m := range later {
 		p.install(m, true, 0, true)
 	}
 	return p.fulfils(goals) && p.anyBroken() == nil

@@ -72,7 +72,7 @@ func (c *Cache) Begin(ctx context.Context, name string) (*Partial, error) {
 
 // Close lets go of the file. What has come of it stays; nothing is left of one of which nothing came.
 func (p *Partial) Close() error {
-	if fi, err := p.f.Stat(); err == nil && fi.Size() == 0 && stillThere(p.f, p.f.Name()) {
+	if fi, err := p.f.Stat(); err == nil && fi.Size() == 0 && StillThere(p.f, p.f.Name()) {
 		_ = os.Remove(p.f.Name())
 		_ = os.Remove(p.f.Name() + ".json")
 	}

@@ -19,7 +19,7 @@ func Lock(ctx context.Context, path string) (*os.File, error) {
 			return nil, noSpace(fmt.Errorf("open %s: %w", path, err))
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil && stillThere(f, path) {
+		if err == nil && StillThere(f, path) {
 			return f, nil
 		}
 		_ = f.Close()
@@ -34,8 +34,8 @@ func Lock(ctx context.Context, path string) (*os.File, error) {
 	}
 }
 
-// stillThere reports whether an open file is still the one at path: who had it locked may have moved it.
-func stillThere(f *os.File, path string) bool {
+// StillThere reports whether an open file is still the one at path: who had it locked may have moved or removed it.
+func StillThere(f *os.File, path string) bool {
 	mine, err := f.Stat()
 	if err != nil {
 		return false

@@ -61,7 +61,8 @@ func (p *Partial) mismatch(got string, r Request, have int64) error {
 	return &ContentError{Got: got, Why: fmt.Sprintf("its sha256 is %s, wanted is %s", got, r.SHA256)}
 }
 
-// keep moves the checked file to its name in the cache.
+// keep moves the checked file to its name in the cache. The record goes first: with the rename the name under way is free, and
+// who waits for it must find both.
 func (p *Partial) keep(url, sum string, size int64, date time.Time) (Record, error) {
 	if err := p.f.Sync(); err != nil {
 		return Record{}, noSpace(err)
@@ -75,14 +76,14 @@ func (p *Partial) keep(url, sum string, size int64, date time.Time) (Record, err
 		known.Dates = map[string]time.Time{}
 	}
 	known.Dates[url] = date.UTC()
-	if err := os.Rename(p.f.Name(), path); err != nil {
-		return Record{}, err
-	}
-	if err := atomicfile.SyncDir(p.c.dir); err != nil {
+	if err := save(path+".json", known); err != nil {
 		return Record{}, err
 	}
 	_ = os.Remove(p.f.Name() + ".json")
-	return known, save(path+".json", known)
+	if err := os.Rename(p.f.Name(), path); err != nil {
+		return Record{}, err
+	}
+	return known, atomicfile.SyncDir(p.c.dir)
 }
 
 // watched puts off the stall timer with every read.
