@@ -113,13 +113,15 @@ func (s *Store) deleteUnused(ctx context.Context, blobs []Digest, chain string) 
 // references is all content that images of the index and of pins use.
 type references struct {
 	blobs  map[Digest]bool
-	chains map[string]bool
+	chains map[string]bool // names of unpacked roots, those of single layers too
 }
+
+func newReferences() references { return references{blobs: map[Digest]bool{}, chains: map[string]bool{}} }
 
 // references collects it. An image whose blobs cannot be read is an error, except when it is absent: what a damaged
 // manifest uses is unknown and must not be deleted.
 func (s *Store) references() (references, error) {
-	refs := references{blobs: map[Digest]bool{}, chains: map[string]bool{}}
+	refs := newReferences()
 	index, err := s.readIndex()
 	if err != nil {
 		return refs, err
@@ -162,6 +164,9 @@ func (s *Store) addReferences(refs references, d Digest) error {
 	}
 	if img, err := s.Get(d); err == nil {
 		refs.chains[chainID(img.Layers)] = true
+		for _, l := range img.Layers {
+			refs.chains[layerPrefix+l.diffID().Hex()] = true
+		}
 	}
 	return nil
 }
