@@ -210,6 +210,7 @@ func (b *bake) base(ctx context.Context, st *state, res *Result) (ocispec.Image,
 	if p := img.Config.Platform; p.OS != b.platform.OS || p.Architecture != b.platform.Architecture {
 		return ocispec.Image{}, b.inBase(fault.New(fault.Invalid, "it is for %s, wanted is %s", platformText(p), platformText(b.platform)))
 	}
+	b.baseExtensions = extensionsOf(img)
 	st.base, st.under, st.layers = d, len(img.Layers), append(st.layers, img.Layers...)
 	r := StepResult{Name: step, Cached: cached, Seconds: b.now().Sub(started).Seconds()}
 	for _, l := range img.Layers {

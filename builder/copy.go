@@ -19,9 +19,18 @@ import (
 )
 
 // copyStep puts files of the project into the image.
-type copyStep struct{ recipes.Copy }
+type copyStep struct {
+	recipes.Copy
+	label string // of an entry of files, which names the file in the image exactly; "" for one of copy
+}
 
-func (c *copyStep) name() string         { return short("copy " + c.From + " to " + c.To) }
+func (c *copyStep) name() string {
+	if c.label != "" {
+		return c.label
+	}
+	return short("copy " + c.From + " to " + c.To)
+}
+
 func (c *copyStep) at() recipes.Position { return c.Pos }
 
 // source is a file of the project on its way into a layer.
@@ -81,8 +90,11 @@ func (w *copying) scan() error {
 		return err
 	}
 	for _, in := range inputs {
-		f := file{rel: in.Path, name: filepath.Base(w.step.From), kind: kindOf(in.Mode.IsDir(), in.Mode&fs.ModeSymlink != 0), link: in.Link}
+		f := file{rel: in.Path, kind: kindOf(in.Mode.IsDir(), in.Mode&fs.ModeSymlink != 0), link: in.Link}
 		f.mode = copyMode(f.kind, in.Mode, w.step.Mode)
+		if w.step.label == "" {
+			f.name = filepath.Base(w.step.From)
+		}
 		var s *source
 		if f.kind == images.File {
 			if s, err = w.source(in); err != nil {

@@ -17,10 +17,18 @@ import (
 // fetchStep puts a download, or what an archive holds, into the image.
 type fetchStep struct {
 	recipes.Fetch
-	pin *recipes.LockedURL
+	pin   *recipes.LockedURL
+	label string // of an extension; "" for one of fetch
+	strip int    // how many leading folders of the archive's paths are left out
 }
 
-func (f *fetchStep) name() string         { return short("fetch " + f.URL) }
+func (f *fetchStep) name() string {
+	if f.label != "" {
+		return f.label
+	}
+	return short("fetch " + f.URL)
+}
+
 func (f *fetchStep) at() recipes.Position { return f.Pos }
 
 // download describes the step's file.
@@ -51,7 +59,7 @@ func (f *fetchStep) make(ctx context.Context, b *bake, st *state) (outcome, erro
 		mode = modeBits(*f.Mode)
 	}
 	d := f.download(b)
-	s := fileStep{name: f.name(), owner: f.Owner, inputs: keyOf("fetch", d.want, f.To != "", f.Unpack != "", f.Mode != nil, mode, path.Base(f.URL))}
+	s := fileStep{name: f.name(), owner: f.Owner, inputs: keyOf("fetch", d.want, f.To != "", f.Unpack != "", f.Mode != nil, mode, path.Base(f.URL), f.strip)}
 	for _, to := range []string{f.To, f.Unpack} {
 		if to != "" {
 			s.to = append(s.to, to)
@@ -77,6 +85,9 @@ func (f *fetchStep) make(ctx context.Context, b *bake, st *state) (outcome, erro
 			u := &unpacking{b: b, given: f.Mode, archive: archive}
 			opened = append(opened, u)
 			list, err := u.list(ctx)
+			if err == nil {
+				list, err = strip(list, f.strip)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("unpack: %w", err)
 			}

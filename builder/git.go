@@ -25,10 +25,18 @@ import (
 // gitStep puts a commit's files into the image, as they are in the repository: no filters, no line ends changed.
 type gitStep struct {
 	recipes.Git
-	pin *recipes.LockedGit
+	pin   *recipes.LockedGit
+	label string // of an extension; "" for one of git
+	owner string // "" is root:root
 }
 
-func (g *gitStep) name() string         { return short("git " + g.URL + " at " + g.Ref) }
+func (g *gitStep) name() string {
+	if g.label != "" {
+		return g.label
+	}
+	return short("git " + g.URL + " at " + g.Ref)
+}
+
 func (g *gitStep) at() recipes.Position { return g.Pos }
 
 var commitPattern = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
@@ -38,15 +46,19 @@ func (b *bake) pinGit(ctx context.Context, g recipes.Git, pin *recipes.LockedGit
 	if pin != nil && commitPattern.MatchString(pin.Commit) {
 		return *pin, nil
 	}
-	s := &gitStep{Git: g}
-	r, err := b.openRepository(ctx, g.URL, s.name())
+	return b.resolveGit(ctx, &gitStep{Git: g})
+}
+
+// resolveGit asks which commit a step's ref is now.
+func (b *bake) resolveGit(ctx context.Context, g *gitStep) (recipes.LockedGit, error) {
+	r, err := b.openRepository(ctx, g.URL, g.name())
 	if err != nil {
-		return recipes.LockedGit{}, inStep(s, err)
+		return recipes.LockedGit{}, inStep(g, err)
 	}
 	defer r.close()
 	commit, date, err := r.resolve(ctx, g.Ref)
 	if err != nil {
-		return recipes.LockedGit{}, inStep(s, err)
+		return recipes.LockedGit{}, inStep(g, err)
 	}
 	return recipes.LockedGit{URL: g.URL, Ref: g.Ref, Commit: commit, Date: date}, nil
 }
@@ -58,7 +70,7 @@ func (g *gitStep) make(ctx context.Context, b *bake, st *state) (outcome, error)
 			reader.close()
 		}
 	}()
-	s := fileStep{name: g.name(), to: []string{g.To}, inputs: keyOf("git", g.pin.Commit)}
+	s := fileStep{name: g.name(), to: []string{g.To}, owner: g.owner, inputs: keyOf("git", g.pin.Commit)}
 	s.files = func(ctx context.Context) ([][]file, error) {
 		r, err := b.openRepository(ctx, g.URL, g.name())
 		if err != nil {

@@ -21,6 +21,8 @@ type given struct {
 	vars    map[string]string // the recipe's, those of the caller laid over them
 	values  *secrets.Values   // of the build secrets
 	brought map[images.Digest]step
+
+	baseExtensions []Extension // that the base has
 }
 
 // take checks what was given.

@@ -82,6 +82,9 @@ func (b *bake) image(base ocispec.Image, st *state, reproducible bool) images.Im
 	if !reproducible {
 		img.Annotations[AnnotationReproducible] = "false"
 	}
+	if text := extensionsAnnotation(b.extensions()); text != "" {
+		img.Annotations[images.AnnotationExtensions] = text
+	}
 	if text := varsAnnotation(b.o.Vars); text != "" {
 		img.Annotations[AnnotationVars] = text
 	}

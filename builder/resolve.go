@@ -78,6 +78,13 @@ func (b *bake) pins(ctx context.Context, old *recipes.Lock) (*recipes.Lock, erro
 			return err
 		})
 	}
+	next.Extensions = make([]recipes.LockedExtension, len(b.recipe.Extensions))
+	for i, e := range b.recipe.Extensions {
+		g.Go(func() (err error) {
+			next.Extensions[i], err = b.pinExtension(ctx, e, old.Extension(e.Name))
+			return err
+		})
+	}
 	g.Go(func() (err error) {
 		next.Base, err = b.pinBase(ctx, old.Base)
 		return err
@@ -150,6 +157,7 @@ func (b *bake) compare(ctx context.Context, l *recipes.Lock, path string) error 
 			diff("git %s at %s is pinned but the recipe does not name it", g.URL, g.Ref)
 		}
 	}
+	diffs = append(diffs, b.compareExtensions(l)...)
 	diffs = append(diffs, b.compareDebian(l.Debian)...)
 	more, err := b.compareBase(ctx, l.Base)
 	if err != nil {

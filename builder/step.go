@@ -28,10 +28,12 @@ type outcome struct {
 
 // Groups of steps, named as in a recipe.
 const (
-	groupCopy  = "copy"
-	groupFetch = "fetch"
-	groupGit   = "git"
-	groupRun   = "run"
+	groupCopy       = "copy"
+	groupFiles      = "files"
+	groupExtensions = "extensions"
+	groupFetch      = "fetch"
+	groupGit        = "git"
+	groupRun        = "run"
 )
 
 // placed is a step with what its order depends on.
@@ -47,7 +49,13 @@ type placed struct {
 func steps(r *recipes.Recipe, lock *recipes.Lock) []step {
 	var list []placed
 	for _, c := range r.Copy {
-		list = append(list, placed{step: &copyStep{c}, group: groupCopy, pos: c.Pos})
+		list = append(list, placed{step: &copyStep{Copy: c}, group: groupCopy, pos: c.Pos})
+	}
+	for _, f := range r.FileEntries {
+		list = append(list, placed{step: &fileEntryStep{f}, group: groupFiles, pos: f.Pos})
+	}
+	for _, x := range r.Extensions {
+		list = append(list, placed{step: &extensionStep{Extension: x, pin: lock.Extension(x.Name)}, group: groupExtensions, pos: x.Pos})
 	}
 	for _, f := range r.Fetch {
 		list = append(list, placed{step: &fetchStep{Fetch: f, pin: lock.URL(f.URL)}, group: groupFetch, pos: f.Pos})

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/images/upper"
@@ -28,6 +29,8 @@ import (
 const (
 	maxUnpacked = 32 << 30
 	maxEntries  = 1_000_000
+	// maxDictionary is what `xz -9` asks for; it bounds the memory of a decoder.
+	maxDictionary = 64 << 20
 )
 
 // unpacking lists what an archive holds. Nothing of it is written under its own name: contents go one behind the other
@@ -93,8 +96,8 @@ func plain(r io.Reader, head []byte) (io.Reader, func(), error) {
 	case bytes.HasPrefix(head, []byte("BZh")):
 		return bzip2.NewReader(buf), nothing, nil
 	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return nil, nothing, fault.New(fault.Unsupported, "xz archives are not supported").
-			WithHint("fetch a .tar.gz, .tar.zst, .tar.bz2 or .zip of it")
+		z, err := xz.NewReader(buf, maxDictionary)
+		return z, nothing, err
 	}
 	return buf, nothing, nil
 }
@@ -281,7 +284,7 @@ func (u *unpacking) zipEntry(e *zip.File) error {
 	if err != nil {
 		return err
 	}
-	f := file{rel: rel, kind: images.File, mode: 0o644, open: e.Open, size: int64(e.UncompressedSize64)}
+	f := file{rel: rel, kind: images.File, mode: 0o644, open: wholeEntry(e), size: int64(e.UncompressedSize64)}
 	mode := e.Mode()
 	if e.CreatorVersion>>8 == unixZip && mode.Perm() != 0 {
 		f.mode = modeBits(mode)
@@ -306,6 +309,38 @@ func (u *unpacking) zipEntry(e *zip.File) error {
 	}
 	u.size += f.size
 	return u.add(f)
+}
+
+// wholeEntry opens an entry so that closing it checks what reading its claimed length alone does not: that it ends there, and
+// its checksum.
+func wholeEntry(e *zip.File) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		r, err := e.Open()
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "entry %q: %w", shortName(e.Name), err)
+		}
+		return &checkedEntry{ReadCloser: r, name: e.Name}, nil
+	}
+}
+
+// checkedEntry is an entry of a zip archive under reading.
+type checkedEntry struct {
+	io.ReadCloser
+	name string
+}
+
+func (c *checkedEntry) Close() error {
+	n, err := io.ReadFull(c.ReadCloser, make([]byte, 1))
+	switch {
+	case n > 0:
+		err = errors.New("it is longer than it claims")
+	case errors.Is(err, io.EOF):
+		err = nil
+	}
+	if err = errors.Join(err, c.ReadCloser.Close()); err != nil {
+		return fault.New(fault.Invalid, "entry %q: damaged: %w", shortName(c.name), err)
+	}
+	return nil
 }
 
 func readLink(e *zip.File) (string, error) {
