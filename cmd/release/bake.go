@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/builder"
+	"github.com/bootandshoot/release/dockerfile"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
 )
@@ -51,12 +52,18 @@ func (c *cli) bakeVerb() *cobra.Command {
 		Use:   "bake [RECIPE]",
 		Short: "Make an image from a recipe",
 		Long: `Makes an OCI image in the local store, without a daemon. The same recipe, lockfile and files give the same
-digest on any machine. Without RECIPE the app's recipe is baked under the app's name; with one no release.yaml is needed.`,
+digest on any machine. Without RECIPE the app's recipe is baked under the app's name; with one no release.yaml is needed.
+
+The tests of the recipe run before the image is listed. RECIPE may also be a Dockerfile, which the Docker engine builds.`,
 		Example: `  release bake
   release bake recipes/shop.yaml --no-cache
+  release bake ./Dockerfile
   release bake --check              bake twice and name the paths that differ`,
 		Args: between(0, 1, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if path, name, ok := c.dockerfileOf(args); ok {
+				return c.bakeDockerfile(cmd.Context(), b, check, path, name)
+			}
 			o, done, err := c.bakeOptions(b, args)
 			if done || err != nil {
 				return err
@@ -84,6 +91,9 @@ func (c *cli) bakeOptions(b bakeFlags, args []string) (o builder.Options, done b
 	path, name, err := c.recipeAndName(args)
 	if err != nil {
 		return o, false, err
+	}
+	if dockerfile.Is(path) {
+		return o, false, noDockerfile(path, "locked: it has no lockfile")
 	}
 	recipe, err := recipes.Load(path)
 	if err != nil {
@@ -143,6 +153,13 @@ func (c *cli) bake(ctx context.Context, o builder.Options) (builder.Result, erro
 	if err != nil {
 		return res, ended(ctx, err)
 	}
+	c.tellBaked(res)
+	c.limitCache(ctx, o.Store)
+	return res, nil
+}
+
+// tellBaked says in a line what a bake made.
+func (c *cli) tellBaked(res builder.Result) {
 	how := "baked"
 	if res.Cached {
 		how = "nothing changed"
@@ -151,7 +168,6 @@ func (c *cli) bake(ctx context.Context, o builder.Options) (builder.Result, erro
 	if !res.Reproducible {
 		c.out.note("%s a step uses the network: another bake may give another digest", c.out.yellow("note:"))
 	}
-	return res, nil
 }
 
 func bakeResult(res builder.Result) api.BakeResult {
@@ -195,15 +211,27 @@ func (c *cli) checkBake(ctx context.Context, o builder.Options) error {
 
 // bakeAndLaunch is up without an image.
 func (c *cli) bakeAndLaunch(ctx context.Context, a asked, b bakeFlags) error {
+	if path, name, ok := c.dockerfileOf(nil); ok {
+		res, err := c.buildDockerfile(ctx, b, path, name)
+		if err != nil {
+			return err
+		}
+		return c.startBaked(ctx, a, res)
+	}
 	o, done, err := c.bakeOptions(b, nil)
 	if done || err != nil {
 		return err
 	}
-	app, err := c.app()
+	res, err := c.bake(ctx, o)
 	if err != nil {
 		return err
 	}
-	res, err := c.bake(ctx, o)
+	return c.startBaked(ctx, a, res)
+}
+
+// startBaked releases what was baked.
+func (c *cli) startBaked(ctx context.Context, a asked, res builder.Result) error {
+	app, err := c.app()
 	if err != nil {
 		return err
 	}

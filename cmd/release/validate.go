@@ -13,6 +13,7 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/dockerfile"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
 )
@@ -61,6 +62,12 @@ func (c *cli) validate(paths []string) ([]string, error) {
 	var problems fault.List
 	for _, path := range paths {
 		files = append(files, relative(path))
+		if dockerfile.Is(path) { // what is in it the engine reads
+			if _, err := os.Stat(path); err != nil {
+				problems = append(problems, fault.New(fault.NotFound, "read %s: %w", path, err))
+			}
+			continue
+		}
 		if _, err := recipes.Load(path); err != nil {
 			problems = append(problems, fault.All(err)...)
 		}

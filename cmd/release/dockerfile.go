@@ -1,0 +1,98 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/builder"
+	"github.com/bootandshoot/release/dockerfile"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/scaffold"
+)
+
+// dockerfileOf is the Dockerfile that stands in a recipe's place, and the image's name. Whatever else is wrong with the
+// arguments or the app is found by who bakes recipes.
+func (c *cli) dockerfileOf(args []string) (path, name string, ok bool) {
+	path, name, err := c.recipeAndName(args)
+	if err != nil || !dockerfile.Is(path) {
+		return "", "", false
+	}
+	return path, cmp.Or(name, dockerfileName(path)), true
+}
+
+// dockerfileName is shop for shop.Dockerfile and Dockerfile.shop, else that of the folder.
+func dockerfileName(path string) string {
+	base := filepath.Base(path)
+	if name := scaffold.Name(strings.TrimPrefix(strings.TrimSuffix(base, ".Dockerfile"), "Dockerfile.")); name != "" && base != "Dockerfile" {
+		return name
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "app"
+	}
+	return cmp.Or(scaffold.Name(filepath.Base(filepath.Dir(abs))), "app")
+}
+
+// bakeDockerfile is bake of a Dockerfile.
+func (c *cli) bakeDockerfile(ctx context.Context, b bakeFlags, check bool, path, name string) error {
+	if check {
+		return noDockerfile(path, "baked twice to compare: what its build gets from the network is not pinned")
+	}
+	res, err := c.buildDockerfile(ctx, b, path, name)
+	if err != nil {
+		return err
+	}
+	return c.out.result(bakeResult(res), func(w io.Writer) { fmt.Fprintln(w, res.Image) })
+}
+
+// noDockerfile refuses what only recipes can.
+func noDockerfile(path, what string) error {
+	return fault.New(fault.Invalid, "bake %s: a Dockerfile cannot be %s", relative(path), what).
+		WithHint("write a recipe for that: release init translates the Dockerfile")
+}
+
+// buildDockerfile has the engine build and shows it as the bake of one step.
+func (c *cli) buildDockerfile(ctx context.Context, b bakeFlags, path, name string) (builder.Result, error) {
+	switch err := b.check(); {
+	case err != nil:
+		return builder.Result{}, err
+	case b.locked:
+		return builder.Result{}, noDockerfile(path, "locked: it has no lockfile")
+	case b.offline:
+		return builder.Result{}, noDockerfile(path, "built offline: only the engine knows what its build needs")
+	}
+	store, err := c.store()
+	if err != nil {
+		return builder.Result{}, err
+	}
+	const step = "docker build"
+	v := c.out.newBakeView()
+	event := func(e builder.Event) {
+		e.Step, e.Index, e.Total = step, 1, 1
+		v.event(e)
+	}
+	started := time.Now()
+	event(builder.Event{Kind: builder.Started})
+	built, err := dockerfile.Build(ctx, dockerfile.Options{
+		Path: path, Store: store, Name: name, NoCache: b.noCache, Platform: b.platform,
+		Annotations: map[string]string{builder.AnnotationReproducible: "false"},
+		Output:      func(line string) { event(builder.Event{Kind: builder.Output, Line: line}) },
+	})
+	took := time.Since(started).Seconds()
+	if err == nil {
+		event(builder.Event{Kind: builder.Done, Cached: built.Cached, Seconds: took})
+	}
+	v.close()
+	if err != nil {
+		return builder.Result{}, ended(ctx, err)
+	}
+	res := builder.Result{Image: built.Image, Name: name, Cached: built.Cached, Seconds: took,
+		Steps: []builder.StepResult{{Name: step, Cached: built.Cached, Seconds: took}}}
+	c.tellBaked(res)
+	return res, nil
+}
