@@ -130,12 +130,19 @@ func (l *cacheList) small() error {
 	var errs []error
 	for _, kind := range []struct{ pattern, name string }{
 		{"places/*/*", "place"}, {"tests/*/*", "test"}, {"secrets/*/*", "search"}, {"files/*", "file hashes"},
-		{"sbom/*/*", "components"}, {"archive/releases/*", "package index"}, {"archive/indexes/*", "package index"},
+		{"archive/releases/*", "package index"}, {"archive/indexes/*", "package index"},
 	} {
 		errs = append(errs, l.each(kind.pattern, func(path string) error {
 			return l.add(images.Cached{Kind: kind.name, Name: pieceName(path), Paths: []string{path}})
 		}))
 	}
+	errs = append(errs, l.each("sbom/*/*", func(path string) error {
+		c := images.Cached{Kind: "components", Name: pieceName(path), Paths: []string{path}}
+		if d, err := images.ParseDigest("sha256:" + filepath.Base(path)); err == nil && !l.cache.store.Has(d) {
+			c.Broken = "its layer is gone"
+		}
+		return l.add(c)
+	}))
 	return errors.Join(errs...)
 }
 
