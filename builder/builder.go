@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/images/signature"
 	"github.com/bootandshoot/release/recipes"
 )
 
@@ -31,6 +32,10 @@ type Options struct {
 	Secrets map[string][]byte
 	// Vars replace values of the recipe's vars.
 	Vars map[string]string
+
+	Sign    *signature.PrivateKey // signs the image and its provenance; nil signs nothing
+	Builder string                // URI of who bakes, for the provenance; "" is this program
+	Version string                // of this program, for the provenance
 
 	Progress func(Event) // called by one goroutine at a time; nil is fine
 	Log      *slog.Logger
@@ -113,7 +118,13 @@ func Bake(ctx context.Context, o Options) (Result, error) {
 	}
 	res := made.result
 	before, _ := o.Store.Resolve(b.name) // none is fine
-	if res.Image, err = o.Store.Put(ctx, made.image, b.name); err != nil {
+	if res.Image, err = o.Store.Write(ctx, made.image); err != nil {
+		return Result{}, err
+	}
+	if err := b.attest(ctx, res.Image); err != nil {
+		return Result{}, err
+	}
+	if err := o.Store.Tag(ctx, res.Image, b.name); err != nil {
 		return Result{}, err
 	}
 	res.Cached = res.Cached && before == res.Image

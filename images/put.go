@@ -22,23 +22,30 @@ func (s *Store) Put(ctx context.Context, img Image, name string) (Digest, error)
 	if err := checkName(name); err != nil {
 		return "", err
 	}
-	config, manifest, err := encode(img)
-	if err != nil {
-		return "", err
-	}
 	release, err := s.Hold(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer release()
+	d, err := s.Write(ctx, img)
+	if err != nil {
+		return "", err
+	}
+	return d, s.Tag(ctx, d, name)
+}
+
+// Write is Put without the list: whoever has more to say about the image before anybody sees it lists it with Tag, and
+// holds until then.
+func (s *Store) Write(ctx context.Context, img Image) (Digest, error) {
+	config, manifest, err := encode(img)
+	if err != nil {
+		return "", err
+	}
 	if _, err := s.WriteBlob(ctx, bytes.NewReader(config)); err != nil {
 		return "", err
 	}
 	d, err := s.WriteBlob(ctx, bytes.NewReader(manifest))
-	if err != nil {
-		return "", err
-	}
-	return d.Digest, s.Tag(ctx, d.Digest, name)
+	return d.Digest, err
 }
 
 // Digest is the name that the image gets when it is put into a store.

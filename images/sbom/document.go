@@ -63,11 +63,14 @@ type File struct {
 
 // Read finds out what is in an image.
 func Read(ctx context.Context, s *images.Store, d images.Digest, in Inputs) (*Document, error) {
-	in = in.Clean()
 	files, err := s.Files(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("make bill of materials: %w", err)
 	}
+	if in.Extensions, err = in.withAnnotated(files.Image); err != nil {
+		return nil, fmt.Errorf("make bill of materials of image %s: %w", d.Short(), err)
+	}
+	in = in.Clean()
 	facts, err := imageFacts(ctx, s, files.Image)
 	if err != nil {
 		return nil, fmt.Errorf("make bill of materials of image %s: %w", d.Short(), err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 // Inputs is what whoever made an image knows and the image does not tell.
@@ -59,6 +60,24 @@ func (in Inputs) Clean() Inputs {
 	slices.SortFunc(in.Git, func(a, b Git) int { return strings.Compare(a.URL+"\n"+a.To, b.URL+"\n"+b.To) })
 	slices.SortFunc(in.Extensions, func(a, b Extension) int { return strings.Compare(a.Name+"\n"+a.Path, b.Name+"\n"+b.Path) })
 	return in
+}
+
+// withAnnotated adds the extensions that the image itself lists.
+func (in Inputs) withAnnotated(img images.Image) ([]Extension, error) {
+	text := img.Annotations[images.AnnotationExtensions]
+	if text == "" {
+		return in.Extensions, nil
+	}
+	var list []Extension
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return nil, fault.New(fault.Invalid, "read annotation %s: %w", images.AnnotationExtensions, err)
+	}
+	for _, e := range list {
+		if !slices.Contains(in.Extensions, e) {
+			in.Extensions = append(slices.Clone(in.Extensions), e)
+		}
+	}
+	return in.Extensions, nil
 }
 
 // PublicURL is an address without user, password and query, where tokens are.

@@ -5,6 +5,11 @@ import (
 	"strings"
 )
 
+// DebianURL is the package URL of a Debian package.
+func DebianURL(name, version, arch string) string {
+	return purl("deb", "debian", name, version, "arch", arch)
+}
+
 // purl writes a package URL (package-url/purl-spec, PURL-SPECIFICATION.rst). namespace may have several segments or be "" or
 // ".", version may be ""; qualifiers are pairs of key and value in ascending order of key, those without a value left out.
 func purl(kind, namespace, name, version string, qualifiers ...string) string {

@@ -1,0 +1,197 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/images/provenance"
+	"github.com/bootandshoot/release/images/sbom"
+	"github.com/bootandshoot/release/images/signature"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// annotationInputs of an artifact is the digest of all that the bake knew when it wrote it.
+const annotationInputs = "release.inputs"
+
+// attest keeps beside an image what it is made of and where that came from, and signs it. What is there already from the
+// same inputs stays as it is, so that a bake of nothing new costs two small reads.
+func (b *bake) attest(ctx context.Context, d images.Digest) error {
+	inputs, build, err := b.knowledge()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal([]any{inputs, build})
+	if err != nil {
+		return fmt.Errorf("describe image %s: %w", d.Short(), err)
+	}
+	list, err := b.store.Referrers(d, "")
+	if err != nil {
+		return err
+	}
+	have := described(list, string(images.DigestOf(text)))
+	// What is signed is left alone by a bake that cannot sign: it is about the same image and worth more.
+	if !have.complete && !(have.signed && b.o.Sign == nil) {
+		if err := b.describe(ctx, d, inputs, build, have); err != nil {
+			return fmt.Errorf("describe image %s: %w", d.Short(), err)
+		}
+	}
+	if b.o.Sign == nil {
+		return nil
+	}
+	if _, err := provenance.Sign(ctx, b.store, d, b.o.Sign); err != nil {
+		return err
+	}
+	_, err = signature.Sign(ctx, b.store, d, b.o.Sign)
+	return err
+}
+
+// descriptions is what there is beside an image.
+type descriptions struct {
+	complete bool
+	signed   bool              // its provenance is
+	inputs   map[string]string // for the annotations of new ones
+	old      map[string][]images.Digest
+}
+
+// described looks whether what there is was made from the same inputs.
+func described(list []images.Referrer, inputs string) descriptions {
+	have := descriptions{inputs: map[string]string{annotationInputs: inputs}, old: map[string][]images.Digest{}}
+	same := map[string]bool{}
+	for _, r := range list {
+		if _, ours := r.Annotations[annotationInputs]; !ours {
+			continue
+		}
+		kind := r.Type
+		if kind == images.ArtifactAttestation {
+			have.signed, kind = true, images.ArtifactStatement // takes the place of an unsigned one
+		}
+		have.old[kind] = append(have.old[kind], r.Digest)
+		if r.Annotations[annotationInputs] == inputs {
+			same[kind] = true
+		}
+	}
+	have.complete = same[images.ArtifactSPDX] && same[images.ArtifactCycloneDX] && same[images.ArtifactStatement]
+	return have
+}
+
+func (b *bake) describe(ctx context.Context, d images.Digest, inputs sbom.Inputs, build provenance.Build, have descriptions) error {
+	doc, err := sbom.Read(ctx, b.store, d, inputs)
+	if err != nil {
+		return err
+	}
+	formats := []struct {
+		kind, name string
+		write      func() ([]byte, error)
+	}{{images.ArtifactSPDX, "sbom.spdx.json", doc.SPDX}, {images.ArtifactCycloneDX, "sbom.cdx.json", doc.CycloneDX}}
+	build.Products = make([]provenance.Resource, len(formats))
+	group, inner := errgroup.WithContext(ctx)
+	for i, f := range formats {
+		group.Go(func() error {
+			data, err := f.write()
+			if err != nil {
+				return err
+			}
+			build.Products[i] = provenance.Resource{Name: f.name, Digest: map[string]string{"sha256": images.DigestOf(data).Hex()}}
+			_, err = b.store.PutArtifact(inner, images.Artifact{Subject: d, Type: f.kind, Annotations: have.inputs,
+				Blobs: []images.ArtifactBlob{{MediaType: f.kind, Data: data}}}, have.old[f.kind]...)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	statement, err := build.Statement(d)
+	if err != nil {
+		return err
+	}
+	return provenance.Attach(ctx, b.store, d, statement, b.o.Sign, have.inputs, have.old[images.ArtifactStatement]...)
+}
+
+// knowledge is what the bake knows and the image does not tell.
+func (b *bake) knowledge() (sbom.Inputs, provenance.Build, error) {
+	in := sbom.Inputs{Name: b.name}
+	build := provenance.Build{Name: b.name, Target: "container", Platform: platformText(b.platform), Epoch: b.epoch, Vars: b.o.Vars,
+		Builder: b.o.Builder, Version: b.o.Version, Dependencies: b.dependencies()}
+	for _, f := range b.recipe.Fetch {
+		sum := f.SHA256
+		if pin := b.lock.URL(f.URL); sum == "" && pin != nil {
+			sum = pin.SHA256
+		}
+		for _, to := range []string{f.To, f.Unpack} {
+			if to != "" {
+				in.Fetches = append(in.Fetches, sbom.Fetch{URL: f.URL, SHA256: sum, To: to})
+			}
+		}
+	}
+	for _, g := range b.recipe.Git {
+		if pin := b.lock.Commit(g.URL, g.Ref); pin != nil {
+			in.Git = append(in.Git, sbom.Git{URL: g.URL, Ref: g.Ref, Commit: pin.Commit, To: g.To})
+		}
+	}
+	for _, name := range b.recipe.Files {
+		r, err := b.recipeFile(name)
+		if err != nil {
+			return in, build, err
+		}
+		build.Includes = append(build.Includes, r)
+	}
+	if n := len(build.Includes); n > 0 { // the recipe itself comes last
+		build.Recipe, build.Includes = build.Includes[n-1], build.Includes[:n-1]
+	}
+	return in.Clean(), build, nil
+}
+
+// recipeFile names a recipe by its place in the project, the same on every machine.
+func (b *bake) recipeFile(name string) (provenance.Resource, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return provenance.Resource{}, fault.New(fault.Failed, "read recipe once more for its digest: %w", err)
+	}
+	rel := filepath.Base(name)
+	if abs, err := filepath.Abs(name); err == nil {
+		if resolved, err := filepath.EvalSymlinks(abs); err == nil {
+			abs = resolved
+		}
+		if r, err := filepath.Rel(b.recipe.Root, abs); err == nil && filepath.IsLocal(r) {
+			rel = filepath.ToSlash(r)
+		}
+	}
+	return provenance.Resource{URI: rel, Digest: map[string]string{"sha256": images.DigestOf(data).Hex()}}, nil
+}
+
+// dependencies is all that came from elsewhere, as the lockfile pins it.
+func (b *bake) dependencies() []provenance.Resource {
+	var list []provenance.Resource
+	add := func(name, uri, algorithm, digest string) {
+		if digest != "" {
+			list = append(list, provenance.Resource{Name: name, URI: uri, Digest: map[string]string{algorithm: digest}})
+		}
+	}
+	l := b.lock
+	if l.Base != nil {
+		add("base", l.Base.Image, "sha256", strings.TrimPrefix(l.Base.Digest, "sha256:"))
+	}
+	if l.Debian != nil {
+		for _, p := range l.Debian.Packages[b.debianArch()].All() {
+			add(p.Name, sbom.DebianURL(p.Name, p.Version, p.Arch), "sha256", p.SHA256)
+		}
+	}
+	for _, f := range l.Fetch {
+		add("", sbom.PublicURL(f.URL), "sha256", f.SHA256)
+	}
+	for _, g := range l.Git {
+		add(g.Ref, sbom.PublicURL(g.URL), "gitCommit", g.Commit)
+	}
+	for _, x := range l.Extensions {
+		add(x.Name+" "+x.Version, sbom.PublicURL(x.Source), "sha256", x.SHA256)
+		add(x.Name+" "+x.Version, sbom.PublicURL(x.Source), "gitCommit", x.Commit)
+	}
+	return list
+}

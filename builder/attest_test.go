@@ -1,0 +1,170 @@
+package builder_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/builder"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/images/provenance"
+	"github.com/bootandshoot/release/images/signature"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+func signingKey(t *testing.T) *signature.PrivateKey {
+	t.Helper()
+	private, _, err := signature.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := signature.ParsePrivate("release.key", private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func attached(t *testing.T, s *images.Store, d images.Digest) map[string]images.Digest {
+	t.Helper()
+	list, err := s.Referrers(d, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]images.Digest{}
+	for _, r := range list {
+		if found[r.Type] != "" {
+			t.Errorf("two artifacts of type %s", r.Type)
+		}
+		found[r.Type] = r.Digest
+	}
+	return found
+}
+
+const attestRecipe = "base: scratch\ncopy: [{from: app.txt, to: /srv/app.txt}]\nports: [8080]\nentrypoint: [/srv/app.txt]\n"
+
+func TestBakeDescribesItsImage(t *testing.T) {
+	p := newProject(t)
+	p.write("app.txt", "hello", 0o644)
+	res := p.bake(attestRecipe)
+	first := attached(t, p.store, res.Image)
+	if len(first) != 3 || first[images.ArtifactSPDX] == "" || first[images.ArtifactCycloneDX] == "" || first[images.ArtifactStatement] == "" {
+		t.Fatalf("attached %v", first)
+	}
+	found, err := provenance.Find(p.store, res.Image)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v %v", found, err)
+	}
+	def := found[0].Statement.Predicate.Definition
+	recipe, err := os.ReadFile(filepath.Join(p.dir, "app.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if def.External.Recipe.URI != "app.yaml" || def.External.Recipe.Digest["sha256"] != images.DigestOf(recipe).Hex() || def.External.Target != "container" {
+		t.Errorf("external parameters %+v", def.External)
+	}
+	if bytes.Contains(found[0].Data, []byte(p.dir)) {
+		t.Error("a path of this machine is in the provenance")
+	}
+	bill, err := p.store.OpenArtifact(first[images.ArtifactSPDX])
+	if err != nil {
+		t.Fatal(err)
+	}
+	products := found[0].Statement.Predicate.Run.Products
+	if len(products) != 2 || products[0].Digest["sha256"] != images.DigestOf(bill.Blobs[0].Data).Hex() {
+		t.Errorf("by-products %+v", products)
+	}
+	if !bytes.Contains(bill.Blobs[0].Data, []byte("./srv/app.txt")) {
+		t.Errorf("the file is not in the bill: %s", bill.Blobs[0].Data)
+	}
+	if again := attached(t, p.store, p.bake(attestRecipe).Image); again[images.ArtifactStatement] != first[images.ArtifactStatement] {
+		t.Error("a bake of nothing new wrote new provenance")
+	}
+	other := newProject(t)
+	other.write("app.txt", "hello", 0o644)
+	elsewhere := attached(t, other.store, other.bake(attestRecipe).Image)
+	for kind, d := range first {
+		if elsewhere[kind] != d {
+			t.Errorf("%s has digests %s and %s", kind, d, elsewhere[kind])
+		}
+	}
+	commented := attached(t, p.store, p.bake(attestRecipe+"# changed\n").Image)
+	if len(commented) != 3 || commented[images.ArtifactStatement] == first[images.ArtifactStatement] {
+		t.Errorf("another recipe gave the same image, and the provenance says the old one: %v", commented)
+	}
+}
+
+func TestBakeSigns(t *testing.T) {
+	p, key := newProject(t), signingKey(t)
+	p.write("app.txt", "hello", 0o644)
+	sign := func(o *builder.Options) { o.Sign = key }
+	res := p.bake(attestRecipe, sign)
+	keys := []signature.PublicKey{key.Public}
+	check := func(what string) map[string]images.Digest {
+		t.Helper()
+		if _, err := signature.Verify(p.store, res.Image, keys); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		found, err := provenance.Find(p.store, res.Image)
+		if err != nil || len(found) != 1 || found[0].SignedBy(keys) == nil {
+			t.Errorf("%s: provenance %v %v", what, found, err)
+		}
+		return attached(t, p.store, res.Image)
+	}
+	first := check("signed bake")
+	p.bake(attestRecipe)
+	if again := check("unsigned bake of the same"); again[images.ArtifactAttestation] != first[images.ArtifactAttestation] {
+		t.Error("an unsigned bake took signed provenance away")
+	}
+	p.bake(attestRecipe + "# changed\n")
+	check("unsigned bake of another recipe")
+	p.bake(attestRecipe+"# changed\n", sign)
+	check("signed bake of another recipe")
+	other := signingKey(t)
+	p.bake(attestRecipe+"# changed\n", func(o *builder.Options) { o.Sign = other })
+	check("bake signed by another key too")
+	if _, err := signature.Verify(p.store, res.Image, []signature.PublicKey{other.Public}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBakeSignsWhatWasBakedUnsigned(t *testing.T) {
+	p, key := newProject(t), signingKey(t)
+	p.write("app.txt", "hello", 0o644)
+	p.bake(attestRecipe)
+	res := p.bake(attestRecipe, func(o *builder.Options) { o.Sign = key })
+	got := attached(t, p.store, res.Image)
+	if got[images.ArtifactStatement] != "" || got[images.ArtifactAttestation] == "" || got[images.ArtifactSignature] == "" {
+		t.Errorf("attached %v", got)
+	}
+}
+
+// An image whose description cannot be written is not listed.
+func TestBakeThatCannotDescribeListsNothing(t *testing.T) {
+	p := newProject(t)
+	p.write("app.txt", "hello", 0o644)
+	if err := os.WriteFile(filepath.Join(p.store.Dir(), "referrers"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.try(attestRecipe); err == nil {
+		t.Fatal("the bake did not fail")
+	}
+	if _, err := p.store.Resolve("app"); !fault.Is(err, fault.NotFound) {
+		t.Fatalf("the image is listed: %v", err)
+	}
+}
+
+// What is not baked is not paid for: the third bake is as quick as looking.
+func TestNoOpBakeStaysQuick(t *testing.T) {
+	p := newProject(t)
+	p.write("app.txt", strings.Repeat("hello", 1<<20), 0o644)
+	p.bake(attestRecipe)
+	time.Sleep(30 * time.Millisecond) // the source's times settle, so that its hash is kept
+	p.bake(attestRecipe)
+	if took := p.bake(attestRecipe).Seconds; took > 1 {
+		t.Errorf("a bake of nothing new took %.3f s", took)
+	}
+}
