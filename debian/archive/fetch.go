@@ -82,7 +82,10 @@ func (c *Client) Fetch(ctx context.Context, downloads []Download) ([]string, err
 			return c.fetch(ctx, c.downloads, missing[sum], report)
 		})
 	}
-	return paths, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return paths, nil
 }
 
 // absent names what the cache has not.

@@ -52,6 +52,10 @@ func public(t *testing.T, keys ...*openpgp.Entity) []byte {
 	return out.Bytes()
 }
 
+func signer() (*openpgp.Entity, error) {
+	return openpgp.NewEntity("Archive", "", "archive@mirror.example", at(today.AddDate(-1, 0, 0)))
+}
+
 // site is an archive and the server that has it.
 type site struct {
 	t     *testing.T

@@ -146,6 +146,19 @@ func TestSignatures(t *testing.T) {
 		_, err := update(client(t, Options{}), s.source())
 		refused(t, err, fault.Denied, "was revoked")
 	})
+	t.Run("weak key", func(t *testing.T) {
+		s := newSite(t)
+		config := at(long)
+		config.Algorithm, config.RSABits = packet.PubKeyAlgoRSA, 1024
+		key, err := openpgp.NewEntity("Weak", "", "weak@mirror.example", config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.keys = []*openpgp.Entity{key}
+		s.publish()
+		_, err = update(client(t, Options{}), s.source())
+		refused(t, err, fault.Denied, "1024 bits")
+	})
 	t.Run("weak hash", func(t *testing.T) {
 		if why := weakness(&packet.Signature{SigType: packet.SigTypeText, Hash: 3}, nil); why == "" { // SHA-1
 			t.Error("SHA-1 is taken")
