@@ -29,11 +29,14 @@ type initResult struct {
 }
 
 func (c *cli) initVerb() *cobra.Command {
-	var from string
+	var from, docker string
 	cmd := &cobra.Command{
 		Use: "init [FOLDER]", Short: "Write release.yaml and a recipe for a folder",
 		Long: `Looks at the folder (Go module, Dockerfile, package.json, static site) and writes release.yaml and recipe.yaml
 that fit. A Go program is built once, so that release up works at once. Files that are there stay unless -y is given.
+
+A Dockerfile is translated to a recipe, or stays the recipe, for the Docker engine to build: --dockerfile says which, else you are
+asked on a terminal, else it is translated.
 
 --from takes one of these ready projects instead; the folder is made when it is missing:
 
@@ -47,19 +50,21 @@ that fit. A Go program is built once, so that release up works at once. Files th
 			if from != "" {
 				return c.initFrom(cmd.Context(), from, dir)
 			}
-			return c.init(cmd.Context(), dir)
+			return c.init(cmd.Context(), dir, docker)
 		},
 	}
+	cmd.Flags().StringVar(&docker, "dockerfile", "", "`what` becomes of a Dockerfile: convert it to a recipe, or keep it for the Docker engine to build")
+	_ = cmd.RegisterFlagCompletionFunc("dockerfile", cobra.FixedCompletions([]string{convertDockerfile, keepDockerfile}, noFiles))
 	cmd.Flags().StringVar(&from, "from", "", "ready `project` to begin with")
 	_ = cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(library.Names(), noFiles))
 	return cmd
 }
 
-func (c *cli) init(ctx context.Context, dir string) error {
+func (c *cli) init(ctx context.Context, dir, docker string) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fault.New(fault.Invalid, "init: %s is not a folder", dir)
 	}
-	p, err := scaffold.Detect(dir, staticSelf())
+	p, err := c.propose(dir, docker)
 	if err != nil {
 		return err
 	}

@@ -42,9 +42,26 @@ func dockerfile(dir string) (*finding, error) {
 		s.notes = append(s.notes, "the Dockerfile has no EXPOSE: check ports: in recipe.yaml")
 	}
 	return &finding{
-		kind: "Dockerfile", name: filepath.Base(dir), port: port, recipe: s.recipe(), notes: s.notes, ignore: ownFiles(),
+		kind: DockerfileKind, name: filepath.Base(dir), port: port, recipe: s.recipe(), notes: s.notes, ignore: ownFiles(),
 		comment: " Made from the Dockerfile: copies come before runs here.",
 	}, nil
+}
+
+// keptDockerfile leaves the Dockerfile to the engine.
+func keptDockerfile(dir string) (*finding, error) {
+	f, err := dockerfile(dir)
+	if err != nil || f == nil {
+		return nil, err
+	}
+	kept := &finding{kind: "Dockerfile, kept", name: f.name, port: f.port, kept: true}
+	b, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
+	if err != nil {
+		return nil, err
+	}
+	if len(parseDockerfile(string(b)).ports) == 0 {
+		kept.notes = []string{"the Dockerfile has no EXPOSE: add the port that the app listens on"}
+	}
+	return kept, nil
 }
 
 // ownFiles are those that no image needs.

@@ -42,6 +42,7 @@ type finding struct {
 	server  bool
 	notes   []string
 	comment string // above the recipe
+	kept    bool   // the recipe is a file that is there: the Dockerfile
 }
 
 // Detect proposes files for the folder. static says that this program can serve files from an image of its own: it is a
@@ -64,6 +65,23 @@ func Detect(dir string, static bool) (Project, error) {
 	return empty().project(abs), nil
 }
 
+// DockerfileKind is the Kind of a folder whose Dockerfile is proposed to be translated.
+const DockerfileKind = "Dockerfile"
+
+// KeepDockerfile proposes to leave the folder's Dockerfile as the recipe, for the Docker engine to build; false when
+// there is none.
+func KeepDockerfile(dir string) (Project, bool, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return Project{}, false, fmt.Errorf("look at %s: %w", dir, err)
+	}
+	f, err := keptDockerfile(abs)
+	if err != nil || f == nil {
+		return Project{}, false, err
+	}
+	return f.project(abs), true, nil
+}
+
 func (f *finding) project(dir string) Project {
 	name := Name(f.name)
 	if name == "" {
@@ -73,21 +91,25 @@ func (f *finding) project(dir string) Project {
 		name = "app"
 	}
 	p := Project{Kind: f.kind, Name: name, Build: f.build, Server: f.server, Notes: f.notes}
-	p.Files = []File{{"release.yaml", f.releaseYAML(name)}, {"recipe.yaml", f.recipeYAML(name)}}
+	if f.kept {
+		p.Files = []File{{"release.yaml", f.releaseYAML(name, "./Dockerfile")}}
+		return p
+	}
+	p.Files = []File{{"release.yaml", f.releaseYAML(name, "recipe.yaml")}, {"recipe.yaml", f.recipeYAML(name)}}
 	if len(f.ignore) > 0 {
 		p.Files = append(p.Files, File{".releaseignore", strings.Join(f.ignore, "\n") + "\n"})
 	}
 	return p
 }
 
-func (f *finding) releaseYAML(name string) string {
+func (f *finding) releaseYAML(name, recipe string) string {
 	health := "# health: {http: {path: /healthz}}   # without it: a TCP connection to the image's first port"
 	if f.health != "" {
 		health = fmt.Sprintf("health: {http: {path: %s}}", f.health)
 	}
 	return fmt.Sprintf(`# How %[1]s runs. What is in force, with defaults: release config.
 app: %[1]s
-recipe: recipe.yaml
+recipe: %[3]s
 fleet: {size: 2}
 %[2]s
 route: {listen: ":8080"}
@@ -96,7 +118,7 @@ cutover:
   abort_on: {error_rate: 1%%}
 environments:
   staging: {fleet: {size: 1}, route: {listen: ":8081"}}
-`, name, health)
+`, name, health, recipe)
 }
 
 func (f *finding) recipeYAML(name string) string {

@@ -107,6 +107,24 @@ CMD ["--verbose"]
 	}
 }
 
+func TestKeepDockerfile(t *testing.T) {
+	for text, notes := range map[string]int{"FROM golang AS build\nFROM scratch\nEXPOSE 80\n": 0, "FROM scratch\n": 1} {
+		dir := filepath.Join(t.TempDir(), "web-1")
+		write(t, dir, map[string]string{"Dockerfile": text, "go.mod": "module x\n"})
+		p, ok, err := KeepDockerfile(dir)
+		if err != nil || !ok || p.Name != "web-1" || len(p.Files) != 1 || len(p.Notes) != notes {
+			t.Fatalf("%v %v %+v", err, ok, p)
+		}
+		write(t, dir, map[string]string{p.Files[0].Path: p.Files[0].Content})
+		if app, err := config.Load(filepath.Join(dir, "release.yaml"), ""); err != nil || app.Recipe != "./Dockerfile" {
+			t.Errorf("%v %+v", err, app)
+		}
+	}
+	if _, ok, err := KeepDockerfile(t.TempDir()); ok || err != nil {
+		t.Errorf("empty folder: %v %v", ok, err)
+	}
+}
+
 // check loads what was written with the real parsers.
 func check(t *testing.T, dir, health string) {
 	t.Helper()
