@@ -47,7 +47,7 @@ type Result struct {
 	Layers     []Layer   `json:"layers"`
 	Services   []Item    `json:"services"`
 	Extensions []Item    `json:"extensions"`
-	Components []Item    `json:"components"` // of the SBOMs attached to both images
+	Components []Item    `json:"components"` // of the bills of materials attached to both images, without what packages have
 }
 
 // Side is one of the two images.
@@ -123,7 +123,7 @@ func Compare(ctx context.Context, s *images.Store, a, b images.Digest) (Result, 
 			return Result{}, fmt.Errorf("compare images: %w", err)
 		}
 	}
-	if err := c.run(ctx); err != nil {
+	if err := c.run(); err != nil {
 		return Result{}, fmt.Errorf("compare images %s and %s: %w", a.Short(), b.Short(), err)
 	}
 	return c.result, nil
@@ -141,7 +141,7 @@ type comparison struct {
 	result Result
 }
 
-func (c *comparison) run(ctx context.Context) error {
+func (c *comparison) run() error {
 	r := &c.result
 	r.A, r.B = c.a.describe(), c.b.describe()
 	r.Layers = c.layers()
@@ -158,7 +158,7 @@ func (c *comparison) run(ctx context.Context) error {
 	if r.Extensions, err = c.annotated(images.AnnotationExtensions); err != nil {
 		return err
 	}
-	if r.Components, err = c.components(ctx); err != nil {
+	if r.Components, err = c.components(); err != nil {
 		return err
 	}
 	c.summarize()

@@ -3,11 +3,9 @@ package diff
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"slices"
 
-	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -102,21 +100,4 @@ func describeItem(value json.RawMessage) string {
 		return string(value)
 	}
 	return string(canonical)
-}
-
-// components compares the bills of materials attached to the images; without one on both sides there is nothing to say.
-func (c *comparison) components(context.Context) ([]Item, error) {
-	a, okA, err := c.a.components(c.store)
-	if err != nil {
-		return nil, err
-	}
-	b, okB, err := c.b.components(c.store)
-	if err != nil || !okA || !okB {
-		return []Item{}, err
-	}
-	return items(a, b), nil
-}
-
-func (x side) components(*images.Store) (found map[string]string, ok bool, err error) {
-	return nil, false, nil
 }
