@@ -20,6 +20,7 @@ import (
 type bakeFlags struct {
 	noCache, locked, offline bool
 	platform, target         string
+	given                    givenFlags
 }
 
 func (b *bakeFlags) bind(cmd *cobra.Command) {
@@ -30,6 +31,7 @@ func (b *bakeFlags) bind(cmd *cobra.Command) {
 	f.StringVar(&b.platform, "platform", "", "`os/arch` of the image (default: this machine's)")
 	f.StringVar(&b.target, "target", "container", "`form` of the image: container")
 	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"container"}, noFiles))
+	b.given.bind(cmd)
 }
 
 func (b *bakeFlags) check() error {
@@ -109,9 +111,17 @@ func (c *cli) bakeOptions(b bakeFlags, args []string) (o builder.Options, done b
 		return o, false, err
 	}
 	epoch, err := c.sourceDate()
+	if err != nil {
+		return o, false, err
+	}
+	vars, err := b.given.values()
+	if err != nil {
+		return o, false, err
+	}
+	secrets, err := b.given.secretValues(recipe, c.env, c.out.note)
 	return builder.Options{
 		Recipe: recipe, Store: store, Name: name, NoCache: b.noCache, Locked: b.locked, Offline: b.offline,
-		Platform: b.platform, SourceDateEpoch: epoch,
+		Platform: b.platform, SourceDateEpoch: epoch, Vars: vars, Secrets: secrets,
 	}, false, err
 }
 
