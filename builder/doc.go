@@ -3,12 +3,12 @@
 //
 // # Order
 //
-// A bake goes from the top of the recipe to its end, as a reader does: the base first, then the groups `copy`, `fetch`,
-// `git` and `run` in the order in which they stand in the file, and the steps of a group in theirs. The steps of an
-// included file come before those of the file that includes it. So a `run` sees what stands above it and nothing that
-// stands below: a recipe with `copy` above `run` can change what was copied, one with `run` above `copy` installs its
-// tools once and leaves a changed program on top, in one small layer. env, user, workdir, labels, ports and the command
-// belong to the image as a whole and have no order; env holds in every run step.
+// A bake goes from the top of the recipe to its end, as a reader does: the base first, then the groups `copy`, `files`,
+// `fetch`, `extensions`, `git` and `run` in the order in which they stand in the file, and the steps of a group in theirs.
+// The steps of an included file come before those of the file that includes it. So a `run` sees what stands above it and
+// nothing that stands below: a recipe with `copy` above `run` can change what was copied, one with `run` above `copy`
+// installs its tools once and leaves a changed program on top, in one small layer. env, user, workdir, labels, ports and the
+// command belong to the image as a whole and have no order; env holds in every run step.
 //
 // # Layers
 //
@@ -39,6 +39,13 @@
 // annotation release.reproducible=false. What run steps leave in /proc, /sys, /dev, /tmp and /run is not part of the image,
 // nor are sockets.
 //
+// # Secrets
+//
+// No image is listed that holds a secret: every layer, also what a later one removes, and the configuration are searched
+// (builder/secrets) unless all files of the layer come unchanged out of verified packages. The values of build secrets are
+// files in memory of the steps that name them. They are in no key, so that a step from the cache needs none; lines of output
+// have them masked, and what a step wrote is searched for them before it becomes a layer.
+//
 // # The cache
 //
 // In the folder cache of the image store:
@@ -47,6 +54,7 @@
 //	places/<k2>/<key>.json   where a step's files go in an image with these layers; saves reading the layers
 //	tests/<k2>/<key>.json    that an image passed the tests of its recipe: {"schema":1,"image":…,"tests":[name…]}
 //	bases/<key>.json         which image of the store a pinned base is
+//	secrets/<k2>/<key>.json  what the search for secrets found in a layer: rules and places, never a secret
 //	files/<hash>             hashes of a copy source's files by path, size, times, inode; see statcache.go
 //	downloads/<sha256>       verified downloads; <sha256>.json says where from and how old; partial/ holds those under way
 //	git/<hash of url>/       bare repositories
