@@ -56,7 +56,9 @@ func (b *bake) withServices(ctx context.Context, config ocispec.Image, st *state
 		return images.Image{}, err
 	}
 	if s != nil {
-		b.report.total++
+		if !s.supervised { // which was counted from the beginning
+			b.report.total++
+		}
 		if err := b.step(ctx, s, st, res); err != nil {
 			return images.Image{}, err
 		}
@@ -164,26 +166,42 @@ func (s *servicesStep) command(img *images.Image) error {
 
 func (s *servicesStep) make(ctx context.Context, b *bake, st *state) (outcome, error) {
 	f := fileStep{name: s.name()}
-	var all [][]file
+	var inputs []any
+	var units []file
+	var config []byte
 	if s.supervised {
-		files, err := s.supervisorFiles(b.platform.Architecture)
+		program, err := payload.Key(payload.Supervise, b.platform.Architecture)
 		if err != nil {
 			return outcome{}, err
 		}
-		f.to, all = append(f.to, supervisorDir), append(all, files.list)
-		f.inputs = files.sum
+		if config, err = s.config.Encode(); err != nil {
+			return outcome{}, err
+		}
+		f.to, inputs = append(f.to, supervisorDir), append(inputs, program, config)
 	}
 	if s.systemd {
 		t, err := s.treeForUnits(ctx, st)
 		if err != nil {
 			return outcome{}, err
 		}
-		files := s.unitFiles(t)
-		f.to, all = append(f.to, unitDir), append(all, files.list)
-		f.inputs += files.sum
+		made := s.unitFiles(t)
+		units = made.list
+		f.to, inputs = append(f.to, unitDir), append(inputs, made.sum)
 	}
-	f.inputs = keyOf("services", f.inputs)
-	f.files = func(ctx context.Context) ([][]file, error) { return all, s.checkUsers(ctx, b, st) }
+	f.inputs = keyOf(append(inputs, "services")...)
+	f.files = func(ctx context.Context) (all [][]file, err error) {
+		if s.supervised {
+			files, err := supervisorFiles(b.platform.Architecture, config)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, files)
+		}
+		if s.systemd {
+			all = append(all, units)
+		}
+		return all, s.checkUsers(ctx, b, st)
+	}
 	return f.make(ctx, b, st)
 }
 
@@ -211,20 +229,16 @@ func (s *servicesStep) checkUsers(ctx context.Context, b *bake, st *state) error
 	return nil
 }
 
-func (s *servicesStep) supervisorFiles(arch string) (generated, error) {
+func supervisorFiles(arch string, config []byte) ([]file, error) {
 	program, err := payload.Program(payload.Supervise, arch)
 	if err != nil {
-		return generated{}, err
-	}
-	config, err := s.config.Encode()
-	if err != nil {
-		return generated{}, err
+		return nil, err
 	}
 	var m madeFiles
 	m.dir(".")
 	m.file(payload.Supervise, program, 0o755)
 	m.file(path.Base(supervisorConfig), config, 0o644)
-	return m.done(), nil
+	return m.done().list, nil
 }
 
 func lookup(env []string, name string) (string, bool) {

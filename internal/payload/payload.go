@@ -6,7 +6,9 @@ package payload
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,14 +27,32 @@ var programs embed.FS
 // this build carries none.
 func Program(name, arch string) ([]byte, error) { return program(programs, name, arch) }
 
-func program(from fs.FS, name, arch string) ([]byte, error) {
-	packed, err := fs.ReadFile(from, "bin/"+name+"-"+arch+".gz")
+// Key is a hash that differs where the program does. It costs less than the program.
+func Key(name, arch string) (string, error) {
+	packed, err := packed(programs, name, arch)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(packed)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func packed(from fs.FS, name, arch string) ([]byte, error) {
+	data, err := fs.ReadFile(from, "bin/"+name+"-"+arch+".gz")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.Unsupported, "take program %s for %s: this build of release carries none", name, arch).
 			WithHint("programs are carried for amd64 and arm64; a build from source gets them by: make build (or make payload, then go build)")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take program %s for %s: %w", name, arch, err)
+	}
+	return data, nil
+}
+
+func program(from fs.FS, name, arch string) ([]byte, error) {
+	packed, err := packed(from, name, arch)
+	if err != nil {
+		return nil, err
 	}
 	r, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {

@@ -73,6 +73,12 @@ func TestProgramThatIsNotCarried(t *testing.T) {
 	if !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.All(err)[0].Hint, "make") {
 		t.Errorf("%v", err)
 	}
+	if _, err := Key(Supervise, "riscv64"); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("key: %v", err)
+	}
+	if a, err := Key(Supervise, "amd64"); err != nil || len(a) != 64 {
+		t.Errorf("key: %q %v", a, err)
+	}
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	_, _ = w.Write([]byte("program"))
