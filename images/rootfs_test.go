@@ -74,6 +74,7 @@ func TestRootfsFlattens(t *testing.T) {
 		"opaque root":             {[][]tar.Header{{file("a"), file("d/b")}, {file("c"), file(".wh..wh..opq")}}, "c"},
 		"old bookkeeping":         {[][]tar.Header{{file("a"), file(".wh..wh.plnk/1.2"), dir(".wh..wh.aufs")}}, "a"},
 		"file over folder":        {[][]tar.Header{{file("d/a")}, {file("d")}}, "d"},
+		"link over folder":        {[][]tar.Header{{dir("run"), file("var/run/a"), dir("var/run")}, {link("var/run", "/run")}}, "run/ var/ var/run>"},
 		"folder over file":        {[][]tar.Header{{file("d")}, {dir("d"), file("d/a")}}, "d/ d/a"},
 		"folder over folder":      {[][]tar.Header{{file("d/a")}, {dir("d"), file("d/b")}}, "d/ d/a d/b"},
 		"folder over link":        {[][]tar.Header{{file("r/a"), link("d", "r")}, {dir("d"), file("d/b")}}, "d/ d/b r/ r/a"},

@@ -277,5 +277,6 @@ func (u *unpacker) clearLowerPath(dir string) error {
 
 func (u *unpacker) removeAll(name string) error {
 	u.forgetParent()
+	u.forgetDirs(name)
 	return u.root.RemoveAll(name)
 }

@@ -86,6 +86,7 @@ func (u *unpacker) replacing(p place, make func() error) error {
 		if err := u.root.RemoveAll(p.path); err != nil {
 			return err
 		}
+		u.forgetDirs(p.path)
 	}
 	return make()
 }
@@ -228,12 +229,15 @@ func (u *unpacker) finish() error {
 
 func (u *unpacker) finishDir(name string) error {
 	f, err := u.root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return nil // a later entry took its place
-	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	return u.setAttrs(place{dir: f, base: ".", path: name}, u.dirs[name], false)
+}
+
+// forgetDirs drops the attributes of a folder that is gone and of those in it: what takes its place, such as a link to
+// another folder, must not get them.
+func (u *unpacker) forgetDirs(name string) {
+	maps.DeleteFunc(u.dirs, func(dir string, _ attrs) bool { return dir == name || strings.HasPrefix(dir, name+"/") })
 }
