@@ -111,7 +111,10 @@ func (b *bake) run(ctx context.Context) (made, error) {
 	st := &state{store: b.store}
 	list := steps(b.recipe, b.lock)
 	b.report.total = len(list) + len(b.tests)
-	if !b.recipe.Base.Scratch {
+	switch {
+	case b.recipe.Base.Debian != nil:
+		b.report.total += len(b.debianStages())
+	case !b.recipe.Base.Scratch:
 		b.report.total++
 	}
 	if b.recipe.Supervised() {

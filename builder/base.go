@@ -192,8 +192,11 @@ func (b *bake) compareBase(ctx context.Context, pin *recipes.LockedBase) ([]stri
 
 // base brings the base's layers and gives its configuration.
 func (b *bake) base(ctx context.Context, st *state, res *Result) (ocispec.Image, error) {
-	if b.recipe.Base.Scratch {
+	switch {
+	case b.recipe.Base.Scratch:
 		return ocispec.Image{Platform: b.platform}, nil
+	case b.recipe.Base.Debian != nil:
+		return b.installDebian(ctx, st, res)
 	}
 	b.report.index++
 	step := b.baseStep()

@@ -69,11 +69,12 @@ type Event struct {
 
 // StepResult is what became of one step.
 type StepResult struct {
-	Name    string        `json:"name"`
-	Cached  bool          `json:"cached"`
-	Seconds float64       `json:"seconds"`
-	Bytes   int64         `json:"bytes"`           // size of its layer, of all layers for the base; 0 when it changed nothing
-	Layer   images.Digest `json:"layer,omitempty"` // "" for the base and for a step that changed nothing
+	Name    string          `json:"name"`
+	Cached  bool            `json:"cached"`
+	Seconds float64         `json:"seconds"`
+	Bytes   int64           `json:"bytes"`            // size of its layer, of all layers for the base; 0 when it changed nothing
+	Layer   images.Digest   `json:"layer,omitempty"`  // "" for a base and for a step that changed nothing
+	Layers  []images.Digest `json:"layers,omitempty"` // of a part that is several: a Debian base or its packages
 }
 
 // Result is what a bake made.
@@ -89,9 +90,9 @@ type Result struct {
 	LockChanged  bool          `json:"lock_changed"` // the lockfile was written
 }
 
-// NeedsRoot reports whether a bake of the recipe executes commands in the image's root. An ordinary user's process
+// NeedsRoot reports whether a bake of the recipe executes commands in the image's root, as scripts of packages are. An ordinary user's process
 // enters a user namespace first (sandbox.EnterUserNamespace). Owners alone need none: layers are written from records.
-func NeedsRoot(r *recipes.Recipe) bool { return len(r.Run) > 0 || len(r.Tests) > 0 }
+func NeedsRoot(r *recipes.Recipe) bool { return len(r.Run)+len(r.Tests) > 0 || r.Base.Debian != nil }
 
 // Bake makes the image of a recipe and lists it in the store. Errors of a step name the step and its place in the
 // recipe; a command that fails comes with the last lines it wrote. Nothing is listed when Bake fails, or a test of the

@@ -6,13 +6,13 @@ import (
 	"fmt"
 )
 
-// recipe changes whenever the same packages are laid out or configured in another way than before.
-const recipe = "debian/install 1"
+// Format changes whenever the same packages are laid out or configured in another way than before.
+const Format = "debian/install 1"
 
 // key names all that determines the layers of a stage.
 func (s *stage) key() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s %d\n", recipe, s.o.Arch, s.o.Epoch)
+	fmt.Fprintf(h, "%s\n%s %d\n", Format, s.o.Arch, s.o.Epoch)
 	for _, l := range s.o.Under {
 		fmt.Fprintf(h, "under %s\n", l.DiffID)
 	}

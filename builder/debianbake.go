@@ -1,0 +1,175 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bootandshoot/release/debian"
+	"github.com/bootandshoot/release/debian/install"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/recipes"
+)
+
+// debianStage is a part of the packages: the base, or what the recipe adds to it. Other packages leave the base as it is.
+type debianStage struct {
+	name     string
+	packages []recipes.LockedPackage
+}
+
+func (b *bake) debianStages() []debianStage {
+	pins := b.lock.Debian.Packages[b.debianArch()]
+	list := []debianStage{{b.debianStep(), pins.Base}}
+	if len(pins.Added) > 0 {
+		list = append(list, debianStage{fmt.Sprintf("packages %d", len(pins.Added)), pins.Added})
+	}
+	return list
+}
+
+// installDebian installs the pinned packages and gives the configuration that the image begins with.
+func (b *bake) installDebian(ctx context.Context, st *state, res *Result) (ocispec.Image, error) {
+	in := &debianInstall{b: b}
+	for _, stage := range b.debianStages() {
+		b.report.index++
+		started := b.now()
+		b.report.emit(Event{Kind: Started, Step: stage.name})
+		layers, cached, err := in.stage(ctx, st, stage)
+		if err != nil {
+			return ocispec.Image{}, b.inDebian(err)
+		}
+		r := StepResult{Name: stage.name, Cached: cached, Seconds: b.now().Sub(started).Seconds()}
+		for _, l := range layers {
+			r.Bytes += l.Size
+			r.Layers = append(r.Layers, l.Digest)
+		}
+		st.layers = append(st.layers, layers...)
+		res.Cached = res.Cached && cached
+		res.Steps = append(res.Steps, r)
+		b.report.emit(Event{Kind: Done, Step: stage.name, Cached: cached, Seconds: r.Seconds, Bytes: r.Bytes})
+	}
+	return ocispec.Image{Platform: b.platform}, nil
+}
+
+// debianInstall is the installation of all stages of one bake. Files are fetched once, when a stage is not cached.
+type debianInstall struct {
+	b     *bake
+	items map[string]install.Item // by sha256
+}
+
+// stage finds or makes a stage's layers.
+func (in *debianInstall) stage(ctx context.Context, st *state, s debianStage) ([]images.Layer, bool, error) {
+	b := in.b
+	sums := make([]string, len(s.packages))
+	for i, p := range s.packages {
+		sums[i] = p.SHA256
+	}
+	key := keyOf("debian", install.Format, b.debianArch(), b.epoch, sums, st.chain())
+	if layers, ok := b.cache.Layers(key); ok && !b.o.NoCache {
+		return layers, true, nil
+	}
+	if err := in.bring(ctx, s.name); err != nil {
+		return nil, false, err
+	}
+	batches, err := in.order(s, st)
+	if err != nil {
+		return nil, false, err
+	}
+	w, err := b.workspace()
+	if err != nil {
+		return nil, false, err
+	}
+	dir, err := w.dir("install-")
+	if err != nil {
+		return nil, false, err
+	}
+	o := install.Options{
+		Store: b.store, Arch: b.debianArch(), Epoch: b.epoch, Work: dir, Under: st.layers, Batches: batches, Log: b.log,
+		Progress: func(e install.Event) { b.report.emit(Event{Kind: Output, Step: s.name, Line: installLine(e)}) },
+	}
+	if !b.o.NoCache {
+		o.Cache = b.cache
+	}
+	layers, err := install.Install(ctx, o)
+	if err != nil {
+		return nil, false, err
+	}
+	return layers, false, b.cache.KeepLayers(key, layers)
+}
+
+func installLine(e install.Event) string {
+	switch e.Kind {
+	case install.Unpacked:
+		return fmt.Sprintf("unpacked %d of %d: %s", e.Done, e.Total, e.Package)
+	case install.Phase:
+		return e.Line + " …"
+	}
+	return e.Line
+}
+
+// bring fetches all packages of the image and reads what they say of themselves.
+func (in *debianInstall) bring(ctx context.Context, step string) error {
+	if in.items != nil {
+		return nil
+	}
+	b := in.b
+	sources, err := b.debianSources()
+	if err != nil {
+		return err
+	}
+	client, err := b.archives(step)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	pins := b.lock.Debian.Packages[b.debianArch()].All()
+	paths, err := client.Fetch(ctx, downloads(pins, sources))
+	if err != nil {
+		return err
+	}
+	items := make([]install.Item, len(pins))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, pin := range pins {
+		g.Go(func() error {
+			p, err := describe(ctx, paths[i], pin)
+			items[i] = install.Item{Package: p, File: paths[i]}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	in.items = map[string]install.Item{}
+	for i, pin := range pins {
+		in.items[pin.SHA256] = items[i]
+	}
+	return nil
+}
+
+// order puts a stage's packages into batches.
+func (in *debianInstall) order(s debianStage, st *state) ([][]install.Item, error) {
+	var list, installed []debian.Package
+	files := map[string]string{}
+	for _, p := range s.packages {
+		item := in.items[p.SHA256]
+		list = append(list, item.Package)
+		files[p.SHA256] = item.File
+	}
+	if len(st.layers) > 0 {
+		for _, p := range in.b.lock.Debian.Packages[in.b.debianArch()].Base {
+			installed = append(installed, in.items[p.SHA256].Package)
+		}
+	}
+	order := [][]debian.Package{list}
+	_ = installed
+	batches := make([][]install.Item, len(order))
+	for i, batch := range order {
+		for _, p := range batch {
+			batches[i] = append(batches[i], install.Item{Package: p, File: files[p.SHA256]})
+		}
+	}
+	return batches, nil
+}
