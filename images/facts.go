@@ -45,17 +45,49 @@ func (s *Store) LayerFacts(ctx context.Context, l Layer) (LayerFacts, error) {
 	if !l.Digest.Valid() {
 		return LayerFacts{}, fault.New(fault.Invalid, "look into layer %q: not a sha256 digest", string(l.Digest))
 	}
-	if data, err := os.ReadFile(s.factsPath(l.Digest)); err == nil {
-		if facts, err := decodeFacts(data); err == nil && facts.Layer == l.Digest {
-			return facts, nil
-		}
-		// Torn by a dying disk or written by another version: made again, like any cache.
+	if facts, ok := s.knownFacts(l.Digest); ok {
+		return facts, nil
 	}
 	facts, err := s.readFacts(ctx, l)
 	if err != nil {
 		return LayerFacts{}, fmt.Errorf("look into layer %s: %w", l.Digest.Short(), err)
 	}
 	return facts, s.keepFacts(facts)
+}
+
+// knownFacts reads the cache. What was torn by a dying disk or written by another version is as good as nothing.
+func (s *Store) knownFacts(d Digest) (LayerFacts, bool) {
+	data, err := os.ReadFile(s.factsPath(d))
+	if err != nil {
+		return LayerFacts{}, false
+	}
+	facts, err := decodeFacts(data)
+	return facts, err == nil && facts.Layer == d
+}
+
+// names gives the facts of a layer without the digests of files, unless they are known: it reads no content.
+func (s *Store) names(ctx context.Context, l Layer) (LayerFacts, error) {
+	if facts, ok := s.knownFacts(l.Digest); ok {
+		return facts, nil
+	}
+	f, err := s.OpenBlob(l.Digest)
+	if err != nil {
+		return LayerFacts{}, err
+	}
+	defer f.Close()
+	if err := plainLayer(f); err != nil {
+		return LayerFacts{}, fmt.Errorf("look into layer %s: %w", l.Digest.Short(), err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return LayerFacts{}, err
+	}
+	scan := layerScan{ctx: ctx, in: io.NewSectionReader(f, 0, info.Size()), size: info.Size(), limits: s.limits}
+	entries, err := scan.run()
+	if err != nil {
+		return LayerFacts{}, fmt.Errorf("look into layer %s: %w", l.Digest.Short(), err)
+	}
+	return LayerFacts{Layer: l.Digest, Entries: entries}, nil
 }
 
 func (s *Store) factsPath(d Digest) string { return s.path(factsDir, d.Hex()[:2], d.Hex()) }
@@ -84,10 +116,8 @@ func (s *Store) readFacts(ctx context.Context, l Layer) (LayerFacts, error) {
 	if err != nil {
 		return LayerFacts{}, err
 	}
-	var head [6]byte
-	if n, _ := f.ReadAt(head[:], 0); compressed(head[:n]) {
-		return LayerFacts{}, fault.New(fault.Invalid, "it is compressed").
-			WithHint("import the image again: an import stores layers uncompressed")
+	if err := plainLayer(f); err != nil {
+		return LayerFacts{}, err
 	}
 	facts := LayerFacts{Layer: l.Digest}
 	both, ctx := errgroup.WithContext(ctx)
@@ -99,20 +129,40 @@ func (s *Store) readFacts(ctx context.Context, l Layer) (LayerFacts, error) {
 		return v.verify(l.Digest)
 	})
 	both.Go(func() (err error) {
-		facts.Entries, err = scanLayer(ctx, io.NewSectionReader(f, 0, info.Size()), info.Size(), s.limits)
+		scan := layerScan{ctx: ctx, in: io.NewSectionReader(f, 0, info.Size()), size: info.Size(), limits: s.limits,
+			sum: sha256.New(), buf: make([]byte, copyBuffer)}
+		facts.Entries, err = scan.run()
 		return err
 	})
 	return facts, both.Wait()
 }
 
+// plainLayer refuses a compressed layer.
+func plainLayer(f io.ReaderAt) error {
+	var head [6]byte
+	if n, _ := f.ReadAt(head[:], 0); compressed(head[:n]) {
+		return fault.New(fault.Invalid, "it is compressed").
+			WithHint("import the image again: an import stores layers uncompressed")
+	}
+	return nil
+}
+
 // onlyReader hides everything but Read, so that io.CopyBuffer uses the buffer.
 type onlyReader struct{ io.Reader }
 
-// scanLayer lists a tar. in knows its position, which is where a file's bytes begin.
-func scanLayer(ctx context.Context, in *io.SectionReader, size int64, limits Limits) ([]FileFacts, error) {
+// layerScan lists a tar. in knows its position, which is where a file's bytes begin.
+type layerScan struct {
+	ctx    context.Context
+	in     *io.SectionReader
+	size   int64
+	limits Limits
+	sum    hash.Hash // nil: files are not read
+	buf    []byte
+}
+
+func (s layerScan) run() ([]FileFacts, error) {
 	var list []FileFacts
-	sum, buf := sha256.New(), make([]byte, copyBuffer)
-	for tr := tar.NewReader(in); ; {
+	for tr := tar.NewReader(s.in); ; {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
 			return list, nil
@@ -120,11 +170,14 @@ func scanLayer(ctx context.Context, in *io.SectionReader, size int64, limits Lim
 		if err != nil {
 			return nil, fault.New(fault.Invalid, "read tar: %w", err)
 		}
-		if len(list) == limits.Entries {
-			return nil, refused("more than %d entries", limits.Entries)
+		if err := s.ctx.Err(); err != nil {
+			return nil, err
 		}
-		if h.Size > size {
-			return nil, fmt.Errorf("entry %q: %w", shorten(h.Name), refused("it claims %d bytes, the whole layer has %d", h.Size, size))
+		if len(list) == s.limits.Entries {
+			return nil, refused("more than %d entries", s.limits.Entries)
+		}
+		if h.Size > s.size {
+			return nil, fmt.Errorf("entry %q: %w", shorten(h.Name), refused("it claims %d bytes, the whole layer has %d", h.Size, s.size))
 		}
 		e, ok, err := factsOf(h)
 		if err != nil {
@@ -134,7 +187,7 @@ func scanLayer(ctx context.Context, in *io.SectionReader, size int64, limits Lim
 			continue
 		}
 		if e.Type == File {
-			if err := e.readContent(ctx, h, in, tr, sum, buf); err != nil {
+			if err := s.content(&e, h, tr); err != nil {
 				return nil, fmt.Errorf("entry %q: %w", shorten(h.Name), err)
 			}
 		}
@@ -142,9 +195,9 @@ func scanLayer(ctx context.Context, in *io.SectionReader, size int64, limits Lim
 	}
 }
 
-// readContent notes place and digest of a file's bytes.
-func (e *FileFacts) readContent(ctx context.Context, h *tar.Header, in io.Seeker, tr io.Reader, sum hash.Hash, buf []byte) error {
-	offset, err := in.Seek(0, io.SeekCurrent)
+// content notes place and digest of a file's bytes.
+func (s layerScan) content(e *FileFacts, h *tar.Header, tr io.Reader) error {
+	offset, err := s.in.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return err
 	}
@@ -154,11 +207,14 @@ func (e *FileFacts) readContent(ctx context.Context, h *tar.Header, in io.Seeker
 			e.Offset = -1
 		}
 	}
-	sum.Reset()
-	if _, err := io.CopyBuffer(writerOnly{sum}, onlyReader{contextReader{ctx, tr}}, buf); err != nil {
+	if s.sum == nil {
+		return nil
+	}
+	s.sum.Reset()
+	if _, err := io.CopyBuffer(writerOnly{s.sum}, onlyReader{contextReader{s.ctx, tr}}, s.buf); err != nil {
 		return err
 	}
-	e.Content = digestFromSum(sum.Sum(nil))
+	e.Content = digestFromSum(s.sum.Sum(nil))
 	return nil
 }
 

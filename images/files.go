@@ -40,6 +40,36 @@ const factsAtOnce = 2
 
 // Files looks into an image; a layer not yet known is read once, see LayerFacts.
 func (s *Store) Files(ctx context.Context, d Digest) (*Files, error) {
+	return s.filesBut(ctx, d, nil)
+}
+
+// FilesOfBoth looks into two images that are to be compared. Layers that both have are not read as long as it is not known
+// what they hold: then their files have no Content until ContentOf is asked.
+func (s *Store) FilesOfBoth(ctx context.Context, a, b Digest) (first, second *Files, err error) {
+	shared := map[Digest]bool{}
+	have := map[Digest]bool{}
+	for i, d := range []Digest{a, b} {
+		img, err := s.Get(d)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, l := range img.Layers {
+			if i == 0 {
+				have[l.Digest] = true
+			} else if have[l.Digest] {
+				shared[l.Digest] = true
+			}
+		}
+	}
+	if first, err = s.filesBut(ctx, a, shared); err != nil {
+		return nil, nil, err
+	}
+	second, err = s.filesBut(ctx, b, shared)
+	return first, second, err
+}
+
+// filesBut is Files without reading the content of some layers.
+func (s *Store) filesBut(ctx context.Context, d Digest, unread map[Digest]bool) (*Files, error) {
 	img, err := s.Get(d)
 	if err != nil {
 		return nil, err
@@ -49,7 +79,11 @@ func (s *Store) Files(ctx context.Context, d Digest) (*Files, error) {
 	group.SetLimit(factsAtOnce)
 	for i, l := range img.Layers {
 		group.Go(func() (err error) {
-			all[i], err = s.LayerFacts(ctx, l)
+			if unread[l.Digest] {
+				all[i], err = s.names(ctx, l)
+			} else {
+				all[i], err = s.LayerFacts(ctx, l)
+			}
 			return err
 		})
 	}
@@ -271,6 +305,31 @@ func (n *ImageFile) walk(yield func(*ImageFile) bool) bool {
 	return true
 }
 
+// SameBytes reports whether two Files are the same bytes of the same layer, which needs no reading.
+func (f *Files) SameBytes(n *ImageFile, other *Files, m *ImageFile) bool {
+	a, x := f.content(n)
+	b, y := other.content(m)
+	return a == b && a != "" && x.Offset == y.Offset && x.Offset >= 0
+}
+
+// ContentOf is the digest of a File's bytes, which are read if need be; "" for all else.
+func (f *Files) ContentOf(n *ImageFile) (Digest, error) {
+	if n.Type != File || n.Content != "" {
+		return n.Content, nil
+	}
+	r, err := f.Open(n)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	v := newVerifier(r)
+	if _, err := io.Copy(io.Discard, v); err != nil {
+		return "", fmt.Errorf("read %s: %w", n.Path, err)
+	}
+	n.Content = digestFromSum(v.hash.Sum(nil))
+	return n.Content, nil
+}
+
 // Open opens a File for reading, out of its layer; the caller closes it.
 func (f *Files) Open(n *ImageFile) (io.ReadCloser, error) {
 	layer, e := f.content(n)
@@ -285,6 +344,11 @@ func (f *Files) Read(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	layer, e := f.content(n)
+	if e.Type == File && e.Size <= limit {
+		if e.Content, err = f.ContentOf(n); err != nil {
+			return nil, err
+		}
+	}
 	return f.store.ReadContent(layer, e, limit)
 }
 

@@ -113,15 +113,13 @@ type Item struct {
 	To     string `json:"to,omitempty"`
 }
 
-// Compare finds all differences between two images of a store. Errors are those of Store.Files; an annotation or
+// Compare finds all differences between two images of a store. Errors are those of Store.FilesOfBoth; an annotation or
 // record of packages that cannot be read is fault.Invalid and names image and place.
 func Compare(ctx context.Context, s *images.Store, a, b images.Digest) (Result, error) {
 	c := comparison{store: s, a: side{digest: a}, b: side{digest: b}}
-	for _, x := range []*side{&c.a, &c.b} {
-		var err error
-		if x.files, err = s.Files(ctx, x.digest); err != nil {
-			return Result{}, fmt.Errorf("compare images: %w", err)
-		}
+	var err error
+	if c.a.files, c.b.files, err = s.FilesOfBoth(ctx, a, b); err != nil {
+		return Result{}, fmt.Errorf("compare images: %w", err)
 	}
 	if err := c.run(); err != nil {
 		return Result{}, fmt.Errorf("compare images %s and %s: %w", a.Short(), b.Short(), err)
@@ -147,8 +145,10 @@ func (c *comparison) run() error {
 	r.Layers = c.layers()
 	r.Config = settings(c.a.files.Image, c.b.files.Image)
 	r.Files = []File{}
-	c.walk(c.a.files.Root(), c.b.files.Root())
-	var err error
+	err := c.walk(c.a.files.Root(), c.b.files.Root())
+	if err != nil {
+		return err
+	}
 	if r.Packages, err = c.packages(); err != nil {
 		return err
 	}

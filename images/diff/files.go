@@ -37,28 +37,36 @@ func (s *FileState) size() int64 {
 }
 
 // walk compares two folders of the same path; either may be nil.
-func (c *comparison) walk(a, b *images.ImageFile) {
+func (c *comparison) walk(a, b *images.ImageFile) error {
 	if a != nil {
 		c.result.A.Files++
 	}
 	if b != nil {
 		c.result.B.Files++
 	}
-	c.note(a, b)
+	if err := c.note(a, b); err != nil {
+		return err
+	}
 	left, right := children(a), children(b)
 	for len(left)+len(right) > 0 {
-		switch {
-		case len(right) == 0 || len(left) > 0 && left[0].Path < right[0].Path:
-			c.walk(left[0], nil)
+		var x, y *images.ImageFile
+		if len(right) == 0 || len(left) > 0 && left[0].Path <= right[0].Path {
+			x = left[0]
+		}
+		if len(left) == 0 || len(right) > 0 && right[0].Path <= left[0].Path {
+			y = right[0]
+		}
+		if x != nil {
 			left = left[1:]
-		case len(left) == 0 || right[0].Path < left[0].Path:
-			c.walk(nil, right[0])
+		}
+		if y != nil {
 			right = right[1:]
-		default:
-			c.walk(left[0], right[0])
-			left, right = left[1:], right[1:]
+		}
+		if err := c.walk(x, y); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func children(n *images.ImageFile) []*images.ImageFile {
@@ -68,8 +76,8 @@ func children(n *images.ImageFile) []*images.ImageFile {
 	return n.Children()
 }
 
-func (c *comparison) note(a, b *images.ImageFile) {
-	f := File{What: []string{}, From: stateOf(a), To: stateOf(b)}
+func (c *comparison) note(a, b *images.ImageFile) error {
+	f := File{What: []string{}}
 	switch {
 	case a == nil:
 		f.Path, f.Change = "/"+b.Path, Added
@@ -77,20 +85,29 @@ func (c *comparison) note(a, b *images.ImageFile) {
 		f.Path, f.Change = "/"+a.Path, Removed
 	default:
 		f.Path, f.Change = "/"+a.Path, Changed
-		if f.What = differences(a, b); len(f.What) == 0 {
-			return
+		var err error
+		if f.What, err = c.differences(a, b); err != nil || len(f.What) == 0 {
+			return err
 		}
 	}
 	if f.Path == "/." {
 		f.Path = "/"
 	}
+	var err error
+	if f.From, err = c.a.state(a); err != nil {
+		return err
+	}
+	if f.To, err = c.b.state(b); err != nil {
+		return err
+	}
 	c.result.Files = append(c.result.Files, f)
+	return nil
 }
 
 // differences names what differs between two files.
-func differences(a, b *images.ImageFile) []string {
+func (c *comparison) differences(a, b *images.ImageFile) ([]string, error) {
 	if a.Type != b.Type {
-		return []string{"type"}
+		return []string{"type"}, nil
 	}
 	var what []string
 	add := func(differs bool, name string) {
@@ -98,20 +115,41 @@ func differences(a, b *images.ImageFile) []string {
 			what = append(what, name)
 		}
 	}
-	add(a.Content != b.Content, "content")
+	other, err := c.otherContent(a, b)
+	add(other, "content")
 	add(a.Mode != b.Mode && a.Type != images.Symlink, "mode")
 	add(a.UID != b.UID || a.GID != b.GID, "owner")
 	add(a.Type == images.Symlink && a.Link != b.Link, "link")
 	add(a.Major != b.Major || a.Minor != b.Minor, "device")
 	add(!maps.Equal(a.Xattrs, b.Xattrs), "xattrs")
-	return what
+	return what, err
 }
 
-func stateOf(n *images.ImageFile) *FileState {
-	if n == nil {
-		return nil
+// otherContent reads files of layers that both images have only when it must.
+func (c *comparison) otherContent(a, b *images.ImageFile) (bool, error) {
+	switch {
+	case a.Type != images.File:
+		return false, nil
+	case a.Size != b.Size:
+		return true, nil
+	case c.a.files.SameBytes(a, c.b.files, b):
+		return false, nil
 	}
-	s := &FileState{Type: TypeName(n.Type), Mode: fmt.Sprintf("%04o", n.Mode), UID: n.UID, GID: n.GID, Size: n.Size, SHA256: n.Content.Hex()}
+	x, err := c.a.files.ContentOf(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := c.b.files.ContentOf(b)
+	return x != y, err
+}
+
+// state describes a file of one side; nil for none.
+func (x side) state(n *images.ImageFile) (*FileState, error) {
+	if n == nil {
+		return nil, nil
+	}
+	content, err := x.files.ContentOf(n)
+	s := &FileState{Type: TypeName(n.Type), Mode: fmt.Sprintf("%04o", n.Mode), UID: n.UID, GID: n.GID, Size: n.Size, SHA256: content.Hex()}
 	switch n.Type {
 	case images.Symlink:
 		s.Link = n.Link
@@ -120,7 +158,7 @@ func stateOf(n *images.ImageFile) *FileState {
 	case images.BlockDevice:
 		s.Device = fmt.Sprintf("b %d:%d", n.Major, n.Minor)
 	}
-	return s
+	return s, err
 }
 
 // TypeName is the word for a type of file, for people and in JSON.
