@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -171,5 +172,46 @@ f 0644 0:0 etc/systemd/system/web.service [402]`)
 	img, err := p.store.Get(res.Image)
 	if err != nil || img.Command()[0] != "/bin/sh" {
 		t.Errorf("%v %+v", err, img.Command())
+	}
+}
+
+// systemd itself finds nothing wrong with units, whatever words are in them.
+func TestSystemdTakesUnits(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Fatal("this test needs systemd-analyze: apt-get install systemd")
+	}
+	p := newProject(t)
+	p.base()
+	p.write("systemd", "systemd", 0o755)
+	res := p.bake(`
+base: {image: ./base}
+copy: [{from: systemd, to: /usr/lib/systemd/systemd}]
+ports: [8080]
+env: {LOG: "50% \"or\" so; #no", EMPTY: ""}
+workdir: /tmp
+services:
+  web:
+    cmd: [/bin/sh, -c, "echo \"$PORT\" '%n' \\ ; \t\n é", "", ";", "@x", "-e"]
+    restart: always
+    after: [db]
+    env: {LOG: "two\nlines", P: "a b"}
+    stop: {signal: QUIT, grace: 1500ms}
+  db: {cmd: [/bin/sh], user: "7:50", restart: on-failure, dir: /}
+`)
+	last := res.Steps[len(res.Steps)-1].Layer
+	dir := t.TempDir()
+	args := []string{"verify", "--man=no"}
+	for _, name := range []string{"web.service", "db.service"} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(p.content(last, "etc/systemd/system/"+name)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
+	}
+	cmd := exec.Command(analyze, args...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_LOG_LEVEL=warning")
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s\n%s", err, out, p.content(last, "etc/systemd/system/web.service"))
 	}
 }

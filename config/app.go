@@ -13,7 +13,7 @@ const DefaultEnv = "production"
 type App struct {
 	App     string  `yaml:"app,required" json:"app" doc:"Name of the app: 1 to 20 of a-z, 0-9 and -, beginning with a letter." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
 	Env     string  `yaml:"-" json:"env"`
-	Recipe  string  `yaml:"recipe,omitempty" json:"recipe,omitempty" doc:"The recipe, relative to this file. Not needed when images are always given by name."`
+	Recipe  string  `yaml:"recipe,omitempty" json:"recipe,omitempty" doc:"The recipe, or a Dockerfile, relative to this file. Not needed when images are always given by name."`
 	Fleet   Fleet   `yaml:"fleet" json:"fleet" doc:"The nodes that run a release."`
 	Health  Health  `yaml:"health" json:"health" doc:"How it is proven that a node is well. Without a kind of check: a TCP connection to the image's first port."`
 	Route   Route   `yaml:"route,required" json:"route" doc:"The entry that users reach."`
