@@ -20,35 +20,40 @@ import (
 // annotationInputs of an artifact is the digest of all that the bake knew when it wrote it.
 const annotationInputs = "release.inputs"
 
-// attest keeps beside an image what it is made of and where that came from, and signs it. What is there already from the
-// same inputs stays as it is, so that a bake of nothing new costs two small reads.
+// attest describes the image that was baked.
 func (b *bake) attest(ctx context.Context, d images.Digest) error {
 	inputs, build, err := b.knowledge()
 	if err != nil {
 		return err
 	}
+	return Attest(ctx, b.store, d, inputs, build, b.o.Sign)
+}
+
+// Attest keeps beside an image of the store what it is made of and where that came from, and signs it unless key is nil.
+// What is there already from the same inputs stays as it is, so that a bake of nothing new costs two small reads.
+func Attest(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.Inputs, build provenance.Build, key *signature.PrivateKey) error {
 	text, err := json.Marshal([]any{inputs, build})
 	if err != nil {
 		return fmt.Errorf("describe image %s: %w", d.Short(), err)
 	}
-	list, err := b.store.Referrers(d, "")
+	list, err := s.Referrers(d, "")
 	if err != nil {
 		return err
 	}
 	have := described(list, string(images.DigestOf(text)))
 	// What is signed is left alone by a bake that cannot sign: it is about the same image and worth more.
-	if !have.complete && !(have.signed && b.o.Sign == nil) {
-		if err := b.describe(ctx, d, inputs, build, have); err != nil {
+	if !have.complete && !(have.signed && key == nil) {
+		if err := attach(ctx, s, d, inputs, build, have, key); err != nil {
 			return fmt.Errorf("describe image %s: %w", d.Short(), err)
 		}
 	}
-	if b.o.Sign == nil {
+	if key == nil {
 		return nil
 	}
-	if _, err := provenance.Sign(ctx, b.store, d, b.o.Sign); err != nil {
+	if _, err := provenance.Sign(ctx, s, d, key); err != nil {
 		return err
 	}
-	_, err = signature.Sign(ctx, b.store, d, b.o.Sign)
+	_, err = signature.Sign(ctx, s, d, key)
 	return err
 }
 
@@ -81,8 +86,8 @@ func described(list []images.Referrer, inputs string) descriptions {
 	return have
 }
 
-func (b *bake) describe(ctx context.Context, d images.Digest, inputs sbom.Inputs, build provenance.Build, have descriptions) error {
-	doc, err := sbom.Read(ctx, b.store, d, inputs)
+func attach(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.Inputs, build provenance.Build, have descriptions, key *signature.PrivateKey) error {
+	doc, err := sbom.Read(ctx, s, d, inputs)
 	if err != nil {
 		return err
 	}
@@ -99,7 +104,7 @@ func (b *bake) describe(ctx context.Context, d images.Digest, inputs sbom.Inputs
 				return err
 			}
 			build.Products[i] = provenance.Resource{Name: f.name, Digest: map[string]string{"sha256": images.DigestOf(data).Hex()}}
-			_, err = b.store.PutArtifact(inner, images.Artifact{Subject: d, Type: f.kind, Annotations: have.inputs,
+			_, err = s.PutArtifact(inner, images.Artifact{Subject: d, Type: f.kind, Annotations: have.inputs,
 				Blobs: []images.ArtifactBlob{{MediaType: f.kind, Data: data}}}, have.old[f.kind]...)
 			return err
 		})
@@ -111,7 +116,7 @@ func (b *bake) describe(ctx context.Context, d images.Digest, inputs sbom.Inputs
 	if err != nil {
 		return err
 	}
-	return provenance.Attach(ctx, b.store, d, statement, b.o.Sign, have.inputs, have.old[images.ArtifactStatement]...)
+	return provenance.Attach(ctx, s, d, statement, key, have.inputs, have.old[images.ArtifactStatement]...)
 }
 
 // knowledge is what the bake knows and the image does not tell.

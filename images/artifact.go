@@ -115,6 +115,12 @@ func (s *Store) OpenArtifact(d Digest) (Artifact, error) {
 	return a, nil
 }
 
+// IsArtifact says that a manifest of the store is about another and no image itself.
+func (s *Store) IsArtifact(d Digest) bool {
+	_, _, err := s.readArtifact(d)
+	return err == nil
+}
+
 // readArtifact reads a manifest that has a subject and a type.
 func (s *Store) readArtifact(d Digest) (ocispec.Manifest, []byte, error) {
 	m, raw, err := s.readManifest(d)

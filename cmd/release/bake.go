@@ -21,6 +21,7 @@ type bakeFlags struct {
 	noCache, locked, offline bool
 	platform, target         string
 	given                    givenFlags
+	sign                     string
 }
 
 func (b *bakeFlags) bind(cmd *cobra.Command) {
@@ -32,6 +33,7 @@ func (b *bakeFlags) bind(cmd *cobra.Command) {
 	f.StringVar(&b.target, "target", "container", "`form` of the image: container")
 	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"container"}, noFiles))
 	b.given.bind(cmd)
+	signFlag(cmd, &b.sign)
 }
 
 func (b *bakeFlags) check() error {
@@ -118,10 +120,15 @@ func (c *cli) bakeOptions(b bakeFlags, args []string) (o builder.Options, done b
 	if err != nil {
 		return o, false, err
 	}
+	key, err := c.signingKey(b.sign)
+	if err != nil {
+		return o, false, err
+	}
 	secrets, err := b.given.secretValues(recipe, c.env, c.out.note)
 	return builder.Options{
 		Recipe: recipe, Store: store, Name: name, NoCache: b.noCache, Locked: b.locked, Offline: b.offline,
 		Platform: b.platform, SourceDateEpoch: epoch, Vars: vars, Secrets: secrets,
+		Sign: key, Builder: c.getenv(builderVariable), Version: programVersion(),
 	}, false, err
 }
 

@@ -5,12 +5,17 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/builder"
 	"github.com/bootandshoot/release/dockerfile"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/images/provenance"
+	"github.com/bootandshoot/release/images/sbom"
+	"github.com/bootandshoot/release/images/signature"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/scaffold"
 )
@@ -70,6 +75,10 @@ func (c *cli) buildDockerfile(ctx context.Context, b bakeFlags, path, name strin
 	if err != nil {
 		return builder.Result{}, err
 	}
+	key, err := c.signingKey(b.sign)
+	if err != nil {
+		return builder.Result{}, err
+	}
 	const step = "docker build"
 	v := c.out.newBakeView()
 	event := func(e builder.Event) {
@@ -88,6 +97,9 @@ func (c *cli) buildDockerfile(ctx context.Context, b bakeFlags, path, name strin
 		event(builder.Event{Kind: builder.Done, Cached: built.Cached, Seconds: took})
 	}
 	v.close()
+	if err == nil {
+		err = c.attestDockerfile(ctx, store, built.Image, path, name, key)
+	}
 	if err != nil {
 		return builder.Result{}, ended(ctx, err)
 	}
@@ -95,4 +107,22 @@ func (c *cli) buildDockerfile(ctx context.Context, b bakeFlags, path, name strin
 		Steps: []builder.StepResult{{Name: step, Cached: built.Cached, Seconds: took}}}
 	c.tellBaked(res)
 	return res, nil
+}
+
+// attestDockerfile says what the engine built, as far as it can be told: what the build got from the network is not known.
+func (c *cli) attestDockerfile(ctx context.Context, store *images.Store, d images.Digest, path, name string, key *signature.PrivateKey) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read Dockerfile once more for its digest: %w", err)
+	}
+	img, err := store.Get(d)
+	if err != nil {
+		return err
+	}
+	build := provenance.Build{
+		Name: name, Target: "container", Platform: img.Config.OS + "/" + img.Config.Architecture,
+		Recipe:  provenance.Resource{URI: filepath.Base(path), Digest: map[string]string{"sha256": images.DigestOf(text).Hex()}},
+		Builder: c.getenv(builderVariable), Version: programVersion(),
+	}
+	return builder.Attest(ctx, store, d, sbom.Inputs{Name: name}, build, key)
 }

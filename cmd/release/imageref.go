@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 
-	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
@@ -96,27 +95,6 @@ func (c *cli) upload(ctx context.Context, app *config.App, digest string) error 
 	if err != nil {
 		return err
 	}
-	var have []api.Blob
-	for _, b := range blobs {
-		have = append(have, api.Blob{Digest: string(b.Digest), Size: b.Size})
-	}
-	missing, err := client.Missing(ctx, have)
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	for _, b := range missing {
-		if err := uploadBlob(ctx, client, store, b); err != nil {
-			return err
-		}
-	}
-	return client.PutImage(ctx, digest, app.App)
-}
-
-func uploadBlob(ctx context.Context, client *api.Client, store *images.Store, b api.Blob) error {
-	f, err := store.OpenBlob(images.Digest(b.Digest))
-	if err != nil {
-		return fmt.Errorf("upload %s: %w", b.Digest, err)
-	}
-	defer f.Close()
-	return client.PutBlob(ctx, b, f)
+	u := upload{client: client, store: store, image: images.Digest(digest), name: app.App, blobs: blobs}
+	return u.run(ctx, len(app.Require.SignedBy) > 0)
 }

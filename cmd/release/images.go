@@ -17,7 +17,7 @@ import (
 
 func (c *cli) imagesVerb() *cobra.Command {
 	return group("images", "List, compare, look into, move and remove images",
-		c.imagesLs(), c.imagesInspect(), c.imagesDiff(), c.imagesTree(), c.imagesCat(), c.imagesShell(), c.imagesPush(), c.imagesPull(), c.imagesExport(), c.imagesRm(), c.imagesGC())
+		c.imagesLs(), c.imagesInspect(), c.imagesDiff(), c.imagesTree(), c.imagesCat(), c.imagesShell(), c.imagesSBOM(), c.imagesProvenance(), c.imagesKeygen(), c.imagesSign(), c.imagesVerify(), c.imagesPush(), c.imagesPull(), c.imagesExport(), c.imagesRm(), c.imagesGC())
 }
 
 func (c *cli) imagesLs() *cobra.Command {

@@ -78,6 +78,7 @@ func (c *cli) newAgent(ctx context.Context, settings *config.Agent, log *slog.Lo
 	a.mind, err = orchestrator.New(orchestrator.Options{
 		Installation: a.installation, Store: a.store, Drivers: a.drivers(), Router: a.router, Images: a.images,
 		Slots: settings.Ports.Size(), Boots: settings.Limits.Boots, Holder: fmt.Sprintf("agent %d", os.Getpid()), Log: log,
+		Verify: func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
 	})
 	return a, err
 }

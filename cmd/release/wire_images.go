@@ -24,10 +24,14 @@ func (u uploads) Write(ctx context.Context, b api.Blob, r io.Reader) error {
 	return u.store.WriteBlobAs(ctx, images.Descriptor{Digest: d, Size: b.Size}, r)
 }
 
+// Tag lists an image, or what was said about one with it.
 func (u uploads) Tag(ctx context.Context, digest, name string) error {
 	d, err := images.ParseDigest(digest)
 	if err != nil {
 		return err
+	}
+	if u.store.IsArtifact(d) {
+		return u.store.AttachArtifact(ctx, d)
 	}
 	return u.store.Tag(ctx, d, name)
 }

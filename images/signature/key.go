@@ -215,7 +215,9 @@ func (k PublicKey) ID() string {
 }
 
 // PEM is the key as text.
-func (k PublicKey) PEM() []byte { return pem.EncodeToMemory(&pem.Block{Type: publicType, Bytes: k.der}) }
+func (k PublicKey) PEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: publicType, Bytes: k.der})
+}
 
 // verify reports whether sig is this key's signature of message.
 func (k PublicKey) verify(message, sig []byte) bool {

@@ -172,7 +172,9 @@ func TestTamperedSignaturesAreRefused(t *testing.T) {
 			}
 		}
 	}
-	blobFile := func(s *images.Store, d images.Digest) string { return filepath.Join(s.Dir(), "blobs", "sha256", d.Hex()) }
+	blobFile := func(s *images.Store, d images.Digest) string {
+		return filepath.Join(s.Dir(), "blobs", "sha256", d.Hex())
+	}
 	cases := []struct {
 		name string
 		do   func(t *testing.T, s *images.Store, d images.Digest)
