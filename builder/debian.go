@@ -237,7 +237,7 @@ func (b *bake) described(ctx context.Context, client *archive.Client, sources []
 	}
 	list := make([]debian.Package, len(pins))
 	for i, pin := range pins {
-		if list[i], err = describe(ctx, paths[i], pin); err != nil {
+		if list[i], err = describePackage(ctx, paths[i], pin); err != nil {
 			return nil, err
 		}
 		list[i].Suite = slices.IndexFunc(sources, func(s debianSource) bool { return s.label == pin.Suite })
@@ -246,8 +246,8 @@ func (b *bake) described(ctx context.Context, client *archive.Client, sources []
 	return list, nil
 }
 
-// describe reads a package's control file and checks it against its pin.
-func describe(ctx context.Context, path string, pin recipes.LockedPackage) (debian.Package, error) {
+// describePackage reads a package's control file and checks it against its pin.
+func describePackage(ctx context.Context, path string, pin recipes.LockedPackage) (debian.Package, error) {
 	p, err := readControl(ctx, path)
 	if err != nil {
 		return p, fmt.Errorf("read package %s %s: %w", pin.Name, pin.Version, err)

@@ -46,6 +46,11 @@ func (b *bake) installDebian(ctx context.Context, st *state, res *Result) (ocisp
 			r.Layers = append(r.Layers, l.Digest)
 		}
 		st.layers = append(st.layers, layers...)
+		for _, l := range layers {
+			if l.CreatedBy != install.Configured {
+				st.trust(l.Digest)
+			}
+		}
 		res.Cached = res.Cached && cached
 		res.Steps = append(res.Steps, r)
 		b.report.emit(Event{Kind: Done, Step: stage.name, Cached: cached, Seconds: r.Seconds, Bytes: r.Bytes})
@@ -134,7 +139,7 @@ func (in *debianInstall) bring(ctx context.Context, step string) error {
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, pin := range pins {
 		g.Go(func() error {
-			p, err := describe(ctx, paths[i], pin)
+			p, err := describePackage(ctx, paths[i], pin)
 			items[i] = install.Item{Package: p, File: paths[i]}
 			return err
 		})

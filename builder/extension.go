@@ -12,7 +12,8 @@ import (
 	"github.com/bootandshoot/release/recipes"
 )
 
-// extensionStep puts a plug-in of the app into the image: what an archive holds, or the files of a commit.
+// extensionStep puts a plug-in of the app into the image: what an archive holds, the files of a commit, or a folder of
+// the project.
 type extensionStep struct {
 	recipes.Extension
 	pin *recipes.LockedExtension
@@ -32,8 +33,11 @@ type Extension struct {
 }
 
 func (x *extensionStep) make(ctx context.Context, b *bake, st *state) (outcome, error) {
-	if x.Ref != "" {
+	switch {
+	case x.Ref != "":
 		return x.git().make(ctx, b, st)
+	case x.isFolder():
+		return x.copy().make(ctx, b, st)
 	}
 	return x.fetch().make(ctx, b, st)
 }
@@ -49,7 +53,7 @@ func (x *extensionStep) git() *gitStep {
 
 // fetch is the step for an archive.
 func (x *extensionStep) fetch() *fetchStep {
-	s := &fetchStep{Fetch: recipes.Fetch{URL: x.Source, SHA256: x.SHA256, Unpack: x.Path, Owner: x.Owner, Dir: x.Dir, Pos: x.Pos}, label: x.name(), strip: x.Strip}
+	s := &fetchStep{Fetch: recipes.Fetch{URL: x.Source, SHA256: x.SHA256, Unpack: x.Path, Owner: x.Owner, Dir: x.Dir, Pos: x.Pos}, label: x.name(), strip: x.Strip, local: x.Local}
 	if x.pin != nil {
 		s.pin = &recipes.LockedURL{URL: x.Source, SHA256: x.pin.SHA256}
 	}
@@ -59,6 +63,9 @@ func (x *extensionStep) fetch() *fetchStep {
 // pinExtension pins an extension. A pin holds as long as it is for what the recipe says.
 func (b *bake) pinExtension(ctx context.Context, e recipes.Extension, pin *recipes.LockedExtension) (recipes.LockedExtension, error) {
 	x := &extensionStep{Extension: e}
+	if e.Local != "" {
+		return b.pinLocal(ctx, x)
+	}
 	if sameSource(e, pin) {
 		if pin.Version != e.Version {
 			return recipes.LockedExtension{}, inStep(x, versionAlone(e, pin))

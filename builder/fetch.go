@@ -19,6 +19,7 @@ type fetchStep struct {
 	recipes.Fetch
 	pin   *recipes.LockedURL
 	label string // of an extension; "" for one of fetch
+	local string // archive of the project in the place of a download
 	strip int    // how many leading folders of the archive's paths are left out
 }
 
@@ -100,6 +101,9 @@ func (f *fetchStep) make(ctx context.Context, b *bake, st *state) (outcome, erro
 
 // open opens the downloaded file, checked once more: the cache lies on a disk.
 func (f *fetchStep) open(ctx context.Context, d *download) (*os.File, error) {
+	if f.local != "" {
+		return openLocal(f.local, d.want)
+	}
 	for range 2 {
 		got, err := d.get(ctx)
 		if err != nil {

@@ -159,10 +159,15 @@ func (b *bake) compare(ctx context.Context, l *recipes.Lock, path string) error 
 	}
 	diffs = append(diffs, b.compareExtensions(l)...)
 	diffs = append(diffs, b.compareDebian(l.Debian)...)
+	local, err := b.compareLocal(ctx, l)
+	if err != nil {
+		return err
+	}
 	more, err := b.compareBase(ctx, l.Base)
 	if err != nil {
 		return err
 	}
+	diffs = append(diffs, local...)
 	if diffs = append(diffs, more...); len(diffs) == 0 {
 		return nil
 	}
