@@ -140,6 +140,7 @@ func (g *guest) mainStreams() (files []uintptr, done func(), err error) {
 		return g.terminalStreams()
 	}
 	if !g.spec.Detached {
+		g.givePipes()
 		return []uintptr{0, 1, 2}, func() {}, nil
 	}
 	if g.log, err = newLogWriter(g.dir, g.spec.LogBytes, g.spec.LogKeep); err != nil {
@@ -159,6 +160,17 @@ func (g *guest) mainStreams() (files []uintptr, done func(), err error) {
 		ends = append(ends, w)
 	}
 	return []uintptr{0, ends[0].Fd(), ends[1].Fd()}, func() { CloseAll(ends) }, nil
+}
+
+// givePipes gives the init's own pipes to the user, as those of a detached sandbox: a program may open /dev/stdout anew. A
+// pipe of someone else cannot be given away, and is none that the program must open.
+func (g *guest) givePipes() {
+	for fd := 1; fd <= 2; fd++ {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+			_ = unix.Fchown(fd, g.user.uid, g.user.gid)
+		}
+	}
 }
 
 // terminalStreams opens a terminal of the sandbox's own for the command.
