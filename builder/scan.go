@@ -132,6 +132,9 @@ func (b *bake) broughtBy(st *state, layer int) (string, recipes.Position) {
 	if s, ok := b.brought[st.layers[layer].Digest]; ok && layer >= st.under {
 		return s.name(), s.at()
 	}
+	if b.recipe.Base.Debian != nil {
+		return b.debianStep(), b.recipe.Base.Pos
+	}
 	return b.baseStep(), b.recipe.Base.Pos
 }
 

@@ -12,6 +12,10 @@ import (
 	"github.com/bootandshoot/release/images/upper"
 )
 
+// Configured is the CreatedBy of the layer of what packages' scripts made. All files of the other layers come unchanged out
+// of packages.
+const Configured = "debian: configure packages"
+
 // capture makes the last layer of what scripts and dpkg changed.
 func (s *stage) capture(ctx context.Context) (images.Layer, error) {
 	list, err := upper.Read(ctx, s.upper, nil)
@@ -26,7 +30,7 @@ func (s *stage) capture(ctx context.Context) (images.Layer, error) {
 		return images.Layer{}, fmt.Errorf("capture changes: %w", err)
 	}
 	defer w.Abort()
-	return w.Commit("debian: configure packages")
+	return w.Commit(Configured)
 }
 
 // normalise applies the rules to what was captured. A folder from which everything went, and which was there before, is
