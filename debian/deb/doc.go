@@ -19,7 +19,7 @@ import (
 // Limits bound what a package may make its reader do. The defaults are far above what Debian ships.
 type Limits struct {
 	Bytes   int64 // all files of a package, unpacked; default 16 GiB
-	Ratio   int64 // unpacked bytes for one compressed one, beyond the first 64 MiB; default 1000
+	Ratio   int64 // unpacked bytes for one compressed one, beyond the first 64 MiB; default 400
 	Entries int   // names in the data member; default one million
 	Control int64 // the control member, unpacked; default 64 MiB
 }
@@ -29,7 +29,7 @@ func (l Limits) withDefaults() Limits {
 		l.Bytes = 16 << 30
 	}
 	if l.Ratio == 0 {
-		l.Ratio = 1000
+		l.Ratio = 400
 	}
 	if l.Entries == 0 {
 		l.Entries = 1_000_000
@@ -85,7 +85,8 @@ type Script struct {
 }
 
 func refused(format string, args ...any) error {
-	return fault.New(fault.Invalid, "refused: "+format, args...)
+	return fault.New(fault.Invalid, "refused: "+format, args...).
+		WithHint("the file is damaged or means harm: fetch the package again, or leave it out")
 }
 
 func truncated(format string, args ...any) error {

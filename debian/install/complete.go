@@ -1,7 +1,9 @@
 package install
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -165,20 +167,26 @@ func removeEmpty(dir, root string) error {
 // clearWay removes from the scripts' changes what would hide the group's names: marks of names that are gone, and folders
 // that show nothing of what is below.
 func (t *settler) clearWay(g *group) error {
-	for at, p := range g.pieces {
+	for _, at := range slices.Sorted(maps.Keys(g.pieces)) { // folders before what is in them
 		full := filepath.Join(t.stage.upper, at)
 		var st unix.Stat_t
 		if unix.Lstat(full, &st) != nil {
 			continue
 		}
-		switch {
-		case st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0:
+		gone, isDir := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0, g.pieces[at].Type == images.Dir
+		if gone {
 			if err := os.Remove(full); err != nil {
 				return err
 			}
-		case p.Type == images.Dir && isOpaque(full):
-			if err := t.openFolder(at); err != nil {
+		}
+		if gone && isDir {
+			if err := t.upperDir(at); err != nil {
 				return err
+			}
+		}
+		if isDir && (gone || isOpaque(full)) {
+			if err := t.openFolder(at); err != nil {
+				return fmt.Errorf("show /%s again: %w", at, err)
 			}
 		}
 	}
@@ -207,7 +215,10 @@ func (t *settler) openFolder(at string) error {
 			}
 		}
 	}
-	return unix.Removexattr(full, opaqueName)
+	if err := unix.Removexattr(full, opaqueName); err != nil && !errors.Is(err, unix.ENODATA) {
+		return err
+	}
+	return nil
 }
 
 // infoDir holds what dpkg knows of each package's files.

@@ -242,13 +242,13 @@ func (t *settler) upperDir(dir string) error {
 	if unix.Lstat(full, &st) == nil && kindOf(st.Mode) == dirNode {
 		return nil
 	}
+	n := t.look(dir) // before it is in the way of what is asked
 	if err := t.upperDir(path.Dir(dir)); err != nil {
 		return err
 	}
 	if err := os.Mkdir(full, 0o755); err != nil {
 		return err
 	}
-	n := t.look(dir)
 	if n.kind != dirNode {
 		return os.Chmod(full, 0o755)
 	}

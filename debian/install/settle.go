@@ -81,7 +81,8 @@ func (t *settler) folder(dir string) (string, error) {
 	}
 	real, ok := resolve(dir, t.look)
 	if !ok {
-		return "", fault.New(fault.Invalid, "refused: its folder /%s leads through a file, or through links in a circle", dir)
+		return "", fault.New(fault.Invalid, "refused: its folder /%s leads through a file, or through links in a circle", dir).
+			WithHint("this package does not fit the others: leave one of them out")
 	}
 	t.dirs[dir] = real
 	return real, nil
