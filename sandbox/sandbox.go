@@ -67,6 +67,8 @@ type Spec struct {
 	// Fixed makes all that the command can see the same on every machine: host name "release", one CPU, fixed
 	// figures in /proc, no /sys. Bakes use it.
 	Fixed bool
+	// Emulator, when set, is the text of Emulator, for programs of another architecture.
+	Emulator string
 
 	// Attached sandboxes: where the command's streams go; nil is /dev/null. The end of ctx kills the sandbox.
 	Stdin          io.Reader

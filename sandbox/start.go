@@ -222,7 +222,7 @@ func (l *launch) bindControl(dir *os.File, wire *guest.Spec) error {
 func (l *launch) wireSpec() guest.Spec {
 	s := l.spec
 	wire := guest.Spec{Root: s.Root, Command: s.Command, Env: s.Env, Dir: s.Dir, User: s.User, Hostname: s.Hostname,
-		Network: s.Network, Mounts: s.Mounts, Fixed: s.Fixed}
+		Network: s.Network, Mounts: s.Mounts, Fixed: s.Fixed, Emulator: s.Emulator}
 	if s.TTY != nil {
 		wire.TTY, wire.Columns, wire.Rows = true, s.TTY.Columns, s.TTY.Rows
 	} else if f, ok := s.Stdin.(*os.File); ok {

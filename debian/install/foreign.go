@@ -1,22 +1,16 @@
 package install
 
 import (
-	"runtime"
+	"cmp"
 
-	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/sandbox"
 )
 
 // goArch are Debian's names of architectures that differ from Go's.
 var goArch = map[string]string{"i386": "386", "armhf": "arm", "armel": "arm", "ppc64el": "ppc64le", "mips64el": "mips64le"}
 
 // emulate finds out how scripts of the architecture can run here.
-func (s *stage) emulate() error {
-	arch := s.o.Arch
-	if other, ok := goArch[arch]; ok {
-		arch = other
-	}
-	if arch == runtime.GOARCH || arch == "386" && runtime.GOARCH == "amd64" {
-		return nil
-	}
-	return fault.New(fault.Unsupported, "packages for %s have scripts that this machine (%s) cannot run", s.o.Arch, runtime.GOARCH)
+func (s *stage) emulate() (err error) {
+	s.emulator, err = sandbox.Emulator(cmp.Or(goArch[s.o.Arch], s.o.Arch))
+	return err
 }

@@ -139,7 +139,7 @@ func (s *stage) run(ctx context.Context, b *batch, script string) error {
 	exit, err := sandbox.Run(ctx, sandbox.Spec{
 		Root:    sandbox.Root{Lower: lower, Upper: s.upper, Work: s.path("work")},
 		Command: []string{"/bin/sh", insideDir + "/driver"}, Env: s.environment(), Fixed: true,
-		Network: sandbox.NoNetwork, Mounts: mounts, Stdout: out, Stderr: out,
+		Network: sandbox.NoNetwork, Mounts: mounts, Emulator: s.emulator, Stdout: out, Stderr: out,
 	})
 	out.flush()
 	if err != nil {

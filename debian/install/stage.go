@@ -34,7 +34,7 @@ type stage struct {
 	aliases     map[string]string
 	below       *view          // Under only, for all goroutines
 	dpkgVersion debian.Version // of the system's dpkg
-	foreign     bool           // scripts need an emulator
+	emulator    string         // for scripts of another architecture
 	merged      *pkg           // holds the links of a merged /usr in a first stage
 
 	mu       sync.Mutex // over Progress

@@ -42,7 +42,7 @@ type placement struct {
 func buildRoot(s *Spec) error {
 	b := &rootBuilder{spec: s, scaffold: s.Root.Work}
 	steps := []func() error{b.makePrivate, b.mountRoot, b.setHostname, b.collectProc, b.collectDev, b.collectEtc,
-		b.collectTmp, b.collectSys, b.collectMounts, b.pivot, b.placeAll, b.protectProc}
+		b.collectTmp, b.collectSys, b.collectMounts, b.emulate, b.pivot, b.placeAll, b.protectProc}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -276,4 +276,26 @@ func mountOf(m Mount) (int, error) {
 		return -1, err
 	}
 	return fd, nil
+}
+
+// emulate tells the kernel who runs programs of another architecture in this sandbox. The handlers belong to the user
+// namespace and live as long as their file system, which is nowhere in the tree: the init keeps it by its descriptor. The
+// emulator is opened now, while the host's is in sight.
+func (b *rootBuilder) emulate() error {
+	if b.spec.Emulator == "" {
+		return nil
+	}
+	fd, err := newFS("binfmt_misc", attrQuiet)
+	if err != nil {
+		return err
+	}
+	register, err := unix.Openat(fd, "register", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("register emulator: %w", err)
+	}
+	defer unix.Close(register)
+	if _, err := unix.Write(register, []byte(b.spec.Emulator)); err != nil {
+		return fmt.Errorf("register emulator: %w", err)
+	}
+	return nil
 }

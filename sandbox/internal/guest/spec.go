@@ -63,6 +63,7 @@ type Spec struct {
 	Network   Network
 	Mounts    []Mount
 	Fixed     bool
+	Emulator  string // line for the kernel's binfmt_misc; "" for none
 	Detached  bool
 	Terminal  bool // attached to the starter's terminal
 	TTY       bool // attached: a terminal of the sandbox's own, whose other end goes to the starter
