@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -270,4 +271,29 @@ func TestFilesStayWithinTheImage(t *testing.T) {
 	if _, err := files.Read("abs", 2); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a large file: %v", err)
 	}
+}
+
+// FuzzScanLayer looks into layers of any bytes: no panic, and no name outside of the root.
+func FuzzScanLayer(f *testing.F) {
+	f.Add(tarOf(f, tar.Header{Name: "a/", Typeflag: tar.TypeDir}, tar.Header{Name: "a/b", Size: 3, Typeflag: tar.TypeReg}, tar.Header{Name: "a/.wh.b", Typeflag: tar.TypeReg}))
+	f.Add(tarOf(f, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "../l"}, tar.Header{Name: "l/h", Typeflag: tar.TypeLink, Linkname: "l"}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		scan := layerScan{ctx: t.Context(), in: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), size: int64(len(data)),
+			limits: Limits{Entries: 1000}.withDefaults(), sum: sha256.New(), buf: make([]byte, 4096)}
+		entries, err := scan.run()
+		if err != nil {
+			return
+		}
+		s := &Store{}
+		layer := LayerFacts{Layer: DigestOf(data), Entries: entries}
+		files, err := s.filesOf(Image{}, []LayerFacts{layer, layer})
+		if err != nil {
+			return
+		}
+		for n := range files.All() {
+			if n.Path != "." && !filepath.IsLocal(n.Path) {
+				t.Errorf("path %q", n.Path)
+			}
+		}
+	})
 }

@@ -137,6 +137,9 @@ func (f *Files) apply(e FileFacts, layer int) error {
 		f.seen[name] = true
 	}
 	if e.Path == "." {
+		if e.Type != Dir {
+			return refused("the root is a folder")
+		}
 		f.root.FileFacts, f.root.Layer = e, layer
 		return nil
 	}

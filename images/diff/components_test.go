@@ -49,3 +49,12 @@ func TestComponents(t *testing.T) {
 		t.Errorf("a document that is none: %v", err)
 	}
 }
+
+func FuzzParseComponents(f *testing.F) {
+	f.Add([]byte(`{"packages":[{"name":"a","versionInfo":"1","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:x/@y@1"}]}]}`))
+	f.Add([]byte(`[{"name":"a","version":"1"}]`))
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		_, _ = diff.ParseComponents(data)
+		_, _ = diff.ParseListed(data)
+	})
+}
