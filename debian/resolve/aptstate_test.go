@@ -37,6 +37,9 @@ func newAptState(t testing.TB) *aptState {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(a.dir+"/etc/apt.conf", []byte("Dir::Etc::parts \""+a.dir+"/etc/parts\";\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	files, err := filepath.Glob("/var/lib/apt/lists/*_*")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("this machine has no package lists: run apt-get update (%v)", err)
@@ -148,12 +151,6 @@ func (a *aptState) run(args ...string) (string, error) {
 	}
 	cmd := exec.Command("apt-get", append(options, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "APT_CONFIG="+a.dir+"/etc/apt.conf")
-	if err := os.WriteFile(a.dir+"/etc/apt.conf", []byte("Dir::Etc::parts \""+a.dir+"/etc/parts\";\n"), 0o644); err != nil {
-		return "", err
-	}
-	if os.Getenv("SET") != "" {
-		cmd.Stderr = os.Stdout
-	}
 	out, err := cmd.Output()
 	return string(out), err
 }

@@ -1,13 +1,17 @@
 package resolve
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestBaseParity(t *testing.T) {
@@ -35,43 +39,44 @@ func TestParity(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.install(t, base.Packages)
-	same := 0
 	sets := drawSets(t, u)
+	var same atomic.Int32
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU())
 	for _, set := range sets {
-		if compareWithApt(t, a, u, base, set, false) {
-			same++
-		}
+		group.Go(func() error {
+			if diff := compareWithApt(a, u, base, set); diff != "" {
+				t.Errorf("%v: %s", set, diff)
+			} else {
+				same.Add(1)
+			}
+			return nil
+		})
 	}
-	t.Logf("%d of %d sets are the same as apt's", same, len(sets))
+	_ = group.Wait()
+	t.Logf("%d of %d sets are the same as apt's", same.Load(), len(sets))
 }
 
-func compareWithApt(t *testing.T, a *aptState, u *Universe, base *Solution, set []string, recommends bool) bool {
-	t.Helper()
-	option := "--no-install-recommends"
-	if recommends {
-		option = "--install-recommends"
-	}
-	want, aptErr := a.simulate([]string{option}, set)
+// compareWithApt is the difference between what apt-get and Resolve do, "" for none.
+func compareWithApt(a *aptState, u *Universe, base *Solution, set []string) string {
+	want, aptErr := a.simulate([]string{"--no-install-recommends"}, set)
 	wants, err := ParseWants(set)
 	if err != nil {
-		t.Fatal(err)
+		return err.Error()
 	}
-	s, err := u.Resolve(Request{Installed: base.Packages, Want: wants, Recommends: recommends})
+	s, err := u.Resolve(Request{Installed: base.Packages, Want: wants})
 	switch {
 	case aptErr != nil && err != nil:
-		return true
+		return ""
 	case aptErr != nil:
-		t.Errorf("%v: apt has no solution (searched: %v)", set, s.Searched)
+		return fmt.Sprintf("apt has no solution: %v\n%v", aptErr, actions(s))
 	case err != nil:
-		t.Errorf("%v: apt has a solution; %v", set, err)
-	default:
-		if diff := cmp.Diff(want, actions(s)); diff != "" {
-			t.Errorf("%v: apt-get - and Resolve + (searched: %v)\n%s", set, s.Searched, diff)
-			return false
-		}
-		return true
+		return fmt.Sprintf("apt has a solution: %v", err)
 	}
-	return false
+	if diff := cmp.Diff(want, actions(s)); diff != "" {
+		return fmt.Sprintf("apt-get - and Resolve + (searched: %v)\n%s", s.Searched, diff)
+	}
+	return ""
 }
 
 // drawSets draws sets of one to six popular packages, always the same.

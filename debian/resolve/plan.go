@@ -101,9 +101,12 @@ func (p *plan) lacks(v *version, counts func(*clause) bool) bool {
 	if v == nil {
 		return false
 	}
-	clauses := p.u.relations(v).clauses
-	for i := range clauses {
-		if c := &clauses[i]; counts(c) && !p.holds(c, (*mark).planned) {
+	r := p.u.relations(v)
+	if r.err != nil {
+		return true
+	}
+	for i := range r.clauses {
+		if c := &r.clauses[i]; counts(c) && !p.holds(c, (*mark).planned) {
 			return true
 		}
 	}
