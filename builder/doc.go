@@ -36,8 +36,8 @@
 //
 // The epoch is SOURCE_DATE_EPOCH when the caller gives it, else the newest date in the lockfile, else 0. Run steps see
 // it, a fixed host name, UTC, C.UTF-8, one CPU, umask 022 and no network. `network: true` marks the image with the
-// annotation release.reproducible=false. What run steps leave in /proc, /sys, /dev, /tmp and /run is not part of the image,
-// nor are sockets.
+// annotation release.reproducible=false. What run steps leave in /proc, /sys, /dev and /tmp is not part of the image, nor
+// are sockets and the files of /run; folders of /run are.
 //
 // # Secrets
 //

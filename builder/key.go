@@ -11,7 +11,7 @@ import (
 )
 
 // formatVersion is part of every key. It rises when the same inputs make other layers than before.
-const formatVersion = 1
+const formatVersion = 2
 
 // keyOf hashes inputs. Values are framed by their JSON, so no two lists of inputs run together; maps have sorted keys.
 func keyOf(parts ...any) string {

@@ -21,7 +21,7 @@ env: {PORT: "8080"}
 run:
   - {cmd: "chown 33:33 /srv/app && touch /var/www/index.html"}
   - {cmd: "rm /opt/old/a /var/www && mkdir /var/www && echo new > /var/www/new"}
-  - {cmd: "ln /etc/passwd /etc/twin && lns passwd /etc/link && fifo /etc/pipe && sock /etc/sock && touch /tmp/x && mkdir /run/x"}
+  - {cmd: "ln /etc/passwd /etc/twin && lns passwd /etc/link && fifo /etc/pipe && sock /etc/sock && touch /tmp/x && mkdir /run/x && touch /run/x/pid"}
   - {cmd: "true"}
   - {cmd: "touch /opt/own && chmod 4755 /opt/own && xattr /opt/own user.note hello && cap /opt/own && chown 7:50 /opt/old"}
   - {cmd: "world > /opt/world && env >> /opt/world && pwd >> /opt/world && ls /tmp >> /opt/world", dir: /var, env: {A: b}}
@@ -69,6 +69,8 @@ l 0777 0:0 etc/link -> passwd
 f 0644 0:0 etc/passwd = root:x:0:0:root:/root:/bin/sh|www:x:33:33:www:/var/www:/bin/false|odd:x:40:33::/:/bin/false
 p 0644 0:0 etc/pipe
 h 0644 0:0 etc/twin -> etc/passwd
+d 0755 0:0 run/
+d 0755 0:0 run/x/
 # run true
 # run touch /opt/own && chmod 4755 /opt/own && xattr /opt/own …
 d 0755 0:0 opt/

@@ -20,7 +20,11 @@ import (
 )
 
 // leftOut are the folders whose content belongs to a running system and not to an image.
-var leftOut = [...]string{"dev", "proc", "run", "sys", "tmp"}
+var leftOut = [...]string{"dev", "proc", "sys", "tmp", run + "/secrets", run + "/release-install"}
+
+// run is the folder of which only the folders are kept, as daemons want to find them in a container, where nothing makes
+// them at boot. What a bake mounts there itself is left out.
+const run = "run"
 
 // Piece is an entry of a layer with its content; Open is nil for what has none.
 type Piece struct {
@@ -57,11 +61,15 @@ func (s *scan) folder(ctx context.Context, rel string) error {
 	}
 	for _, e := range entries {
 		name := path.Join(rel, e.Name())
-		if rel == "." && slices.Contains(leftOut[:], e.Name()) {
+		if slices.Contains(leftOut[:], name) || strings.HasPrefix(name, run+"/") && !e.IsDir() {
 			continue
 		}
+		before := len(s.list)
 		if err := s.name(ctx, name); err != nil {
 			return fmt.Errorf("/%s: %w", name, err)
+		}
+		if name == run && len(s.list) == before+1 {
+			s.list = s.list[:before] // nothing in it is kept
 		}
 	}
 	return nil
