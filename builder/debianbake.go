@@ -10,6 +10,7 @@ import (
 
 	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/debian/install"
+	"github.com/bootandshoot/release/debian/resolve"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/recipes"
 )
@@ -168,8 +169,10 @@ func (in *debianInstall) order(s debianStage, st *state) ([][]install.Item, erro
 			installed = append(installed, in.items[p.SHA256].Package)
 		}
 	}
-	order := [][]debian.Package{list}
-	_ = installed
+	order, err := resolve.Order(in.b.debianArch(), list, installed)
+	if err != nil {
+		return nil, err
+	}
 	batches := make([][]install.Item, len(order))
 	for i, batch := range order {
 		for _, p := range batch {
