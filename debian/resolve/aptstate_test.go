@@ -97,6 +97,68 @@ func (a *aptState) suites() []Suite {
 	return suites
 }
 
+// reduce leaves in apt's lists only what can be reached from some names along any alternative: apt looks at every package of
+// its lists at every run, which takes most of its time. Both sides see the same lists.
+func (a *aptState) reduce(t testing.TB, names []string, recommended bool) {
+	t.Helper()
+	u := New(a.packages(t), a.arch)
+	reached := map[*version]bool{}
+	var queue []*version
+	reach := func(versions ...*version) {
+		for _, v := range versions {
+			if !reached[v] {
+				reached[v] = true
+				queue = append(queue, v)
+			}
+		}
+	}
+	for _, n := range u.nodesByName() {
+		reach(n.versions...)
+	}
+	for _, name := range names {
+		if n := u.groups[name].of(a.arch); n != nil {
+			reach(n.versions...)
+		}
+	}
+	for len(queue) > 0 {
+		v := queue[0]
+		queue = queue[1:]
+		reach(v.node.versions...)
+		for _, c := range u.relations(v).clauses {
+			for i := range c.any {
+				if !c.negative() && (recommended || c.critical()) {
+					reach(c.any[i].targets...)
+				}
+			}
+		}
+	}
+	keep := map[string]bool{}
+	for v := range reached {
+		keep[v.Name] = true
+	}
+	for i, text := range a.text {
+		var b strings.Builder
+		for paragraph := range strings.SplitSeq(text, "\n\n") {
+			name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(paragraph), "Package: "), "\n")
+			if keep[name] {
+				b.WriteString(strings.TrimSpace(paragraph) + "\n\n")
+			}
+		}
+		a.text[i] = b.String()
+		base := filepath.Base(a.lists[i])
+		if err := os.Remove(filepath.Join(a.dir, "state/lists", base)); err != nil {
+			t.Fatal(err)
+		}
+		plain := strings.TrimSuffix(base, filepath.Ext(base)) // a host's dots are no extension: what apt keeps compressed has one
+		if strings.HasSuffix(base, "_Packages") {
+			plain = base
+		}
+		if err := os.WriteFile(filepath.Join(a.dir, "state/lists", plain), []byte(a.text[i]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (a *aptState) status(t testing.TB, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(a.dir, "state/status"), []byte(text), 0o644); err != nil {
