@@ -32,6 +32,7 @@ import (
 
 	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/sandbox"
 )
 
 // Item is one package to install.
@@ -55,6 +56,9 @@ type Options struct {
 	Cache    Cache       // nil: nothing is looked up or kept
 	Progress func(Event) // nil: nobody wants to know; called from several goroutines, one at a time
 	Log      *slog.Logger
+
+	// alter changes the sandbox of scripts, in tests: to give it another clock.
+	alter func(*sandbox.Spec)
 }
 
 // Cache keeps what a key made. A key holds all that determines the value.

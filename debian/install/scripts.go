@@ -136,11 +136,15 @@ func (s *stage) run(ctx context.Context, b *batch, script string) error {
 	}
 	lower = append(lower, s.under...)
 	out := &output{tell: s.tell}
-	exit, err := sandbox.Run(ctx, sandbox.Spec{
+	spec := sandbox.Spec{
 		Root:    sandbox.Root{Lower: lower, Upper: s.upper, Work: s.path("work")},
 		Command: []string{"/bin/sh", insideDir + "/driver"}, Env: s.environment(), Fixed: true,
 		Network: sandbox.NoNetwork, Mounts: mounts, Emulator: s.emulator, Stdout: out, Stderr: out,
-	})
+	}
+	if s.o.alter != nil {
+		s.o.alter(&spec)
+	}
+	exit, err := sandbox.Run(ctx, spec)
 	out.flush()
 	if err != nil {
 		return err

@@ -144,6 +144,51 @@ func TestSameLayersForEverybody(t *testing.T) {
 	showDifferences(t, s.store, filepath.Join(dir, "store"), strings.Fields(want.String()), strings.Fields(string(out)))
 }
 
+// TestSameLayersOnAnotherDay installs once more with a clock that is more than a year ahead.
+func TestSameLayersOnAnotherDay(t *testing.T) {
+	s := base(t)
+	items := realPackages(t, s.items, onTop...)
+	want, err := s.on(t, items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lib := realPackages(t, nil, "libfaketime")
+	dir := t.TempDir()
+	for _, item := range lib {
+		if item.Package.Name == "libfaketime" {
+			run(t, "", "dpkg-deb", "-x", item.File, dir)
+		}
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "usr/lib/*/faketime/libfaketime.so.1"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("no libfaketime: %v, %v", found, err)
+	}
+	store, work := newStore(t, dir)
+	o := Options{Store: store, Work: work, Arch: debArch(), Epoch: testEpoch, Batches: [][]Item{s.items}, alter: func(spec *sandbox.Spec) {
+		spec.Mounts = append(spec.Mounts, sandbox.Mount{Source: found[0], Target: "/run/faketime.so", ReadOnly: true})
+		spec.Env = append(spec.Env, "LD_PRELOAD=/run/faketime.so", "FAKETIME=+401d", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1")
+	}}
+	if o.Under, err = Install(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	o.Batches = [][]Item{items}
+	layers, err := Install(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests := func(lists ...[]images.Layer) (all []string) {
+		for _, l := range slices.Concat(lists...) {
+			all = append(all, string(l.Digest))
+		}
+		return all
+	}
+	a, b := digests(s.layers, want), digests(o.Under, layers)
+	if !slices.Equal(a, b) {
+		t.Errorf("today:\n%s\nin a year:\n%s", strings.Join(a, "\n"), strings.Join(b, "\n"))
+		showDifferences(t, s.store, store.Dir(), a, b)
+	}
+}
+
 // showDifferences lists the entries that differ.
 func showDifferences(t *testing.T, s *images.Store, other string, a, b []string) {
 	t.Helper()
