@@ -109,11 +109,17 @@ func TestImage(t *testing.T) {
 			[]*signature.PrivateKey{key}, "blobs", "damaged"},
 		{"tampered manifest", func(t *testing.T, s *images.Store, d images.Digest, _ images.Layer) { overwrite(t, s, d) },
 			[]*signature.PrivateKey{key}, "signature blobs", "damaged"},
-		{"no signature", func(t *testing.T, s *images.Store, d images.Digest, _ images.Layer) { drop(t, s, d, images.ArtifactSignature) },
+		{"no signature", func(t *testing.T, s *images.Store, d images.Digest, _ images.Layer) {
+			drop(t, s, d, images.ArtifactSignature)
+		},
 			[]*signature.PrivateKey{key}, "signature", "not signed"},
-		{"no provenance", func(t *testing.T, s *images.Store, d images.Digest, _ images.Layer) { drop(t, s, d, images.ArtifactAttestation) },
+		{"no provenance", func(t *testing.T, s *images.Store, d images.Digest, _ images.Layer) {
+			drop(t, s, d, images.ArtifactAttestation)
+		},
 			[]*signature.PrivateKey{key}, "provenance sbom", "where it comes from"},
-		{"no bill", func(t *testing.T, s *images.Store, d images.Digest, _ images.Layer) { drop(t, s, d, images.ArtifactSPDX) },
+		{"no bill", func(t *testing.T, s *images.Store, d images.Digest, _ images.Layer) {
+			drop(t, s, d, images.ArtifactSPDX)
+		},
 			[]*signature.PrivateKey{key}, "sbom", "no bill of materials"},
 		{"other bill", func(t *testing.T, s *images.Store, d images.Digest, _ images.Layer) { bill(t, s, d, "another bill") },
 			[]*signature.PrivateKey{key}, "sbom", "does not name"},
