@@ -47,7 +47,7 @@ func (s *stage) normalise(list []upper.Piece) ([]upper.Piece, error) {
 		switch {
 		case rule == nil:
 			kept = append(kept, p)
-		case rule.do == drop:
+		case rule.do == drop || rule.do == prune:
 		case rule.do == empty:
 			p.Size, p.Open = 0, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("")), nil }
 			kept = append(kept, p)

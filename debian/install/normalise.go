@@ -11,6 +11,7 @@ type action byte
 
 const (
 	drop    action = iota // not in the layer: what was there before shows
+	prune                 // as drop, folders too
 	empty                 // in the layer, with no content
 	rewrite               // in the layer, with other content
 )
@@ -36,8 +37,13 @@ var rules = [...]rule{
 	{pattern: "var/lib/dpkg/lock", do: drop, why: "dpkg makes its locks again"},
 	{pattern: "var/lib/dpkg/lock-frontend", do: drop, why: "dpkg makes its locks again"},
 	{pattern: "var/lib/dpkg/triggers/Lock", do: drop, why: "dpkg makes its locks again"},
-	{pattern: "var/lib/dpkg/tmp.ci/**", do: drop, why: "scratch"},
-	{pattern: "var/lib/dpkg/tmp.ci", do: drop, why: "scratch"},
+	{pattern: "var/lib/dpkg/tmp.ci/**", do: prune, why: "scratch"},
+	{pattern: "var/lib/dpkg/tmp.ci", do: prune, why: "scratch"},
+	{pattern: "var/lib/postgresql/*/*/**", do: prune, why: "a cluster has an identity of its own, and its data is no part of an image: `pg_createcluster` makes one"},
+	{pattern: "var/lib/postgresql/*/*", do: prune, why: "a cluster that is left out"},
+	{pattern: "etc/postgresql/*/*/**", do: prune, why: "the configuration of a cluster that is left out"},
+	{pattern: "etc/postgresql/*/*", do: prune, why: "the configuration of a cluster that is left out"},
+	{pattern: "var/lib/mysql/**", do: prune, why: "a database has an identity of its own, and its data is no part of an image: `mariadb-install-db` makes one"},
 	{pattern: "var/backups/**", do: drop, why: "copies of files that are there"},
 	{pattern: "etc/machine-id", do: empty, why: "names one machine: systemd fills it in at the first boot"},
 	{pattern: "var/lib/dbus/machine-id", do: drop, why: "names one machine: dbus takes that of /etc, or makes one when it starts"},
@@ -51,7 +57,7 @@ var rules = [...]rule{
 	{pattern: "etc/shadow-", do: rewrite, why: "holds the day of each account's last change", rewrite: shadowDays},
 }
 
-// ruleFor finds what happens to an entry; nil is nothing. Folders stay, but for scratch.
+// ruleFor finds what happens to an entry; nil is nothing. Folders stay unless they are pruned.
 func ruleFor(e images.Entry) *rule {
 	for i := range rules {
 		r := &rules[i]
@@ -61,7 +67,9 @@ func ruleFor(e images.Entry) *rule {
 		switch {
 		case e.Type == images.Whiteout, e.Type == images.Opaque:
 			return nil
-		case e.Type == images.Dir && !strings.HasPrefix(r.pattern, "var/lib/dpkg/tmp.ci"):
+		case r.do == prune:
+			return r
+		case e.Type == images.Dir:
 			return nil
 		case e.Type != images.File && r.do != drop:
 			return nil

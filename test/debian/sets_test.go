@@ -159,8 +159,8 @@ func (b *baker) bake(t *testing.T, args ...string) string {
 // difference names the files that two images differ in.
 func difference(t *testing.T, root, user *baker, first, second string) string {
 	t.Helper()
-	layout := user.path("other.tar")
-	user.run(t, "images", "export", second, layout)
+	layout := user.path("other")
+	user.run(t, "images", "export", second, "-o", layout)
 	root.run(t, "images", "import", layout)
 	return root.run(t, "images", "diff", first, second, "--files")
 }
