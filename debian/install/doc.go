@@ -66,9 +66,6 @@ type Cache interface {
 	// Layers finds the layers of a key; false when there are none, or the store lost one.
 	Layers(key string) ([]images.Layer, bool)
 	KeepLayers(key string, layers []images.Layer) error
-	// Data finds the bytes of a key.
-	Data(key string) ([]byte, bool)
-	KeepData(key string, data []byte) error
 }
 
 // EventKind is what an Event tells.

@@ -10,6 +10,12 @@ import (
 
 // writeGroup makes the layer of a group that is settled.
 func (s *stage) writeGroup(ctx context.Context, g *group) error {
+	select {
+	case s.writers <- struct{}{}:
+		defer func() { <-s.writers }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	list := make([]upper.Piece, 0, len(g.pieces))
 	for _, p := range g.pieces {
 		u := upper.Piece{Entry: p.Entry}

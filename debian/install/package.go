@@ -37,10 +37,9 @@ type pkg struct {
 
 // conffile is a file that dpkg keeps the user's changes of.
 type conffile struct {
-	path     string // absolute, as the package says
-	remove   bool   // only to be removed at an upgrade: the package has it no more
-	md5      string
-	obsolete bool
+	path   string // absolute, as the package says
+	remove bool   // only to be removed at an upgrade: the package has it no more
+	md5    string // as the database has it, when that is not the file's
 }
 
 // db is the package's name in dpkg's database of files.

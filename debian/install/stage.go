@@ -37,6 +37,8 @@ type stage struct {
 	emulator    string         // for scripts of another architecture
 	merged      *pkg           // holds the links of a merged /usr in a first stage
 
+	writers chan struct{} // room for layers being written: scripts need a core too
+
 	mu       sync.Mutex // over Progress
 	unpacked int
 }
@@ -181,7 +183,7 @@ func (s *stage) work(ctx context.Context) ([]images.Layer, error) {
 	unpacking, uctx := errgroup.WithContext(ctx)
 	unpacking.SetLimit(runtime.GOMAXPROCS(0))
 	writing, wctx := errgroup.WithContext(ctx)
-	writing.SetLimit(max(1, runtime.GOMAXPROCS(0)-1))
+	s.writers = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 	fed := make(chan error, 1)
 	go func() {
 		err := s.unpackAll(uctx, unpacking)
