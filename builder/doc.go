@@ -12,7 +12,8 @@
 //
 // # Layers
 //
-// The base's layers stay as they are; each step is one layer, so that a changed file moves its own step's layer only. A
+// The base's layers stay as they are; a Debian release as a base is installed in two stages, its own packages and then
+// those of the recipe, each of several layers (debian/install). Each step is one layer, so that a changed file moves its own step's layer only. A
 // run step that changes nothing has none. A layer holds nothing that depends on when, where or by whom it was made: the
 // time of everything is the epoch, owners and modes come from records (the recipe, the archive, the lower layers), paths
 // are in byte order.
@@ -51,11 +52,13 @@
 // In the folder cache of the image store:
 //
 //	steps/<k2>/<key>.json    what a step with these inputs made: {"schema":1,"step":…,"layer":{digest,size}|null}
+//	layers/<k2>/<key>.json   the layers of an installation of Debian packages: {"schema":1,"layers":[{digest,size,by}…]}
 //	places/<k2>/<key>.json   where a step's files go in an image with these layers; saves reading the layers
 //	tests/<k2>/<key>.json    that an image passed the tests of its recipe: {"schema":1,"image":…,"tests":[name…]}
 //	bases/<key>.json         which image of the store a pinned base is
 //	secrets/<k2>/<key>.json  what the search for secrets found in a layer: rules and places, never a secret
 //	files/<hash>             hashes of a copy source's files by path, size, times, inode; see statcache.go
+//	archive/                 release files and indexes of Debian's archives; see debian/archive
 //	downloads/<sha256>       verified downloads; <sha256>.json says where from and how old; partial/ holds those under way
 //	git/<hash of url>/       bare repositories
 //	work/<random>/           one bake's work; its file lock is held (flock) as long as the bake lives

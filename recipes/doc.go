@@ -16,9 +16,10 @@
 //
 // # Composing
 //
-// Each file of `include` is read first, in order, then the recipe's own keys are added: steps and ports are appended,
-// env, labels and services are merged by name, and base, user, workdir and entrypoint are replaced. A file that is
-// included twice counts once. An own entrypoint replaces included services and the other way round.
+// Each file of `include` is read first, in order, then the recipe's own keys are added: steps, packages, pins,
+// repositories, tests, allowances and ports are appended, env, labels, vars and services are merged by name, and base,
+// recommends, user, workdir and entrypoint are replaced. A file that is included twice counts once. An own entrypoint
+// replaces included services and the other way round.
 //
 // # .releaseignore
 //
@@ -29,13 +30,32 @@
 // # Lockfile
 //
 // `<recipe>.lock` lies beside the recipe. It is YAML with a schema version and sorted lists, so that a changed pin is
-// a changed line:
+// a changed line. A recipe has either a base image or a Debian release; a package is one line of text (LockedPackage):
 //
 //	schema: 1
 //	base:
 //	  image: debian:bookworm-slim
 //	  digest: sha256:…
 //	  date: 2024-02-03T04:05:06Z
+//	debian:
+//	  request:
+//	    - debian bookworm
+//	    - package nginx-light
+//	  suites:
+//	    - name: bookworm
+//	      date: 2024-02-03T04:05:06Z
+//	  packages:
+//	    amd64:
+//	      base:
+//	        - name version architecture suite size sha256 path
+//	      added:
+//	        - name version architecture suite size sha256 path
+//	extensions:
+//	  - name: seo
+//	    version: 4.1.2
+//	    source: https://…
+//	    sha256: …
+//	    size: 1234
 //	fetch:
 //	  - url: https://…
 //	    sha256: …

@@ -28,7 +28,7 @@ func (c *cli) imagesSBOM() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "sbom IMAGE", Short: "Print an image's bill of materials",
 		Long: `Prints the bill of materials that bake attached: packages, modules, downloads, commits, extensions, and the files that no
-package owns. An image without one, such as a pulled one, is looked into now.`,
+package owns. An image without one, such as one that another tool made, is looked into now.`,
 		Example: "  release images sbom shop --format cyclonedx > shop.cdx.json",
 		Args:    between(1, 1, "the image"), ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
