@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -175,6 +176,31 @@ func (g *group) mkdir(dir string) error {
 	}
 	g.made[dir] = err == nil
 	return err
+}
+
+// removeFolders removes folders that were made for names which went elsewhere in the end, when a link comes in their place.
+func (g *group) removeFolders(at string) error {
+	info, err := os.Lstat(g.path(at))
+	if err != nil || !info.IsDir() {
+		return nil //nolint:nilerr // nothing is there, or what is there will be found when the name is made
+	}
+	var dirs []string
+	err = filepath.WalkDir(g.path(at), func(dir string, e os.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			dirs = append(dirs, dir)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, dir := range slices.Backward(dirs) {
+		if err := os.Remove(dir); err != nil {
+			return err
+		}
+	}
+	maps.DeleteFunc(g.made, func(dir string, _ bool) bool { return dir == at || strings.HasPrefix(dir, at+"/") })
+	return nil
 }
 
 // inTheWay are the errors of a name that another one stands in the way of; settling decides which of them stays.

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -119,6 +120,15 @@ func items(t testing.TB, list ...made) []Item {
 	return all
 }
 
+// noise does not compress.
+func noise() string {
+	var b strings.Builder
+	for range 50_000 {
+		b.WriteString(rand.Text())
+	}
+	return b.String()
+}
+
 // script is a shell script that ends with the first command that fails.
 func script(lines string) string { return "#!/bin/sh\nset -e\n" + lines + "\n" }
 
@@ -185,7 +195,8 @@ func TestPackageSemantics(t *testing.T) {
 			"cat /opt/env", "/var/lib/dpkg/tmp.ci/preinst install preinst a all / 0022 UTC 1700000000 noninteractive\nconfigure\n"},
 		{"a link to a folder, and what comes through it", [][]made{{
 			{name: "a", files: []tar.Header{dir("opt/real", 0o755), symlink("opt/link", "real")}},
-			{name: "b", files: []tar.Header{dir("opt/link", 0o755), file("opt/link/made", "x")}}}},
+			// Larger: it is unpacked first, and finds no link.
+			{name: "b", files: []tar.Header{dir("opt/link", 0o755), file("opt/link/deep/made", rand.Text()), file("opt/link/made", "x"), file("opt/b", noise())}}}},
 			"readlink /opt/link; cat /opt/real/made; grep -c opt/link/made /var/lib/dpkg/info/b.list", "real\nx1\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -294,6 +294,9 @@ func (t *settler) moveIn(r *record) error {
 		return err
 	}
 	defer unix.Close(dir)
+	if err := g.removeFolders(r.at); err != nil {
+		return err
+	}
 	if r.pkg.pseudo {
 		r.disk = g.path(r.at)
 		return t.stage.makeSpecial(r, dir, path.Base(r.at))
