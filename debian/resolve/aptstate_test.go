@@ -18,7 +18,7 @@ import (
 // aptState is an apt that knows nothing of this machine but its lists.
 type aptState struct {
 	dir   string
-	arch  string
+	archs []string // the native one first
 	lists []string // files of package lists, in apt's order
 	text  []string // their content
 }
@@ -26,20 +26,7 @@ type aptState struct {
 // newAptState uses the lists that apt-get update left on this machine.
 func newAptState(t testing.TB) *aptState {
 	t.Helper()
-	for _, tool := range []string{"apt-get", "/usr/lib/apt/apt-helper"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("%s is needed: run the tests on Debian, or in a container of it: %v", tool, err)
-		}
-	}
-	a := &aptState{dir: t.TempDir(), arch: "amd64"}
-	for _, d := range []string{"etc/parts", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(a.dir+"/etc/apt.conf", []byte("Dir::Etc::parts \""+a.dir+"/etc/parts\";\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	a := emptyAptState(t, "amd64")
 	files, err := filepath.Glob("/var/lib/apt/lists/*_*")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("this machine has no package lists: run apt-get update (%v)", err)
@@ -49,8 +36,38 @@ func newAptState(t testing.TB) *aptState {
 			t.Fatal(err)
 		}
 	}
-	a.status(t, "")
 	a.findLists(t)
+	return a
+}
+
+// fetchAptState fetches the lists of other architectures from this machine's sources.
+func fetchAptState(t testing.TB, archs ...string) *aptState {
+	t.Helper()
+	a := emptyAptState(t, archs...)
+	if out, err := a.run("update"); err != nil {
+		t.Logf("apt-get update: %v\n%s", err, out) // a source that is none of Debian's may not have the architecture
+	}
+	a.findLists(t)
+	return a
+}
+
+func emptyAptState(t testing.TB, archs ...string) *aptState {
+	t.Helper()
+	for _, tool := range []string{"apt-get", "/usr/lib/apt/apt-helper"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("%s is needed: run the tests on Debian, or in a container of it: %v", tool, err)
+		}
+	}
+	a := &aptState{dir: t.TempDir(), archs: archs}
+	for _, d := range []string{"etc/parts", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(a.dir+"/etc/apt.conf", []byte("Dir::Etc::parts \""+a.dir+"/etc/parts\";\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a.status(t, "")
 	return a
 }
 
@@ -86,6 +103,10 @@ func (a *aptState) packages(t testing.TB) []debian.Package {
 	return all
 }
 
+func (a *aptState) universe(t testing.TB) *Universe {
+	return New(a.packages(t), a.archs[0], a.archs[1:]...).WithSuites(a.suites())
+}
+
 // suites names the lists after their files.
 func (a *aptState) suites() []Suite {
 	suites := make([]Suite, len(a.lists))
@@ -97,11 +118,10 @@ func (a *aptState) suites() []Suite {
 	return suites
 }
 
-// reduce leaves in apt's lists only what can be reached from some names along any alternative: apt looks at every package of
-// its lists at every run, which takes most of its time. Both sides see the same lists.
-func (a *aptState) reduce(t testing.TB, names []string, recommended bool) {
+// reduce leaves, of the universe of its lists, only what can be reached from some names along any alternative: apt looks at
+// every package of its lists at every run, which takes most of its time. Both sides see the same lists.
+func (a *aptState) reduce(t testing.TB, u *Universe, names []string, recommended bool) {
 	t.Helper()
-	u := New(a.packages(t), a.arch)
 	reached := map[*version]bool{}
 	var queue []*version
 	reach := func(versions ...*version) {
@@ -116,7 +136,7 @@ func (a *aptState) reduce(t testing.TB, names []string, recommended bool) {
 		reach(n.versions...)
 	}
 	for _, name := range names {
-		if n := u.groups[name].of(a.arch); n != nil {
+		if n := u.groups[name].of(a.archs[0]); n != nil {
 			reach(n.versions...)
 		}
 	}
@@ -208,8 +228,10 @@ func (a *aptState) run(args ...string) (string, error) {
 		"-o", "Dir::State::status=" + a.dir + "/state/status", "-o", "Dir::Cache=" + a.dir + "/cache",
 		"-o", "Dir::Cache::pkgcache=pkgcache.bin", "-o", "Dir::Cache::srcpkgcache=srcpkgcache.bin",
 		"-o", "Dir::Etc::preferences=/dev/null", "-o", "Dir::Etc::preferencesparts=" + a.dir + "/etc/preferences.d",
-		"-o", "APT::Architecture=" + a.arch, "-o", "APT::Architectures=" + a.arch, "-o", "Debug::NoLocking=1",
-		"-o", "Acquire::Languages=none",
+		"-o", "APT::Architecture=" + a.archs[0], "-o", "Debug::NoLocking=1", "-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User=root",
+	}
+	for _, arch := range a.archs {
+		options = append(options, "-o", "APT::Architectures::="+arch)
 	}
 	cmd := exec.Command("apt-get", append(options, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "APT_CONFIG="+a.dir+"/etc/apt.conf")
@@ -232,7 +254,7 @@ func (a *aptState) simulate(options []string, wants []string) ([]string, error) 
 			if strings.HasPrefix(version, "[") {
 				version = f[3]
 			}
-			did = append(did, strings.TrimSuffix(f[1], ":"+a.arch)+" "+strings.TrimPrefix(version, "("))
+			did = append(did, strings.TrimSuffix(f[1], ":"+a.archs[0])+" "+strings.TrimPrefix(version, "("))
 		case len(f) > 1 && f[0] == "Remv":
 			did = append(did, "-"+f[1])
 		}
@@ -242,10 +264,14 @@ func (a *aptState) simulate(options []string, wants []string) ([]string, error) 
 }
 
 // actions is a solution in the words of simulate.
-func actions(s *Solution) []string {
+func actions(u *Universe, s *Solution) []string {
 	var did []string
 	for _, p := range s.New {
-		did = append(did, p.Name+" "+string(p.Version))
+		name := p.Name
+		if p.Arch != "all" && p.Arch != u.Arch() {
+			name += ":" + p.Arch
+		}
+		did = append(did, name+" "+string(p.Version))
 	}
 	for _, p := range s.Removed {
 		did = append(did, "-"+p.Name)

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/bootandshoot/release/debian"
@@ -61,6 +62,6 @@ func (u *Universe) nodesByName() []*node {
 			found = append(found, n)
 		}
 	}
-	slices.SortFunc(found, func(a, b *node) int { return int(a.place) - int(b.place) })
+	slices.SortFunc(found, func(a, b *node) int { return cmp.Compare(a.place, b.place) })
 	return found
 }

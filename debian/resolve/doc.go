@@ -3,7 +3,7 @@
 //	u := resolve.New(packages, "amd64").WithSuites(suites)
 //	base, err := u.Base()
 //	solution, err := u.Resolve(resolve.Request{Installed: base.Packages, Want: wants})
-//	batches, err := resolve.Order(solution.New, base.Packages)
+//	batches, err := resolve.Order("amd64", solution.New, base.Packages)
 //
 // # What it promises
 //
@@ -15,9 +15,10 @@
 //
 // # What is left out
 //
-// Suggests are never followed. Holds, phased updates and apt's lists of packages that are never removed on their
-// own are not there: they belong to machines that live on. Where apt gives up and a solution exists, this package has the solution.
-// Where apt's own problem resolver would act, the search's answer may differ from its.
+// Suggests are never followed. Holds, phased updates and apt's lists of packages that are never removed on their own are not
+// there: they belong to machines that live on. Where the greedy way fails, apt's problem resolver takes back choices one by one, and
+// packages that it tried stay if something suggests them; the search leaves them out. Where apt gives up and a solution exists,
+// this package has the solution. A base is mmdebstrap's: without another wish it has usrmerge.
 //
 // # Places
 //

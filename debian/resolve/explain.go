@@ -178,12 +178,12 @@ func (pr *problem) cause(v *version) (by *version, text string) {
 		case needRule:
 			return r.by, named(r.clause, v)
 		case goalRule:
-			return nil, pr.goals[r.goal].want.String()
+			return nil, pr.goals[r.goal].asks(v)
 		}
 	}
 	for _, g := range pr.goals {
 		if slices.Contains(g.versions, v) {
-			return nil, g.want.String()
+			return nil, g.asks(v)
 		}
 	}
 	if asked, ok := pr.asked[v]; ok {
@@ -193,6 +193,14 @@ func (pr *problem) cause(v *version) (by *version, text string) {
 		return nil, "installed " + v.Name
 	}
 	return nil, v.Name
+}
+
+// asks is the request, with the package that fulfils it if it has another name.
+func (g goal) asks(v *version) string {
+	if g.want.Name == v.Name {
+		return g.want.String()
+	}
+	return fmt.Sprintf("%s (%s)", g.want, v.Name)
 }
 
 // named is a relation, with the package that fulfils it if its name is not the only one in it.
@@ -292,7 +300,8 @@ func (u *Universe) unknown(w Want) *fault.Error {
 			archs = append(archs, n.arch)
 		}
 		slices.Sort(archs)
-		return fault.New(fault.Invalid, "resolve package %s: the archive has it for %s, not for %s", w, strings.Join(archs, ", "), cmp.Or(w.Arch, u.arch)).
+		return fault.New(fault.Invalid, "resolve package %s: the archive has it for %s, not for %s", w,
+			strings.Join(archs, ", "), cmp.Or(w.Arch, u.arch)).
 			WithHint("ask for an architecture that has it, or leave it out")
 	}
 	err := fault.New(fault.Invalid, "resolve package %s: the archive has no package of that name", w)

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -268,7 +269,7 @@ func (c *clause) targetOf(v *version) bool {
 // byPlace is what is known of packages so far, in a fixed order.
 func (p *plan) byPlace() []*mark {
 	marks := slices.Clone(p.touched)
-	slices.SortFunc(marks, func(a, b *mark) int { return int(a.node.place) - int(b.node.place) })
+	slices.SortFunc(marks, func(a, b *mark) int { return cmp.Compare(a.node.place, b.node.place) })
 	return marks
 }
 

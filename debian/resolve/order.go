@@ -11,8 +11,7 @@ import (
 // Order sorts packages into batches, each of which is unpacked as a whole and then configured as a whole. What a package
 // pre-depends on is configured in an earlier batch or installed already; what it depends on is configured in the same batch or an
 // earlier one. Batches are as large, and so as few, as that allows. In a batch a package follows what it depends on;
-// cycles of dependencies are opened at the name that comes first. Packages of other architectures than arch that
-// serve it say so by Multi-Arch.
+// cycles of dependencies are opened at the name that comes first. The architecture is the native one.
 //
 // It is an error if packages pre-depend on each other in a cycle, and if something that a package depends on is not among packages and
 // installed.

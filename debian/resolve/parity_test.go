@@ -18,7 +18,7 @@ import (
 
 func TestBaseParity(t *testing.T) {
 	a := newAptState(t)
-	u := New(a.packages(t), a.arch).WithSuites(a.suites())
+	u := a.universe(t)
 	for _, extra := range [][]string{nil, {"usr-is-merged"}, {"ca-certificates", "locales"}} {
 		want, err := a.simulate([]string{"--no-install-recommends"}, slices.Concat(extra, []string{"?essential", "apt", "?priority(required)"}))
 		if err != nil {
@@ -28,7 +28,7 @@ func TestBaseParity(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, actions(base)); diff != "" {
+		if diff := cmp.Diff(want, actions(u, base)); diff != "" {
 			t.Errorf("with %v: apt-get - and Base +\n%s", extra, diff)
 		}
 	}
@@ -43,26 +43,33 @@ type parity struct {
 	whole      bool // apt reads whole lists, not only what can be reached
 	recommends bool
 	noBase     bool // nothing is installed
+	any        bool // sets of any packages, not of popular ones
+	conflicts  bool // of any, only those that conflict with something
+	without    bool // each set forbids something that it would have
 }
 
 func TestParity(t *testing.T) {
+	all := newAptState(t).universe(t)
 	for _, kind := range []parity{
 		{name: "on a base", sets: 400, fewer: 120, seed: 4},
-		{name: "whole lists", sets: 40, fewer: 4, seed: 5, whole: true},
-		{name: "with recommendations", sets: 100, fewer: 20, seed: 6, recommends: true},
+		{name: "whole lists", sets: 40, fewer: 2, seed: 5, whole: true},
+		{name: "with recommendations", sets: 100, fewer: 15, seed: 6, recommends: true},
 		{name: "on nothing", sets: 60, fewer: 10, seed: 7, noBase: true},
+		{name: "of any packages", sets: 300, fewer: 15, seed: 8, any: true},
+		{name: "of what conflicts", sets: 300, fewer: 15, seed: 9, any: true, conflicts: true},
+		{name: "without something", sets: 100, fewer: 15, seed: 11, without: true},
 	} {
-		t.Run(kind.name, kind.run)
+		t.Run(kind.name, func(t *testing.T) { kind.run(t, all) })
 	}
 }
 
-func (k parity) run(t *testing.T) {
-	a := newAptState(t)
-	popular := popularPackages(t)
+func (k parity) run(t *testing.T, all *Universe) {
+	a, u := newAptState(t), all
+	sets := k.draw(t, u)
 	if !k.whole {
-		a.reduce(t, popular, k.recommends)
+		a.reduce(t, all, slices.Concat(sets...), k.recommends)
+		u = a.universe(t)
 	}
-	u := New(a.packages(t), a.arch).WithSuites(a.suites())
 	request := Request{Recommends: k.recommends}
 	if !k.noBase {
 		base, err := u.Base()
@@ -72,33 +79,66 @@ func (k parity) run(t *testing.T) {
 		a.install(t, base.Packages)
 		request.Installed = base.Packages
 	}
-	sets := k.draw(t, u, popular)
-	var same, unsolved atomic.Int32
+	if k.without {
+		k.forbid(t, u, request, sets)
+	}
+	compareSets(t, a, u, request, sets)
+}
+
+// forbid adds to each set one of the packages that it would bring.
+func (k parity) forbid(t *testing.T, u *Universe, request Request, sets [][]string) {
+	random := rand.New(rand.NewPCG(k.seed, 13))
+	for i, set := range sets {
+		wants, err := ParseWants(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Want = wants
+		s, err := u.Resolve(request)
+		if err != nil {
+			continue
+		}
+		name := s.New[random.IntN(len(s.New))].Name
+		if !slices.Contains(set, name) {
+			sets[i] = append(sets[i], name+"-")
+		}
+	}
+}
+
+func compareSets(t *testing.T, a *aptState, u *Universe, request Request, sets [][]string) {
+	t.Helper()
+	var counts [different + 1]atomic.Int32
 	var group errgroup.Group
 	group.SetLimit(runtime.NumCPU())
 	for _, set := range sets {
 		group.Go(func() error {
-			problem, solved := compareWithApt(a, u, request, set)
-			if problem != "" {
+			verdict, problem := compareWithApt(a, u, request, set)
+			counts[verdict].Add(1)
+			if verdict == different {
 				t.Errorf("%v: %s", set, problem)
-				return nil
-			}
-			same.Add(1)
-			if !solved {
-				unsolved.Add(1)
 			}
 			return nil
 		})
 	}
 	_ = group.Wait()
-	t.Logf("%d of %d sets are the same as apt's, %d of them without a solution on either side", same.Load(), len(sets), unsolved.Load())
-	if int(unsolved.Load()) > len(sets)/4 {
+	t.Logf("%d sets: %d the same as apt's, %d without a solution on either side, %d with less than apt's, %d different", len(sets),
+		counts[same].Load(), counts[unsolved].Load(), counts[less].Load(), counts[different].Load())
+	if int(counts[same].Load()) < len(sets)/10 { // what is forbidden is often needed
 		t.Error("too few sets have a solution to compare")
 	}
 }
 
-// compareWithApt is the difference between what apt-get and Resolve do, "" for none, and whether there is a solution.
-func compareWithApt(a *aptState, u *Universe, request Request, set []string) (problem string, solved bool) {
+// verdict is how a result compares with apt's.
+type verdict int
+
+const (
+	same     verdict = iota
+	unsolved         // for both
+	less             // apt's problem resolver left packages there that are only suggested, and not even by what is wanted
+	different
+)
+
+func compareWithApt(a *aptState, u *Universe, request Request, set []string) (v verdict, problem string) {
 	option := "--no-install-recommends"
 	if request.Recommends {
 		option = "--install-recommends"
@@ -106,28 +146,43 @@ func compareWithApt(a *aptState, u *Universe, request Request, set []string) (pr
 	want, aptErr := a.simulate([]string{option}, set)
 	wants, err := ParseWants(set)
 	if err != nil {
-		return err.Error(), false
+		return different, err.Error()
 	}
 	request.Want = wants
 	s, err := u.Resolve(request)
 	switch {
 	case aptErr != nil && err != nil:
-		return "", false
+		return unsolved, ""
 	case aptErr != nil:
-		return fmt.Sprintf("apt has no solution: %v\n%v", aptErr, actions(s)), true
+		return different, fmt.Sprintf("apt has no solution: %v\n%v", aptErr, actions(u, s))
 	case err != nil:
-		return fmt.Sprintf("apt has a solution: %v", err), true
+		return different, fmt.Sprintf("apt has a solution: %v", err)
 	}
-	if diff := cmp.Diff(want, actions(s)); diff != "" {
-		return fmt.Sprintf("apt-get - and Resolve + (searched: %v)\n%s", s.Searched, diff), true
+	got := actions(u, s)
+	diff := cmp.Diff(want, got)
+	switch {
+	case diff == "":
+		return same, ""
+	case s.Searched && !slices.ContainsFunc(got, func(action string) bool { return !slices.Contains(want, action) }):
+		return less, ""
 	}
-	return "", true
+	return different, fmt.Sprintf("apt-get - and Resolve + (searched: %v)\n%s", s.Searched, diff)
 }
 
-// draw draws sets of one to six popular packages, always the same.
-func (k parity) draw(t *testing.T, u *Universe, popular []string) [][]string {
+// draw draws sets of one to six packages, always the same for the same lists.
+func (k parity) draw(t *testing.T, u *Universe) [][]string {
 	t.Helper()
-	names := slices.DeleteFunc(popular, func(name string) bool { return u.groups[name] == nil })
+	names := slices.DeleteFunc(popularPackages(t), func(name string) bool { return u.groups[name] == nil })
+	if k.any {
+		names = names[:0]
+		for _, n := range u.nodes {
+			if k.conflicts && n.versions[0].Conflicts == "" {
+				continue
+			}
+			names = append(names, n.group.name)
+		}
+		slices.Sort(names)
+	}
 	if len(names) < 300 {
 		t.Fatalf("the lists have %d of the popular packages: use those of a Debian release", len(names))
 	}
@@ -145,6 +200,40 @@ func (k parity) draw(t *testing.T, u *Universe, popular []string) [][]string {
 		}
 	}
 	return sets
+}
+
+// TestForeignParity compares for another architecture, and for two at a time.
+func TestForeignParity(t *testing.T) {
+	if os.Getenv("RELEASE_EXHAUSTIVE") == "" {
+		t.Skip("it fetches the lists of another architecture: set RELEASE_EXHAUSTIVE=1")
+	}
+	for _, archs := range [][]string{{"arm64"}, {"amd64", "arm64"}} {
+		t.Run(strings.Join(archs, " and "), func(t *testing.T) {
+			a := fetchAptState(t, archs...)
+			u := a.universe(t)
+			base, err := u.Base()
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.install(t, base.Packages)
+			sets := parity{sets: 30, seed: 10}.draw(t, u)
+			if len(archs) > 1 {
+				addArchs(sets, u, archs[1])
+			}
+			compareSets(t, a, u, Request{Installed: base.Packages}, sets)
+		})
+	}
+}
+
+// addArchs asks for every other package of the sets in another architecture.
+func addArchs(sets [][]string, u *Universe, arch string) {
+	for _, set := range sets {
+		for i, name := range set {
+			if n := u.groups[name].of(arch); n != nil && i%2 == 0 && n.versions[0].Arch == arch {
+				set[i] += ":" + arch
+			}
+		}
+	}
 }
 
 func popularPackages(t testing.TB) []string {

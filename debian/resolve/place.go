@@ -1,73 +1,106 @@
 package resolve
 
 import (
+	"runtime"
 	"strings"
+	"sync"
 )
 
-// placeAll gives every node its place in the order of first mention (see the package's comment).
+// placeAll gives every node its place in the order of first mention (see the package's comment). Parts of the list are read at
+// the same time, since this is most of the work of making a universe: a place is a position in the whole list, so the smallest
+// one that a part finds counts.
 func (u *Universe) placeAll(all []*version) {
-	p := placer{u: u}
-	for _, v := range all {
-		p.node(v.node)
-		pkg := v.Package
-		p.mentions(v, pkg.PreDepends, false)
-		p.mentions(v, pkg.Depends, false)
-		p.mentions(v, pkg.Conflicts, true)
-		p.mentions(v, pkg.Breaks, true)
-		p.mentions(v, pkg.Recommends, false)
-		p.mentions(v, pkg.Suggests, false)
-		p.mentions(v, pkg.Replaces, true)
-		p.mentions(v, pkg.Enhances, false)
-		p.mentions(v, pkg.Provides, v.MultiArch == "foreign")
+	parts := 1
+	if len(u.foreign) == 0 { // else a mention may depend on earlier ones
+		parts = min(runtime.GOMAXPROCS(0), 8)
+	}
+	placers := make([]placer, parts)
+	var wait sync.WaitGroup
+	for i := range placers {
+		placers[i] = placer{u: u, first: make([]int64, len(u.nodes))}
+		from, to := len(all)*i/parts, len(all)*(i+1)/parts
+		wait.Go(func() { placers[i].read(all[from:to], int64(from)) })
+	}
+	wait.Wait()
+	for _, n := range u.nodes {
+		for i := range placers {
+			if at := placers[i].first[n.index]; at != 0 {
+				n.place = at
+				break
+			}
+		}
 	}
 }
 
+// placer finds where a part of the list mentions each node first.
 type placer struct {
-	u    *Universe
-	last int32
+	u     *Universe
+	first []int64 // by node, 0 for not at all
+	at    int64
+}
+
+// maxMentions is how many names a paragraph may mention and keep its distance from the next.
+const maxMentions = 1 << 20
+
+func (p *placer) read(part []*version, from int64) {
+	for i, v := range part {
+		p.at = (from + int64(i) + 1) * maxMentions
+		p.node(v.node)
+		p.mentions(v, v.PreDepends, false)
+		p.mentions(v, v.Depends, false)
+		p.mentions(v, v.Conflicts, true)
+		p.mentions(v, v.Breaks, true)
+		p.mentions(v, v.Recommends, false)
+		p.mentions(v, v.Suggests, false)
+		p.mentions(v, v.Replaces, true)
+		p.mentions(v, v.Enhances, false)
+		p.mentions(v, v.Provides, v.MultiArch == "foreign")
+	}
 }
 
 func (p *placer) node(n *node) {
-	if n.place == 0 {
-		p.last++
-		n.place = p.last
+	p.at++
+	if p.first[n.index] == 0 {
+		p.first[n.index] = p.at
 	}
 }
 
-// mentions places what a relation field names. A loose mention is met only if no package of that name was.
+// mentions places what a relation field names. A loose mention counts only if no package of that name was mentioned.
 func (p *placer) mentions(v *version, field string, loose bool) {
-	for field != "" {
-		end := strings.IndexAny(field, ",|")
-		item := field
-		if end < 0 {
-			field = ""
-		} else {
-			item, field = field[:end], field[end+1:]
-		}
-		item = strings.TrimLeft(item, " \t\r\n")
-		stop := 0
-		for stop < len(item) && item[stop] > ' ' && item[stop] != ':' && item[stop] != '(' {
-			stop++
-		}
-		g := p.u.groups[item[:stop]]
-		if g == nil || len(g.nodes) == 0 || strings.HasPrefix(item[stop:], ":any") {
+	for i := 0; i < len(field); i++ {
+		if c := field[i]; c <= ' ' || c == ',' || c == '|' {
 			continue
 		}
-		if len(g.nodes) == 1 {
-			if g.nodes[0].arch == v.node.arch {
-				p.node(g.nodes[0])
-			}
-			continue
+		start := i
+		for i < len(field) && field[i] > ' ' && field[i] != ',' && field[i] != '|' && field[i] != ':' && field[i] != '(' {
+			i++
 		}
-		if n := g.of(v.node.arch); n != nil && !(loose && g.met()) {
+		p.name(v, field[start:i], field[i:], loose)
+		for i < len(field) && field[i] != ',' && field[i] != '|' {
+			i++
+		}
+	}
+}
+
+func (p *placer) name(v *version, name, rest string, loose bool) {
+	g := p.u.groups[name]
+	if g == nil || len(g.nodes) == 0 || strings.HasPrefix(rest, ":any") {
+		return
+	}
+	if len(g.nodes) == 1 {
+		if n := g.nodes[0]; n.arch == v.node.arch {
 			p.node(n)
 		}
+		return
+	}
+	if n := g.of(v.node.arch); n != nil && !(loose && p.met(g)) {
+		p.node(n)
 	}
 }
 
-func (g *group) met() bool {
+func (p *placer) met(g *group) bool {
 	for _, n := range g.nodes {
-		if n.place != 0 {
+		if p.first[n.index] != 0 {
 			return true
 		}
 	}

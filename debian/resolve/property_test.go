@@ -113,7 +113,7 @@ func checkDrawn(r *rapid.T, u *Universe, s *Solution, wants []Want) {
 		chosen[u.find(&s.Packages[i])] = true
 	}
 	if problem := consistent(u, chosen, wants); problem != "" {
-		r.Fatalf("%s in %v", problem, actions(s))
+		r.Fatalf("%s in %v", problem, actions(u, s))
 	}
 	for _, p := range s.New {
 		chain := s.Why[p.Name]

@@ -20,7 +20,7 @@ type Request struct {
 	Limit int
 }
 
-// DefaultLimit is some seconds of search. Real requests need a few conflicts, if any.
+// DefaultLimit is some seconds of search at most. Real requests need a few conflicts, if any.
 const DefaultLimit = 20000
 
 // Solution is the answer to a request. All lists are sorted by name, then architecture.

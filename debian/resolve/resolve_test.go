@@ -144,29 +144,12 @@ func TestResolve(t *testing.T) {
 				checkError(t, err, test.err, test.hint)
 				return
 			}
-			if diff := cmp.Diff(test.result, strings.Join(actionsIn(s), ", ")); diff != "" {
+			if diff := cmp.Diff(test.result, strings.Join(actions(u, s), ", ")); diff != "" {
 				t.Errorf("result:\n%s", diff)
 			}
 			checkSolution(t, u, s, wants)
 		})
 	}
-}
-
-// actionsIn is actions, with foreign architectures.
-func actionsIn(s *Solution) []string {
-	var did []string
-	for _, p := range s.New {
-		name := p.Name
-		if p.Arch != "amd64" && p.Arch != "all" {
-			name += ":" + p.Arch
-		}
-		did = append(did, name+" "+string(p.Version))
-	}
-	for _, p := range s.Removed {
-		did = append(did, "-"+p.Name)
-	}
-	slices.Sort(did)
-	return did
 }
 
 func checkError(t *testing.T, err error, part, hint string) {

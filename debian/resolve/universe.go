@@ -46,7 +46,7 @@ type node struct {
 	group                *group
 	arch                 string
 	index                int32 // in Universe.nodes
-	place                int32 // in the order of first mention, from 1
+	place                int64 // in the order of first mention
 	essential, protected bool
 	versions             []*version // newest first
 }
@@ -59,10 +59,9 @@ type provider struct {
 
 type version struct {
 	*debian.Package
-	node    *node
-	suites  []int // where it is, the first one first
-	parsed  atomic.Pointer[relations]
-	provide bool // its provides are in the index
+	node   *node
+	suites []int // where it is, the first one first
+	parsed atomic.Pointer[relations]
 }
 
 // New makes a universe of the packages of an architecture and of those foreign ones that may be installed beside it.
