@@ -37,13 +37,3 @@ func (c *cache) KeepLayers(key string, layers []images.Layer) error {
 	}
 	return c.save(c.spread("layers", key), r)
 }
-
-// Data finds bytes of a key.
-func (c *cache) Data(key string) ([]byte, bool) {
-	var data []byte
-	ok := c.load(c.spread("data", key), &data)
-	return data, ok
-}
-
-// KeepData keeps bytes of a key.
-func (c *cache) KeepData(key string, data []byte) error { return c.save(c.spread("data", key), data) }

@@ -25,7 +25,7 @@ type Difference struct {
 func (d Difference) String() string { return fmt.Sprintf("%s: %s (%s)", d.Path, d.What, d.Step) }
 
 // Check bakes twice, every step anew, and names what differs. It lists no image. Run steps that read the clock are
-// found out by a second that passes between the two.
+// found out by a second that passes between the two, and so are scripts of packages.
 func Check(ctx context.Context, o Options) ([]Difference, error) {
 	o.NoCache = true
 	release, err := o.Store.Hold(ctx)
@@ -38,7 +38,7 @@ func Check(ctx context.Context, o Options) ([]Difference, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(o.Recipe.Run) > 0 {
+	if NeedsRoot(o.Recipe) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -65,11 +65,7 @@ func checkBake(ctx context.Context, o Options) (made, error) {
 func compareBakes(s *images.Store, a, b made) ([]Difference, error) {
 	var list []Difference
 	for i, step := range a.result.Steps {
-		other := b.result.Steps[i]
-		if step.Layer == other.Layer {
-			continue
-		}
-		found, err := compareLayers(s, step.Layer, other.Layer)
+		found, err := compareSteps(s, step.made(), b.result.Steps[i].made())
 		if err != nil {
 			return nil, err
 		}
@@ -77,6 +73,37 @@ func compareBakes(s *images.Store, a, b made) ([]Difference, error) {
 			d.Step = step.Name
 			list = append(list, d)
 		}
+	}
+	return list, nil
+}
+
+// made is all layers of a step, lowest first.
+func (r StepResult) made() []images.Digest {
+	if r.Layer == "" {
+		return r.Layers
+	}
+	return []images.Digest{r.Layer}
+}
+
+// compareSteps compares what two bakes made of one step. A layer that only one of them has is compared with nothing.
+func compareSteps(s *images.Store, a, b []images.Digest) ([]Difference, error) {
+	var list []Difference
+	for i := range max(len(a), len(b)) {
+		var first, second images.Digest
+		if i < len(a) {
+			first = a[i]
+		}
+		if i < len(b) {
+			second = b[i]
+		}
+		if first == second {
+			continue
+		}
+		found, err := compareLayers(s, first, second)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, found...)
 	}
 	return list, nil
 }

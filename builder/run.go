@@ -194,7 +194,7 @@ func failed(exit sandbox.Exit, tail []string, lacksIDs bool) error {
 	err := fault.New(fault.Failed, "%s", text)
 	switch {
 	case lacksIDs:
-		return err.WithHint("%s", idsHint())
+		return err.WithHint("commands cannot use other owners than root here; if that is the cause, %s", sandbox.IDsHint())
 	case exit.Code == 127:
 		return err.WithHint("the image has no such program at this point: steps run from the top of the recipe to its end, so what brings it must stand above")
 	}
@@ -203,29 +203,7 @@ func failed(exit sandbox.Exit, tail []string, lacksIDs bool) error {
 
 // lacksIDs reports whether sandboxes have root's id only, so that a command cannot give files to others.
 func (b *bake) lacksIDs() bool {
-	return !hasRange("/proc/self/uid_map") || !hasRange("/proc/self/gid_map")
-}
-
-// wholeRange is the number of ids that a system's users need: 0 to 65535.
-const wholeRange = 65536
-
-func hasRange(path string) bool {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return false
-	}
-	var total uint64
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) == 3 {
-			n, _ := strconv.ParseUint(f[2], 10, 64)
-			total += n
-		}
-	}
-	return total >= wholeRange
-}
-
-func idsHint() string {
-	return fmt.Sprintf("your account has no range of ids, so commands cannot use other owners than root; if that is the cause, type: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s (and apt install uidmap)", cmp.Or(os.Getenv("SUDO_USER"), os.Getenv("USER"), "$USER"))
+	return !sandbox.AllIDs()
 }
 
 // lineWriter hands output on by line, with build secrets masked, and keeps its end.
