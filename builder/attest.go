@@ -31,7 +31,16 @@ func (b *bake) attest(ctx context.Context, d images.Digest) error {
 
 // Attest keeps beside an image of the store what it is made of and where that came from, and signs it unless key is nil.
 // What is there already from the same inputs stays as it is, so that a bake of nothing new costs two small reads.
-func Attest(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.Inputs, build provenance.Build, key *signature.PrivateKey) error {
+func Attest(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.Inputs, build provenance.Build, key *signature.PrivateKey) (err error) {
+	for range 10 { // another bake may be at the same image
+		if err = attestOnce(ctx, s, d, inputs, build, key); !fault.Is(err, fault.Busy) {
+			break
+		}
+	}
+	return err
+}
+
+func attestOnce(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.Inputs, build provenance.Build, key *signature.PrivateKey) error {
 	text, err := json.Marshal([]any{inputs, build})
 	if err != nil {
 		return fmt.Errorf("describe image %s: %w", d.Short(), err)

@@ -11,7 +11,7 @@ import (
 
 // Newer is a pin for which there is something else by now.
 type Newer struct {
-	Kind      string `json:"kind"` // "package", "base", "git"
+	Kind      string `json:"kind"` // "package", "base", "git", "extension"
 	Name      string `json:"name"`
 	Arch      string `json:"arch,omitempty"` // of a package, as Debian names it
 	Locked    string `json:"locked"`         // "" for a package that comes in addition
@@ -21,7 +21,7 @@ type Newer struct {
 }
 
 // Outdated says what a new lockfile would pin otherwise: packages for the platforms of the lockfile, the base image's tag,
-// branches of repositories. Downloads and extensions from an address are not asked for: what is pinned is their content.
+// branches of repositories and of extensions. Downloads and extensions from an address are not asked for: what is pinned is their content.
 // Nothing is written.
 func Outdated(ctx context.Context, o Options) ([]Newer, error) {
 	if o.Offline {
@@ -38,8 +38,9 @@ func Outdated(ctx context.Context, o Options) ([]Newer, error) {
 	defer release()
 	list := []Newer{}
 	for _, platform := range lockedPlatforms(old, cmp.Or(o.Platform, defaultPlatform())) {
-		o.Platform = platform
-		b, err := newBake(o)
+		other := o
+		other.Platform = platform
+		b, err := newBake(other)
 		if err != nil {
 			return nil, err
 		}
@@ -112,6 +113,19 @@ func (b *bake) newerPins(ctx context.Context, old *recipes.Lock) ([]Newer, error
 		}
 		if now.Commit != pin.Commit {
 			list = append(list, Newer{Kind: groupGit, Name: g.URL + " " + g.Ref, Locked: pin.Commit, Available: now.Commit})
+		}
+	}
+	for _, e := range b.recipe.Extensions {
+		pin := old.Extension(e.Name)
+		if e.Ref == "" || !sameSource(e, pin) {
+			continue
+		}
+		now, err := b.resolveGit(ctx, (&extensionStep{Extension: e}).git())
+		if err != nil {
+			return nil, err
+		}
+		if now.Commit != pin.Commit {
+			list = append(list, Newer{Kind: "extension", Name: e.Name, Locked: pin.Commit, Available: now.Commit})
 		}
 	}
 	return list, nil
