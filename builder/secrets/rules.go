@@ -10,8 +10,8 @@ type rule struct {
 	id, description string
 	anchors         []string // found without regard to capitals
 	textOnly        bool
-	// check looks closer at an anchor: data[at:after] is it. data holds some bytes before it and lookAhead after it, or
-	// all to the end of the file.
+	// check looks closer at an anchor: data[at:after] is it. data holds lookBehind bytes before it and lookAhead after
+	// it, or all to the beginning and end of the file.
 	check func(f *fileInfo, data []byte, at, after int) bool
 }
 

@@ -292,3 +292,14 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// What is found does not depend on where in a file it stands, and not on what stands far before it.
+func TestKeyAfterItsNumbers(t *testing.T) {
+	s := secrets.New()
+	key := `{"d":"` + draw(683, url64) + `","n":"` + draw(683, url64) + `","p":"` + draw(342, url64) + `","q":"` + draw(342, url64) + `","kty":"RSA"}`
+	for _, before := range []int{0, 100, 495<<10 - 1000, 495<<10 + 500, 512<<10 - 1000, 512 << 10} {
+		if found := find(t, s, sample{"opt/file", strings.Repeat("- \n", before/3) + key, true}); len(found) != 1 || found[0].Rule != "private-key" {
+			t.Errorf("after %d bytes: %+v", before, found)
+		}
+	}
+}

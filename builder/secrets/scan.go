@@ -10,7 +10,7 @@ import (
 
 // Sizes of the window that goes over a file.
 const (
-	lookBehind = 1 << 10  // what rules see before an anchor
+	lookBehind = 8 << 10  // what rules see before an anchor: a JSON web key of RSA has all its numbers before its kind
 	lookAhead  = 16 << 10 // and after: the base64 of the largest RSA key in use (16,384 bits) has 12 KiB
 	windowSize = 512 << 10
 	sniffSize  = 8 << 10 // where a zero byte makes a file binary
@@ -212,8 +212,11 @@ func (w *window) search(from, to int) {
 			// that matters, since those are shorter than what is looked ahead.
 			return after < to+maxAnchor
 		}
+		// Always the same piece, wherever the window is: what is found must not depend on that, nor may a file of nothing but
+		// anchors take for ever.
+		begin, end := max(0, at-lookBehind), min(len(data), after+lookAhead)
 		r := &w.m.rules[e.value]
-		if !r.check(&w.info, data, at, after) {
+		if !r.check(&w.info, data[begin:end], at-begin, after-begin) {
 			return true
 		}
 		p := place{rule: r.id}
