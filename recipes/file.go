@@ -99,7 +99,7 @@ type baseMap struct {
 	Image    string   `yaml:"image" doc:"Registry reference with a tag or a digest, or the path of an OCI layout folder or docker-archive tar that begins with ./, ../ or /."`
 	Debian   string   `yaml:"debian" doc:"Debian release by its code name, such as bookworm: its essential and required packages and apt." pattern:"^[a-z][a-z0-9.-]*$"`
 	Mirrors  []string `yaml:"mirrors" doc:"Addresses of Debian's archive, first choice first. Default: RELEASE_DEBIAN_MIRROR, else those of this machine's apt."`
-	Security []string `yaml:"security_mirrors" doc:"Addresses of Debian's security archive. Default: as for mirrors."`
+	Security []string `yaml:"security_mirrors" doc:"Addresses of Debian's security archive; mirrors needs them too, but for sid."`
 	Keyring  string   `yaml:"keyring" doc:"File with the OpenPGP keys that sign the archive. Default: this machine's Debian keyring."`
 }
 
