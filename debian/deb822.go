@@ -133,7 +133,7 @@ func (r *Reader) field(first, after string) error {
 	f := Field{Name: first[:colon], Line: r.line}
 	start := r.rest[colon+1:]
 	end := len(first) - colon - 1 // of the value in start
-	var joined strings.Builder // what stands before a comment
+	var joined strings.Builder    // what stands before a comment
 	r.line++
 	for after != "" {
 		line, next := cutLine(after)

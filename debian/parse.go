@@ -72,6 +72,9 @@ func (pkg *Package) finish(p Paragraph) error {
 	if pkg.Arch == "" {
 		return p.errorAt("Architecture", "package %s has none", pkg.Name)
 	}
+	if strings.Trim(pkg.Arch, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" { // it becomes part of names of files
+		return p.errorAt("Architecture", "package %s: %s is none", pkg.Name, quote(pkg.Arch))
+	}
 	if pkg.Source == "" {
 		pkg.Source = pkg.Name
 	}

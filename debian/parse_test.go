@@ -71,6 +71,7 @@ func TestParsePackagesNamesThePlace(t *testing.T) {
 		"Package: a\nArchitecture: all\n":               "P:1: field Version",
 		"Package: a\nVersion: x\n":                      "P:2: field Version",
 		"Package: a\nVersion: 1\n":                      "P:1: field Architecture",
+		"Package: a\nVersion: 1\nArchitecture: ../x\n":  "P:3: field Architecture",
 		head + "Size: 1e3\n":                            "P:4: field Size",
 		head + "Size: -1\n":                             "P:4: field Size",
 		head + "Installed-Size: 99999999999999999999\n": "P:4: field Installed-Size",
