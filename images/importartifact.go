@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// maxArtifacts bounds the artifacts of one image that an import takes.
+// maxArtifacts bounds the artifacts that an import takes out of one layout, and a pull for one image.
 const maxArtifacts = 1000
 
 // importArtifacts takes the artifacts of an image out of an OCI layout. The caller holds.
@@ -30,13 +31,11 @@ func (s *Store) importArtifacts(ctx context.Context, t tree, subject Digest) err
 	if err := json.Unmarshal(data, &index); err != nil {
 		return fault.New(fault.Invalid, "read index.json: %w", err)
 	}
-	for n, d := range index.Manifests {
-		if !isArtifact(d) {
-			continue
-		}
-		if n > maxArtifacts {
-			return fault.New(fault.Invalid, "refused: more than %d artifacts", maxArtifacts)
-		}
+	attached := slices.DeleteFunc(index.Manifests, func(d ocispec.Descriptor) bool { return !isArtifact(d) })
+	if len(attached) > maxArtifacts {
+		return fault.New(fault.Invalid, "refused: more than %d artifacts", maxArtifacts)
+	}
+	for _, d := range attached {
 		if err := s.importArtifact(ctx, t, Digest(d.Digest), subject); err != nil {
 			return fmt.Errorf("artifact %s: %w", d.Digest, err)
 		}

@@ -83,6 +83,9 @@ func (s *Store) pullArtifacts(ctx context.Context, o Remote, ref name.Reference,
 		if merr != nil {
 			return list, registryError(ref, merr)
 		}
+		if len(m.Manifests) > maxArtifacts {
+			return list, fault.New(fault.Invalid, "refused: more than %d artifacts", maxArtifacts)
+		}
 		for _, e := range m.Manifests {
 			a := Descriptor{Digest: Digest(e.Digest.String()), Size: e.Size}
 			if err := s.pullArtifact(ctx, o, ref, get, a, d); err != nil {

@@ -116,7 +116,9 @@ type references struct {
 	chains map[string]bool // names of unpacked roots, those of single layers too
 }
 
-func newReferences() references { return references{blobs: map[Digest]bool{}, chains: map[string]bool{}} }
+func newReferences() references {
+	return references{blobs: map[Digest]bool{}, chains: map[string]bool{}}
+}
 
 // references collects it. An image whose blobs cannot be read is an error, except when it is absent: what a damaged
 // manifest uses is unknown and must not be deleted.
