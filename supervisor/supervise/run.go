@@ -64,6 +64,7 @@ func (r *runner) wait(signals <-chan os.Signal) {
 	select {
 	case s := <-signals:
 		r.onSignal(s)
+		r.reap() // whatever the signal: one that tells of a child is lost while the queue is full
 	case <-due:
 		r.do(r.machine.Due(time.Now()))
 	}
@@ -75,10 +76,8 @@ func (r *runner) onSignal(s os.Signal) {
 		return
 	}
 	switch number {
-	case unix.SIGCHLD:
-		r.reap()
-	case unix.SIGURG, unix.SIGPIPE, unix.SIGTTIN, unix.SIGTTOU:
-		// The Go runtime's own, and what only concerns who reads and writes.
+	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGTTIN, unix.SIGTTOU:
+		// Of a child, the Go runtime's own, and what only concerns who reads and writes.
 	case unix.SIGTERM, unix.SIGINT, unix.SIGQUIT:
 		r.do(r.machine.Stop(time.Now()))
 	default:
