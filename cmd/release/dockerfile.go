@@ -70,6 +70,8 @@ func (c *cli) buildDockerfile(ctx context.Context, b bakeFlags, path, name strin
 		return builder.Result{}, noDockerfile(path, "locked: it has no lockfile")
 	case b.offline:
 		return builder.Result{}, noDockerfile(path, "built offline: only the engine knows what its build needs")
+	case len(b.given.secrets)+len(b.given.vars) > 0:
+		return builder.Result{}, noDockerfile(path, "given --secret or --var: they are for steps and templates of recipes")
 	}
 	store, err := c.store()
 	if err != nil {

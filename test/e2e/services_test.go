@@ -92,6 +92,7 @@ func TestDockerfileAsRecipe(t *testing.T) {
 	in.JSON(&shown, "images", "inspect", again.Image)
 	t.Cleanup(func() { _ = exec.Command("docker", "image", "rm", shown.Annotations["release.docker.image"]).Run() })
 	wants(t, in.Run("bake", "--locked"), 2, "a Dockerfile cannot be locked")
+	wants(t, in.Run("bake", "--var", "a=b"), 2, "a Dockerfile cannot be given")
 	in.Write("Dockerfile", "FROM scratch\nCOPY bin/nothing /hello\n")
 	wants(t, in.Run("up"), 1, "docker build ended with exit code 1", "nothing")
 }
