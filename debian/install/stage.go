@@ -73,8 +73,10 @@ func (s *stage) close() {
 	for _, p := range s.packages {
 		p.close()
 	}
-	for _, g := range s.done {
-		g.close()
+	for _, b := range s.batches {
+		for _, g := range b.groups {
+			g.close()
+		}
 	}
 	if err := removal.Tree(s.dir); err != nil {
 		s.log.Warn("cannot remove the folder of an installation", "folder", s.dir, "error", err)
