@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -26,7 +28,7 @@ func (c *checker) require(r *Require, dir string) {
 	for i, entry := range r.SignedBy {
 		text := entry
 		if !strings.Contains(entry, "-----BEGIN ") {
-			data, err := os.ReadFile(absolute(dir, entry))
+			data, err := readKey(absolute(dir, entry))
 			switch {
 			case entry == "" || errors.Is(err, fs.ErrNotExist):
 				c.fail(c.at("require", "signed_by", i), "require.signed_by[%d]: there is no key file %q", i, entry).
@@ -49,6 +51,22 @@ func (c *checker) require(r *Require, dir string) {
 		}
 		r.SignedBy[i] = key
 	}
+}
+
+// maxKey is far above the size of any key, in bytes.
+const maxKey = 64 << 10
+
+func readKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxKey+1))
+	if err == nil && len(data) > maxKey {
+		err = fmt.Errorf("%s has more than %d bytes, so it is no key", path, maxKey)
+	}
+	return data, err
 }
 
 // keyName does not show a text: it may be a private key, written there by mistake.

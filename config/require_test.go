@@ -65,6 +65,7 @@ func TestRequireErrors(t *testing.T) {
 		"empty":     {`[""]`, `4:23: require.signed_by[0]: there is no key file ""`},
 		"truncated": {"[half.pub]", `4:23: require.signed_by[0]: half.pub is no PEM file, or a truncated one`},
 		"private":   {"[key]", `4:23: require.signed_by[0]: key is a private key, not a public one`},
+		"endless":   {"[/dev/zero]", `4:23: require.signed_by[0]: /dev/zero has more than 65536 bytes, so it is no key`},
 		"damaged":   {"[odd.pub]", `4:23: require.signed_by[0]: odd.pub is no public key`},
 		"twice":     {"[a.pub, a.pub]", `4:30: require.signed_by[1]: a.pub is given twice`},
 		"text":      {"a.pub", `4:22: require.signed_by must be a list, not text "a.pub"`},
