@@ -138,7 +138,12 @@ func mendLinks(all, kept []upper.Piece) []upper.Piece {
 // matches compares a path with a rule's pattern: that of path.Match, where /** at the end is all below.
 func matches(pattern, name string) bool {
 	if dir, ok := strings.CutSuffix(pattern, "/**"); ok {
-		return strings.HasPrefix(name, dir+"/")
+		depth := strings.Count(dir, "/") + 1
+		parts := strings.SplitN(name, "/", depth+1)
+		if len(parts) <= depth {
+			return false
+		}
+		pattern, name = dir, strings.Join(parts[:depth], "/")
 	}
 	ok, err := path.Match(pattern, name)
 	return err == nil && ok

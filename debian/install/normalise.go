@@ -53,6 +53,10 @@ var rules = [...]rule{
 	{pattern: "etc/ssh/ssh_host_*", do: drop, why: "must differ between machines: `ssh-keygen -A` makes them, at the first start of the service"},
 	{pattern: "etc/ssl/private/ssl-cert-snakeoil.key", do: drop, why: "must differ between machines: `make-ssl-cert generate-default-snakeoil` makes it"},
 	{pattern: "etc/ssl/certs/ssl-cert-snakeoil.pem", do: drop, why: "belongs to the key, which is left out"},
+	{pattern: "etc/bind/rndc.key", do: drop, why: "must differ between machines: `rndc-confgen -a` makes it"},
+	{pattern: "etc/varnish/secret", do: drop, why: "must differ between machines: a new random line is one"},
+	{pattern: "etc/ssl/certs/java/cacerts", do: rewrite, why: "holds the time at which each certificate was added", rewrite: keystoreDates},
+	{pattern: "etc/aliases.db", do: rewrite, why: "names the process and the time that made it", rewrite: databaseID},
 	{pattern: "etc/shadow", do: rewrite, why: "holds the day of each account's last change", rewrite: shadowDays},
 	{pattern: "etc/shadow-", do: rewrite, why: "holds the day of each account's last change", rewrite: shadowDays},
 }
