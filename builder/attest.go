@@ -1,11 +1,13 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -30,7 +32,9 @@ func (b *bake) attest(ctx context.Context, d images.Digest) error {
 }
 
 // Attest keeps beside an image of the store what it is made of and where that came from, and signs it unless key is nil.
-// What is there already from the same inputs stays as it is, so that a bake of nothing new costs two small reads.
+// What is there already from the same inputs stays as it is, so that a bake of nothing new costs two small reads. A bake that
+// signs describes it in any case: what lies beside an image may have come with it from a registry, and is nothing to sign
+// unseen.
 func Attest(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.Inputs, build provenance.Build, key *signature.PrivateKey) (err error) {
 	for range 10 { // another bake may be at the same image
 		if err = attestOnce(ctx, s, d, inputs, build, key); !fault.Is(err, fault.Busy) {
@@ -51,16 +55,14 @@ func attestOnce(ctx context.Context, s *images.Store, d images.Digest, inputs sb
 	}
 	have := described(list, string(images.DigestOf(text)))
 	// What is signed is left alone by a bake that cannot sign: it is about the same image and worth more.
-	if !have.complete && !(have.signed && key == nil) {
-		if err := attach(ctx, s, d, inputs, build, have, key); err != nil {
-			return fmt.Errorf("describe image %s: %w", d.Short(), err)
-		}
+	if key == nil && (have.complete || have.signed) {
+		return nil
+	}
+	if err := attach(ctx, s, d, inputs, build, have, key); err != nil {
+		return fmt.Errorf("describe image %s: %w", d.Short(), err)
 	}
 	if key == nil {
 		return nil
-	}
-	if _, err := provenance.Sign(ctx, s, d, key); err != nil {
-		return err
 	}
 	_, err = signature.Sign(ctx, s, d, key)
 	return err
@@ -125,7 +127,36 @@ func attach(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.I
 	if err != nil {
 		return err
 	}
-	return provenance.Attach(ctx, s, d, statement, key, have.inputs, have.old[images.ArtifactStatement]...)
+	return attachStatement(ctx, s, d, statement, have, key)
+}
+
+// attachStatement attaches a statement, in place of those that bakes attached before. One with the same bytes stays, and so do
+// the signatures that it has.
+func attachStatement(ctx context.Context, s *images.Store, d images.Digest, statement []byte, have descriptions, key *signature.PrivateKey) error {
+	old := have.old[images.ArtifactStatement]
+	all, err := provenance.Find(s, d)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(f provenance.Found) bool {
+		return slices.Contains(old, f.Artifact) && bytes.Equal(f.Data, statement)
+	})
+	if i < 0 {
+		return provenance.Attach(ctx, s, d, statement, key, have.inputs, old...)
+	}
+	if key != nil {
+		if _, err := provenance.Sign(ctx, s, d, key, images.DigestOf(statement)); err != nil {
+			return err
+		}
+	}
+	for _, other := range old {
+		if other != all[i].Artifact {
+			if err := s.Detach(ctx, d, other); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // knowledge is what the bake knows and the image does not tell.

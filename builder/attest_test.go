@@ -142,6 +142,45 @@ func TestBakeSignsWhatWasBakedUnsigned(t *testing.T) {
 	}
 }
 
+// What somebody else says of an image, under the marks of a bake too, is not signed by one.
+func TestBakeSignsOnlyWhatItSays(t *testing.T) {
+	p, key := newProject(t), signingKey(t)
+	p.write("app.txt", "hello", 0o644)
+	res := p.bake(attestRecipe)
+	list, err := p.store.Referrers(res.Image, images.ArtifactStatement)
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	forged, err := provenance.Build{Name: "app", Builder: "https://builder.example"}.Statement(res.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := provenance.Attach(t.Context(), p.store, res.Image, forged, nil, list[0].Annotations, list[0].Digest); err != nil {
+		t.Fatal(err)
+	}
+	if err := provenance.Attach(t.Context(), p.store, res.Image, append(forged, ' '), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.bake(attestRecipe, func(o *builder.Options) { o.Sign = key })
+	all, err := provenance.Find(p.store, res.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := 0
+	for _, f := range all {
+		if f.SignedBy([]signature.PublicKey{key.Public}) == nil {
+			continue
+		}
+		signed++
+		if f.Statement.Predicate.Run.Builder.ID == "https://builder.example" {
+			t.Errorf("the bake signed %s", f.Data)
+		}
+	}
+	if signed != 1 {
+		t.Errorf("%d statements of %d are signed", signed, len(all))
+	}
+}
+
 // An image whose description cannot be written is not listed.
 func TestBakeThatCannotDescribeListsNothing(t *testing.T) {
 	p := newProject(t)

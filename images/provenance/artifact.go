@@ -105,14 +105,15 @@ func open(b images.ArtifactBlob, image images.Digest) (Found, error) {
 	return f, err
 }
 
-// Sign puts the key's signature on all provenance of an image. changed is false when it was there already.
-func Sign(ctx context.Context, s *images.Store, image images.Digest, key *signature.PrivateKey) (changed bool, err error) {
+// Sign puts the key's signature on provenance of an image: on the statements whose bytes have the digests in only, on all
+// without any. changed is false when it was there already.
+func Sign(ctx context.Context, s *images.Store, image images.Digest, key *signature.PrivateKey, only ...images.Digest) (changed bool, err error) {
 	all, err := Find(s, image)
 	if err != nil {
 		return false, err
 	}
 	for _, f := range all {
-		if f.SignedBy([]signature.PublicKey{key.Public}) != nil {
+		if len(only) > 0 && !slices.Contains(only, images.DigestOf(f.Data)) || f.SignedBy([]signature.PublicKey{key.Public}) != nil {
 			continue
 		}
 		var e signature.Envelope
