@@ -40,7 +40,7 @@ lint:
 	.ci/lint
 
 bench: build
-	RELEASE_BENCH=1 go test -v -count=1 -p 1 -timeout 60m -run 'TestBake|TestLaunchOf|TestRouting|TestOperating|TestImagesDiff' ./test/bench/...
+	RELEASE_BENCH=1 go test -v -count=1 -p 1 -timeout 60m -run 'TestBake|TestDebian|TestLaunchOf|TestRouting|TestOperating|TestImagesDiff' ./test/bench/...
 
 clean:
 	rm -rf bin .cache examples/*/bin internal/payload/bin/*.gz
