@@ -83,7 +83,8 @@ type packageSet struct{ base, added []debian.Package }
 func (b *bake) resolvePackages(packages []debian.Package, index *archive.Index, sources []debianSource) (packageSet, error) {
 	suites := make([]resolve.Suite, len(sources))
 	for i, s := range index.Suites {
-		suites[i] = resolve.Suite{Name: sources[i].label, Codename: s.Codename, Archive: s.Suite, Origin: s.Origin, Label: s.Label}
+		suites[i] = resolve.Suite{Name: sources[i].label, Codename: s.Codename, Archive: s.Suite, Origin: s.Origin, Label: s.Label,
+			NotAutomatic: s.NotAutomatic, ButAutomaticUpgrades: s.ButAutomaticUpgrades}
 	}
 	u := resolve.New(packages, b.debianArch()).WithSuites(suites)
 	wants, err := b.wants()
@@ -169,10 +170,22 @@ func (b *bake) wants() ([]resolve.Want, error) {
 func (b *bake) atPackages(err error) error {
 	e := *fault.All(err)[0]
 	if e.File == "" {
-		pos := b.recipe.Packages[0].Pos
+		pos := b.atFault(e.Message)
 		e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
 	}
 	return &e
+}
+
+// atFault is the place of the entry that a message about packages names first, else of the first entry.
+func (b *bake) atFault(message string) recipes.Position {
+	pos, first := b.recipe.Packages[0].Pos, len(message)
+	words := strings.FieldsFunc(message, func(r rune) bool { return strings.ContainsRune(" :,;()", r) })
+	for _, p := range b.recipe.Packages {
+		if i := slices.Index(words, p.Text); i >= 0 && i < first {
+			pos, first = p.Pos, i
+		}
+	}
+	return pos
 }
 
 func resolvePins(r *recipes.Recipe) []resolve.Pin {

@@ -72,7 +72,8 @@ func debianRequest(r *recipes.Recipe) []string {
 	return slices.Compact(list)
 }
 
-// pinDebian keeps the pins when they were made for the same request and have this architecture, else chooses anew.
+// pinDebian keeps the pins when they were made for the same request and have this architecture. Another request for the same
+// Debian release keeps the versions that it can.
 func (b *bake) pinDebian(ctx context.Context, old *recipes.LockedDebian) (*recipes.LockedDebian, error) {
 	request := debianRequest(b.recipe)
 	if request == nil {
@@ -81,25 +82,51 @@ func (b *bake) pinDebian(ctx context.Context, old *recipes.LockedDebian) (*recip
 	same := old != nil && slices.Equal(old.Request, request)
 	arch := b.debianArch()
 	var keep recipes.LockedPackages
-	if same && len(old.Packages[arch].Base) > 0 {
-		if len(b.update) == 0 {
+	if old != nil && sameSuite(old.Request, request) {
+		if keep = old.Packages[arch]; same && len(keep.Base) > 0 && len(b.update) == 0 {
 			return old, nil
 		}
-		keep = old.Packages[arch]
 	}
 	chosen, err := b.chooseDebian(ctx, keep)
+	if err != nil && !same && len(keep.Base) > 0 {
+		// What is wanted now may need others in newer versions.
+		b.note(b.debianStep(), "the packages do not fit the versions of the lockfile: choosing all of them anew")
+		keep = recipes.LockedPackages{}
+		chosen, err = b.chooseDebian(ctx, keep)
+	}
 	if err != nil {
 		return nil, b.inDebian(err)
 	}
 	next := &recipes.LockedDebian{Request: request, Suites: chosen.suites, Packages: map[string]recipes.LockedPackages{}}
 	if same {
-		// The other architectures' packages were chosen for the same wishes and stay, and so does the date that all of
-		// the image has: one package more or less must not touch every layer.
-		maps.Copy(next.Packages, old.Packages)
+		maps.Copy(next.Packages, old.Packages) // those of other architectures were chosen for the same wishes
+	}
+	if same || len(keep.Base) > 0 && sameSuites(old.Suites, chosen.suites) {
+		// The date that all of the image has stays: one package more or less must not touch every layer.
 		next.Suites = old.Suites
 	}
 	next.Packages[arch] = chosen.packages
 	return next, nil
+}
+
+// sameSuite reports whether two requests begin with the same Debian release.
+func sameSuite(a, b []string) bool {
+	release := func(line string) bool { return strings.HasPrefix(line, "debian ") }
+	i, j := slices.IndexFunc(a, release), slices.IndexFunc(b, release)
+	return i >= 0 && j >= 0 && a[i] == b[j]
+}
+
+// sameSuites compares the names of suites.
+func sameSuites(a, b []recipes.LockedSuite) bool {
+	names := func(list []recipes.LockedSuite) []string {
+		var all []string
+		for _, s := range list {
+			all = append(all, s.Name)
+		}
+		slices.Sort(all)
+		return all
+	}
+	return slices.Equal(names(a), names(b))
 }
 
 // compareDebian lists how the pinned packages differ from what the recipe asks for.

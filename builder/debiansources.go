@@ -3,6 +3,8 @@ package builder
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/bootandshoot/release/debian/archive"
 	"github.com/bootandshoot/release/internal/fault"
@@ -57,13 +59,26 @@ func readKeyring(path string) ([]byte, error) {
 	return keys, nil
 }
 
-// debianSuites takes the recipe's mirrors, else the machine's.
+// debianSuites takes the recipe's mirrors, then those of the environment, then the machine's, for each archive by itself.
 func debianSuites(d *recipes.Debian, keyring []byte) ([]archive.Source, error) {
-	if len(d.Mirrors) == 0 && len(d.SecurityMirrors) == 0 {
-		return archive.MachineSources("/", d.Suite, os.Getenv(archive.MirrorVariable), keyring)
+	words := slices.Clone(d.Mirrors)
+	for _, m := range d.SecurityMirrors {
+		words = append(words, securityMark+m)
 	}
-	return archive.Suites(d.Suite, d.Mirrors, d.SecurityMirrors, keyring)
+	for _, word := range strings.Fields(os.Getenv(archive.MirrorVariable)) {
+		given := d.Mirrors
+		if strings.HasPrefix(word, securityMark) {
+			given = d.SecurityMirrors
+		}
+		if len(given) == 0 {
+			words = append(words, word)
+		}
+	}
+	return archive.MachineSources("/", d.Suite, strings.Join(words, " "), keyring)
 }
+
+// securityMark tells mirrors of the security archive in a list, as in archive.MirrorVariable.
+const securityMark = "security="
 
 // inRepository says that an error is of a repository.
 func inRepository(r recipes.Repository, err error) error {
@@ -79,6 +94,7 @@ func inRepository(r recipes.Repository, err error) error {
 func (b *bake) archives(step string) (*archive.Client, error) {
 	return archive.New(archive.Options{
 		Cache: b.cache.dir, Now: b.now, Offline: b.o.Offline, Log: b.log,
+		AllowExpired: b.recipe.Base.Debian.AllowExpired, AllowOlder: b.recipe.Base.Debian.AllowExpired,
 		Progress: func(p archive.Progress) {
 			b.report.emit(Event{Kind: Bytes, Step: step, Bytes: p.AllBytes, Size: p.AllSize})
 		},

@@ -18,7 +18,9 @@ type Release struct {
 	Architectures []string
 	ByHash        bool // files can also be had by their hash: Acquire-By-Hash
 	NoAllArch     bool // packages of architecture all are in each architecture's index, not in one of their own only
-	Files         map[string]File
+	// NotAutomatic suites give nothing by themselves, ButAutomaticUpgrades what is installed from them already.
+	NotAutomatic, ButAutomaticUpgrades bool
+	Files                              map[string]File
 }
 
 // File is a file of a suite; its path is below the release file's folder.
@@ -40,7 +42,8 @@ func ParseRelease(file, text string) (*Release, error) {
 		Origin: p.Get("Origin"), Label: p.Get("Label"), Suite: p.Get("Suite"), Codename: p.Get("Codename"),
 		Version: p.Get("Version"), Components: strings.Fields(p.Get("Components")),
 		Architectures: strings.Fields(p.Get("Architectures")), ByHash: p.Get("Acquire-By-Hash") == "yes",
-		NoAllArch: p.Get("No-Support-for-Architecture-all") == "Packages",
+		NoAllArch:    p.Get("No-Support-for-Architecture-all") == "Packages",
+		NotAutomatic: p.Get("NotAutomatic") == "yes", ButAutomaticUpgrades: p.Get("ButAutomaticUpgrades") == "yes",
 	}
 	if rel.Date, err = parseDate(p.Get("Date")); err != nil {
 		return nil, p.errorAt("Date", "%w", err)

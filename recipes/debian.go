@@ -15,7 +15,7 @@ var (
 
 // debianBase reads a base that is a Debian release.
 func (l *loader) debianBase(e *baseEntry, dir string) *Debian {
-	d := &Debian{Suite: e.Debian, Mirrors: e.Mirrors, SecurityMirrors: e.Security}
+	d := &Debian{Suite: e.Debian, Mirrors: e.Mirrors, SecurityMirrors: e.Security, AllowExpired: e.Expired}
 	if !suitePattern.MatchString(e.Debian) {
 		l.fail(e.Node.Locate("debian"), "base.debian %q must be the code name of a release, such as bookworm", e.Debian)
 	}

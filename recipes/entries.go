@@ -11,6 +11,7 @@ type Debian struct {
 	Suite           string   // code name, such as bookworm
 	Mirrors         []string // addresses of the archive; none are the machine's
 	SecurityMirrors []string
+	AllowExpired    bool   // take release files of a past day
 	Keyring         string // absolute path; "" is the machine's
 }
 

@@ -100,6 +100,7 @@ type baseMap struct {
 	Debian   string   `yaml:"debian" doc:"Debian release by its code name, such as bookworm: its essential and required packages and apt." pattern:"^[a-z][a-z0-9.-]*$"`
 	Mirrors  []string `yaml:"mirrors" doc:"Addresses of Debian's archive, first choice first. Default: RELEASE_DEBIAN_MIRROR, else those of this machine's apt."`
 	Security []string `yaml:"security_mirrors" doc:"Addresses of Debian's security archive; mirrors needs them too, but for sid."`
+	Expired  bool     `yaml:"allow_expired" doc:"Take release files that are past their date, or older than one seen before, as mirrors of a past day have them." default:"false"`
 	Keyring  string   `yaml:"keyring" doc:"File with the OpenPGP keys that sign the archive. Default: this machine's Debian keyring."`
 }
 
@@ -111,7 +112,7 @@ func (b *baseEntry) UnmarshalNode(n *strictyaml.Node, path string) error {
 		return nil
 	}
 	if n.Kind != strictyaml.Map {
-		return strictyaml.WrongKind(n, path, "scratch or a mapping").WithHint("base: scratch, or base: {image: debian:bookworm-slim}")
+		return strictyaml.WrongKind(n, path, "scratch or a mapping").WithHint("base: {debian: bookworm}, base: {image: debian:bookworm-slim}, or base: scratch")
 	}
 	errs := strictyaml.DecodeAt(n, &b.baseMap, path)
 	switch {

@@ -34,6 +34,8 @@ type Suite struct {
 	Expires  time.Time // zero when it does not
 	Signers  []string  // fingerprints of the keys whose signature counted
 	Mirrors  []string  // the one that answered first
+
+	NotAutomatic, ButAutomaticUpgrades bool // as in debian.Release
 }
 
 // Download is what Fetch needs for a package of the index.
@@ -82,7 +84,8 @@ func (c *Client) Update(ctx context.Context, sources []Source, arch string) (*In
 
 func (r *checked) suite() Suite {
 	return Suite{Source: r.source.Name, Suite: r.source.Suite, Security: r.source.Security, Origin: r.rel.Origin, Label: r.rel.Label,
-		Codename: r.rel.Codename, Version: r.rel.Version, Date: r.rel.Date, Expires: r.rel.ValidUntil, Signers: r.signers, Mirrors: r.mirrors}
+		Codename: r.rel.Codename, Version: r.rel.Version, Date: r.rel.Date, Expires: r.rel.ValidUntil, Signers: r.signers, Mirrors: r.mirrors,
+		NotAutomatic: r.rel.NotAutomatic, ButAutomaticUpgrades: r.rel.ButAutomaticUpgrades}
 }
 
 // packages reads all indexes of a suite for an architecture.

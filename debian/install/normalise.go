@@ -56,7 +56,7 @@ var rules = [...]rule{
 	{pattern: "etc/bind/rndc.key", do: drop, why: "must differ between machines: `rndc-confgen -a` makes it"},
 	{pattern: "etc/varnish/secret", do: drop, why: "must differ between machines: a new random line is one"},
 	{pattern: "etc/ssl/certs/java/cacerts", do: rewrite, why: "holds the time at which each certificate was added", rewrite: keystoreDates},
-	{pattern: "etc/aliases.db", do: rewrite, why: "names the process and the time that made it", rewrite: databaseID},
+	{pattern: "etc/aliases.db", do: drop, why: "holds bytes of the memory of who made it: `newaliases` makes it again, before the mail server starts"},
 	{pattern: "etc/shadow", do: rewrite, why: "holds the day of each account's last change", rewrite: shadowDays},
 	{pattern: "etc/shadow-", do: rewrite, why: "holds the day of each account's last change", rewrite: shadowDays},
 }

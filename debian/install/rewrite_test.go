@@ -38,25 +38,3 @@ func TestKeystoreDates(t *testing.T) {
 		}
 	}
 }
-
-func TestDatabaseID(t *testing.T) {
-	const page = 4096
-	file := func(id byte) []byte {
-		data := make([]byte, 3*page)
-		for _, at := range []int{0, 2 * page} {
-			binary.LittleEndian.PutUint32(data[at+dbMagicAt:], dbHash)
-			binary.LittleEndian.PutUint32(data[at+dbPageAt:], page)
-			copy(data[at+dbUIDAt:], bytes.Repeat([]byte{id}, dbUIDSize))
-		}
-		data[page+100] = 42
-		return data
-	}
-	if got := databaseID(file(1), nil, 0); !bytes.Equal(got, file(0)) {
-		t.Error("an identity is left")
-	}
-	for _, odd := range [][]byte{nil, []byte("text"), make([]byte, page)} {
-		if got := databaseID(odd, nil, 0); !bytes.Equal(got, odd) {
-			t.Errorf("%d odd bytes changed", len(odd))
-		}
-	}
-}
