@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -242,6 +243,23 @@ func TestExecBeside(t *testing.T) {
 	if got := strings.ReplaceAll(out.String(), "\r\n", "\n"); got != "/dev/pts/0\n47 101\nx\n1\n" || exit.Code != 0 {
 		t.Errorf("terminal: %+v, %q", exit, got)
 	}
+}
+
+// TestExecOfShortCommands gets the exit of commands that end before they are reported as started.
+func TestExecOfShortCommands(t *testing.T) {
+	_, dir := detached(t, "sleep 1000")
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 10 {
+				exit, err := ControlOf(dir).Exec(t.Context(), ExecSpec{Command: []string{"/bin/sh", "-c", "exit 5"}})
+				if err != nil || exit.Code != 5 {
+					t.Errorf("exit %+v, %v", exit, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // When the one who asked goes away, so does the command.

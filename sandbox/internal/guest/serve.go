@@ -83,7 +83,8 @@ func (g *guest) exec(p *Conn, r ExecRequest, files []*os.File) {
 	if master != nil {
 		fds = []int{int(master.Fd())}
 	}
-	err = p.Send(Message{Started: true}, c.pid, fds...)
+	// Without the command's PID: the kernel refuses that of a command that ended and was reaped meanwhile.
+	err = p.Send(Message{Started: true}, 0, fds...)
 	if master != nil {
 		_ = master.Close()
 	}
