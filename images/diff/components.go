@@ -56,7 +56,12 @@ func (x side) components(s *images.Store) (map[string]string, error) {
 
 // bill is what SPDX and CycloneDX documents say of components.
 type bill struct {
+	Relations []struct { // SPDX
+		Type string `json:"relationshipType"`
+		To   string `json:"relatedSpdxElement"`
+	} `json:"relationships"`
 	Packages []struct { // SPDX
+		ID           string `json:"SPDXID"`
 		Name         string `json:"name"`
 		Version      string `json:"versionInfo"`
 		ExternalRefs []struct {
@@ -72,7 +77,17 @@ type bill struct {
 	} `json:"components"`
 }
 
-// parseComponents gives the versions of each component. Debian packages are left out: they are compared as packages.
+// about says whether an SPDX package is what the document is about, the image itself, and no component of it.
+func (b *bill) about(id string) bool {
+	for _, r := range b.Relations {
+		if r.Type == "DESCRIBES" && r.To == id {
+			return true
+		}
+	}
+	return false
+}
+
+// parseComponents gives the versions of each component. Debian packages are left out: they are compared as packages; so is the image itself.
 func parseComponents(data []byte) (map[string]string, error) {
 	var b bill
 	if err := json.Unmarshal(data, &b); err != nil {
@@ -94,6 +109,9 @@ func parseComponents(data []byte) (map[string]string, error) {
 		}
 	}
 	for _, p := range b.Packages {
+		if b.about(p.ID) {
+			continue
+		}
 		purl := ""
 		for _, r := range p.ExternalRefs {
 			if r.Type == "purl" {

@@ -24,7 +24,8 @@ func TestComponents(t *testing.T) {
 	s := newStore(t)
 	a := put(t, s, ocispec.ImageConfig{User: "a"}, nil)
 	b := put(t, s, ocispec.ImageConfig{User: "b"}, nil)
-	attach(t, s, a, images.ArtifactSPDX, `{"packages":[
+	attach(t, s, a, images.ArtifactSPDX, `{"relationships":[{"relationshipType":"DESCRIBES","relatedSpdxElement":"SPDXRef-Image"}],"packages":[
+		{"SPDXID":"SPDXRef-Image","name":"a","versionInfo":"sha256:00"},
 		{"name":"golang.org/x/net","versionInfo":"v0.1.0","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:golang/golang.org/x/net@v0.1.0"}]},
 		{"name":"scope","versionInfo":"1","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:npm/%40types/node@1?arch=x"}]},
 		{"name":"bash","versionInfo":"5","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/bash@5"}]}]}`)
