@@ -188,7 +188,7 @@ func (g *collection) chooseImages() {
 		reasons := slices.Concat(g.pinned.reasons(d), why[d])
 		t, err := time.Parse(time.RFC3339Nano, e.Annotations[annotationCreated])
 		if len(reasons) == 0 && err == nil && !t.Before(g.young) {
-			reasons = []string{"came less than " + g.o.Grace.String() + " ago"}
+			reasons = []string{"came less than " + shortSpan(g.o.Grace) + " ago"}
 		}
 		if g.o.CachesOnly && !byCache[d] {
 			reasons = []string{"only caches are collected"}

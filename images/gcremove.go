@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -209,7 +210,7 @@ func (g *collection) removeBlobs(ctx context.Context) error {
 			dec.Kind, dec.Name, dec.Reason = "temporary file", e.Name(), "a write that was cut left it"
 		}
 		if dec.Keep = !info.ModTime().Before(g.young); dec.Keep {
-			dec.Reason = "nothing references it, but it came less than " + g.o.Grace.String() + " ago"
+			dec.Reason = "nothing references it, but it came less than " + shortSpan(g.o.Grace) + " ago"
 		}
 		if g.decideBlob(dec, d); dec.Keep || g.o.DryRun {
 			continue
@@ -255,4 +256,16 @@ func (g *collection) removeTemps() error {
 		}
 	}
 	return nil
+}
+
+// shortSpan is a length of time without the parts that are nought: 1h, not 1h0m0s.
+func shortSpan(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

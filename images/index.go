@@ -203,7 +203,7 @@ func unknownImage(ref string, list []ocispec.Descriptor) error {
 		}
 	}
 	if len(names) == 0 {
-		return err.WithHint("no image has a name yet: release bake makes one")
+		return err.WithHint("no image has a name: release images ls shows the digests; release bake and release images pull --name give names")
 	}
 	distance := map[string]int{}
 	for _, n := range names {
