@@ -246,6 +246,10 @@ func TestBadPackages(t *testing.T) {
 		{"a file of an installed package", items(t, made{name: "bad", files: []tar.Header{file("bin/bash", "")}}), []string{"package bad", "bin/bash", "package bash"}},
 		{"a file where a folder is", items(t, made{name: "bad", files: []tar.Header{file("usr/bin", "")}}), []string{"package bad", "usr/bin", "folder"}},
 		{"a folder where a file is", items(t, made{name: "bad", files: []tar.Header{file("usr/bin/bash/made", "")}}), []string{"package bad", "usr/bin/bash"}},
+		{"the sign of a removed file", items(t, made{name: "bad", files: []tar.Header{file("etc/.wh.passwd", "")}}), []string{"package bad", "/etc/.wh.passwd", "leave the package out"}},
+		{"the device of a removed file", items(t, made{name: "bad", files: []tar.Header{{Typeflag: tar.TypeChar, Name: "./etc/passwd"}}}),
+			[]string{"package bad", "/etc/passwd", "0:0"}},
+		{"dpkg's own files", items(t, made{name: "bad", files: []tar.Header{file("var/lib/dpkg/info/bash.postinst", "")}}), []string{"package bad", "/var/lib/dpkg/info/bash.postinst", "database"}},
 		{"installed already", []Item{s.items[0]}, []string{s.items[0].Package.Name, "installed already"}},
 		{"a missing dependency", items(t, made{name: "bad", fields: "Depends: nowhere\n"}), []string{"package bad", "nowhere"}},
 	} {

@@ -93,14 +93,18 @@ type unpacker struct {
 func (u *unpacker) entry(e deb.Entry, content io.Reader) error {
 	r := &record{Entry: e, pkg: u.pkg}
 	u.pkg.records = append(u.pkg.records, r)
-	if e.Type == deb.Dir || e.Type == deb.HardLink {
-		return nil
+	if e.Type == deb.Dir {
+		return refuse(e, e.Path)
 	}
 	dir, ok := resolve(path.Dir(e.Path), u.stage.probably)
 	if !ok {
 		dir = path.Dir(e.Path)
 	}
-	r.at = path.Join(dir, path.Base(e.Path))
+	at := path.Join(dir, path.Base(e.Path))
+	if err := refuse(e, at); err != nil || e.Type == deb.HardLink {
+		return err
+	}
+	r.at = at
 	err := u.write(r, r.at, content)
 	if inTheWay(err) {
 		err = u.aside(r, content)
