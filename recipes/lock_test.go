@@ -224,3 +224,33 @@ debian:
 		}
 	}
 }
+
+// What an archive says of a package may be nonsense; the lockfile that is there stays as it is.
+func TestLockedPackagesUnreadable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.lock")
+	good := recipes.LockedPackage{Name: "a", Version: "1", Arch: "all", Suite: "own", Size: 7, SHA256: sum, Path: "pool/a.deb"}
+	save := func(p recipes.LockedPackage) error {
+		return (&recipes.Lock{Debian: &recipes.LockedDebian{Packages: map[string]recipes.LockedPackages{"amd64": {Added: []recipes.LockedPackage{p}}}}}).Save(path)
+	}
+	if err := save(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*recipes.LockedPackage){
+		"no hash":       func(p *recipes.LockedPackage) { p.SHA256 = "" },
+		"no size":       func(p *recipes.LockedPackage) { p.Size = 0 },
+		"no path":       func(p *recipes.LockedPackage) { p.Path = "" },
+		"absolute path": func(p *recipes.LockedPackage) { p.Path = "/etc/passwd" },
+		"path upward":   func(p *recipes.LockedPackage) { p.Path = "../../etc/passwd" },
+		"blank in path": func(p *recipes.LockedPackage) { p.Path = "pool/a b.deb" },
+	} {
+		bad := good
+		change(&bad)
+		err := save(bad)
+		if err == nil || !strings.Contains(err.Error(), "package a 1 of own cannot be pinned") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := recipes.LoadLock(path); err != nil {
+			t.Errorf("%s: the lockfile is spoiled: %v", name, err)
+		}
+	}
+}
