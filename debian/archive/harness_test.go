@@ -69,6 +69,7 @@ type site struct {
 	until    time.Time // Valid-Until; zero leaves it out
 	byHash   bool
 	detached bool
+	silent   bool   // does not say where packages of architecture all are listed
 	packed   string // "", .gz
 	debs     map[string][]byte
 
@@ -181,8 +182,11 @@ func (s *site) publish() {
 	if s.byHash {
 		fmt.Fprintf(&rel, "Acquire-By-Hash: yes\n")
 	}
-	fmt.Fprintf(&rel, "Architectures: all amd64\nNo-Support-for-Architecture-all: Packages\nComponents: main\nSHA256:\n %s %d main/binary-amd64/Packages\n",
-		sum(index), len(index))
+	fmt.Fprintf(&rel, "Architectures: all amd64\n")
+	if !s.silent {
+		fmt.Fprintf(&rel, "No-Support-for-Architecture-all: Packages\n")
+	}
+	fmt.Fprintf(&rel, "Components: main\nSHA256:\n %s %d main/binary-amd64/Packages\n", sum(index), len(index))
 	if s.packed != "" {
 		fmt.Fprintf(&rel, " %s %d main/binary-amd64/Packages%s\n", sum(packed), len(packed), s.packed)
 	}

@@ -138,8 +138,22 @@ func (r *checked) indexPaths(arch string) ([]string, error) {
 				r.source, component, strings.Join(r.rel.Components, ", ")).WithHint("choose one of these components")
 		}
 		for _, folder := range folders {
-			paths = append(paths, component+"/"+folder+"/Packages")
+			p := component + "/" + folder + "/Packages"
+			// As apt does: all among the architectures and no index of its own means that the others' have its packages.
+			if folder != "binary-all" || r.lists(p) {
+				paths = append(paths, p)
+			}
 		}
 	}
 	return paths, nil
+}
+
+// lists reports whether the release file has an index in any form.
+func (r *checked) lists(index string) bool {
+	for _, packing := range []string{"", ".xz", ".gz", ".bz2", ".zst", ".lzma"} {
+		if _, ok := r.rel.Files[index+packing]; ok {
+			return true
+		}
+	}
+	return false
 }

@@ -27,6 +27,7 @@ func TestUpdate(t *testing.T) {
 		"not packed":         func(s *site) { s.packed = "" },
 		"detached signature": func(s *site) { s.detached = true },
 		"without end":        func(s *site) { s.until = time.Time{} },
+		"no index for all":   func(s *site) { s.silent = true },
 		"announced by hash, not there": func(s *site) {
 			s.answer(func(w http.ResponseWriter, r *http.Request) bool {
 				if strings.Contains(r.URL.Path, "by-hash") {
