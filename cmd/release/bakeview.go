@@ -53,10 +53,10 @@ func (v bakeLines) event(e builder.Event) {
 	case builder.Done:
 		v.out.progress("%s", v.out.stepLine(e))
 	case builder.Note:
-		v.out.progress("%s", e.Line)
+		v.out.progress("%s", harmless(e.Line))
 	case builder.Output:
 		if v.out.verbose {
-			v.out.progress("  | %s", e.Line)
+			v.out.progress("  | %s", harmless(e.Line))
 		}
 	}
 }
@@ -99,12 +99,12 @@ func (v *bakeLive) event(e builder.Event) {
 	case builder.Bytes:
 		v.now.Bytes, v.now.Size = e.Bytes, e.Size
 	case builder.Output:
-		v.last = e.Line
+		v.last = harmless(e.Line)
 		if v.out.verbose {
-			v.screen.Print("      " + v.out.dim(e.Line))
+			v.screen.Print("      " + v.out.dim(v.last))
 		}
 	case builder.Note:
-		v.screen.Print("  " + e.Line)
+		v.screen.Print("  " + harmless(e.Line))
 	case builder.Done:
 		v.screen.Print("  " + v.out.green("✓") + " " + v.out.stepLine(e))
 		v.now, v.last = builder.Event{}, ""

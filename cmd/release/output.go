@@ -96,12 +96,12 @@ func (o *output) fail(err error) {
 
 func (o *output) showError(e *fault.Error) {
 	if e.Position() != "" {
-		fmt.Fprintf(o.stderr, "%s: %s %s\n", e.Position(), o.red("error:"), e.Message)
+		fmt.Fprintf(o.stderr, "%s: %s %s\n", harmless(e.Position()), o.red("error:"), harmless(e.Message))
 	} else {
-		fmt.Fprintf(o.stderr, "%s %s\n", o.red("error:"), e.Message)
+		fmt.Fprintf(o.stderr, "%s %s\n", o.red("error:"), harmless(e.Message))
 	}
 	if e.Hint != "" {
-		fmt.Fprintf(o.stderr, "  %s %s\n", o.cyan("→"), e.Hint)
+		fmt.Fprintf(o.stderr, "  %s %s\n", o.cyan("→"), harmless(e.Hint))
 	}
 }
 

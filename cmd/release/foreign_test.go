@@ -1,0 +1,25 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/bootandshoot/release/builder"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// What a script prints is shown, but it cannot clear the screen, set the window's title or forge lines.
+func TestForeignTextIsHarmless(t *testing.T) {
+	const evil = "a\x1b]0;title\x07b\x1b[2Jc\r\u202Ed\u009bm\te"
+	const want = "a�]0;title�b�[2Jc�d�m\te"
+	var err bytes.Buffer
+	o := &output{stdout: &err, stderr: &err, verbose: true}
+	o.fail(fault.New(fault.Failed, "its script: %s", evil).WithHint("see %s", evil).At(evil, 1, 2))
+	v := bakeLines{o}
+	v.event(builder.Event{Kind: builder.Output, Line: evil})
+	v.event(builder.Event{Kind: builder.Note, Line: evil})
+	if got := err.String(); strings.Count(got, want) != 5 || strings.ContainsAny(got, "\x1b\x07\r") {
+		t.Errorf("%q", got)
+	}
+}
