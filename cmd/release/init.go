@@ -34,6 +34,7 @@ func (c *cli) initVerb() *cobra.Command {
 		Use: "init [FOLDER]", Short: "Write release.yaml and a recipe for a folder",
 		Long: `Looks at the folder (Go module, Dockerfile, package.json, static site) and writes release.yaml and recipe.yaml
 that fit. A Go program is built once, so that release up works at once. Files that are there stay unless -y is given.
+A recipe.yaml without a release.yaml is kept, and gets one.
 
 A Dockerfile is translated to a recipe, or stays the recipe, for the Docker engine to build: --dockerfile says which, else you are
 asked on a terminal, else it is translated.

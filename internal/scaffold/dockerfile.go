@@ -21,6 +21,7 @@ type stage struct {
 	cmd        []string
 	copies     []string
 	runs       []string
+	shell      []string // what runs do, as the Dockerfile has it
 	notes      []string
 }
 
@@ -41,6 +42,9 @@ func dockerfile(dir string) (*finding, error) {
 		s.ports = []int{port}
 		s.notes = append(s.notes, "the Dockerfile has no EXPOSE: check ports: in recipe.yaml")
 	}
+	if note := s.debianNote(); note != "" {
+		s.notes = append(s.notes, note)
+	}
 	return &finding{
 		kind: DockerfileKind, name: filepath.Base(dir), port: port, recipe: s.recipe(), notes: s.notes, ignore: ownFiles(),
 		comment: " Made from the Dockerfile: copies come before runs here.",
@@ -53,7 +57,7 @@ func keptDockerfile(dir string) (*finding, error) {
 	if err != nil || f == nil {
 		return nil, err
 	}
-	kept := &finding{kind: "Dockerfile, kept", name: f.name, port: f.port, kept: true}
+	kept := &finding{kind: "Dockerfile, kept", name: f.name, port: f.port, kept: "./Dockerfile"}
 	b, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
 	if err != nil {
 		return nil, err
@@ -116,6 +120,7 @@ func (s *stage) instruction(word, rest string) {
 	case "COPY", "ADD":
 		s.copy(rest)
 	case "RUN":
+		s.shell = append(s.shell, rest)
 		s.runs = append(s.runs, fmt.Sprintf("{cmd: %s, network: true}", quote(rest)))
 	case "HEALTHCHECK", "VOLUME", "SHELL", "ONBUILD", "STOPSIGNAL":
 		s.notes = append(s.notes, word+" of the Dockerfile is not translated")

@@ -42,7 +42,7 @@ type finding struct {
 	server  bool
 	notes   []string
 	comment string // above the recipe
-	kept    bool   // the recipe is a file that is there: the Dockerfile
+	kept    string // the recipe is this file, which is there
 }
 
 // Detect proposes files for the folder. static says that this program can serve files from an image of its own: it is a
@@ -52,7 +52,7 @@ func Detect(dir string, static bool) (Project, error) {
 	if err != nil {
 		return Project{}, fmt.Errorf("look at %s: %w", dir, err)
 	}
-	detectors := []func(string) (*finding, error){goModule, dockerfile, nodePackage, func(dir string) (*finding, error) { return site(dir, static) }}
+	detectors := []func(string) (*finding, error){ownRecipe, goModule, dockerfile, nodePackage, func(dir string) (*finding, error) { return site(dir, static) }}
 	for _, detect := range detectors {
 		f, err := detect(abs)
 		if err != nil {
@@ -91,8 +91,8 @@ func (f *finding) project(dir string) Project {
 		name = "app"
 	}
 	p := Project{Kind: f.kind, Name: name, Build: f.build, Server: f.server, Notes: f.notes}
-	if f.kept {
-		p.Files = []File{{"release.yaml", f.releaseYAML(name, "./Dockerfile")}}
+	if f.kept != "" {
+		p.Files = []File{{"release.yaml", f.releaseYAML(name, f.kept)}}
 		return p
 	}
 	p.Files = []File{{"release.yaml", f.releaseYAML(name, "recipe.yaml")}, {"recipe.yaml", f.recipeYAML(name)}}
@@ -140,6 +140,15 @@ func Name(text string) string {
 func exists(dir, name string) bool {
 	_, err := os.Stat(filepath.Join(dir, name))
 	return err == nil
+}
+
+// ownRecipe is a folder with a recipe to which only the release.yaml is missing.
+func ownRecipe(dir string) (*finding, error) {
+	if !exists(dir, "recipe.yaml") || exists(dir, "release.yaml") {
+		return nil, nil
+	}
+	return &finding{kind: "recipe.yaml, kept", name: filepath.Base(dir), kept: "recipe.yaml",
+		notes: []string{"recipe.yaml has to say ports: and what listens there: services: or entrypoint:"}}, nil
 }
 
 // empty is what is proposed when nothing is known.

@@ -107,6 +107,33 @@ CMD ["--verbose"]
 	}
 }
 
+// TestOwnRecipe leaves a recipe that is there as it is.
+func TestOwnRecipe(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "web-1")
+	write(t, dir, map[string]string{"recipe.yaml": "name: web\nbase: scratch\n", "Dockerfile": "FROM scratch\n"})
+	p, err := Detect(dir, true)
+	if err != nil || p.Name != "web-1" || len(p.Files) != 1 || len(p.Notes) != 1 {
+		t.Fatalf("%v %+v", err, p)
+	}
+	write(t, dir, map[string]string{p.Files[0].Path: p.Files[0].Content})
+	check(t, dir, "")
+}
+
+func TestDebianNote(t *testing.T) {
+	for text, want := range map[string]string{
+		"FROM debian:bookworm-slim\nRUN apt-get update && \\\n  apt-get install -y --no-install-recommends nginx-light curl=7.* \\\n  && rm -rf /x\nRUN apt install -y curl jq": "base: {debian: bookworm} and packages: [nginx-light, curl=7.*, curl, jq]",
+		"FROM registry.example/debian:bookworm-20240101-slim\nRUN apt-get -qq install g++ $MORE":                                                                                "packages: [g++]",
+		"FROM debian:stable\nRUN apt-get install jq":     "",
+		"FROM debian:bookworm\nRUN apt-get update":       "",
+		"FROM alpine:3.20\nRUN apk add jq":               "",
+		"FROM ubuntu:noble\nRUN apt-get install -y jq\n": "",
+	} {
+		if got := parseDockerfile(text).debianNote(); got != "" && want == "" || !strings.Contains(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestKeepDockerfile(t *testing.T) {
 	for text, notes := range map[string]int{"FROM golang AS build\nFROM scratch\nEXPOSE 80\n": 0, "FROM scratch\n": 1} {
 		dir := filepath.Join(t.TempDir(), "web-1")
