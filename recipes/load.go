@@ -23,9 +23,13 @@ func Load(path string) (*Recipe, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, fault.New(fault.Invalid, "read %s: it is a folder, not a recipe", path).
+			WithHint("name the file in it, such as %s", filepath.Join(path, "recipe.yaml"))
+	}
 	root, err := strictyaml.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, noRecipe(path)
 	}
 	l.compose(path, l.recipe.Path, root, err)
 	l.whole()
@@ -33,6 +37,10 @@ func Load(path string) (*Recipe, error) {
 		return nil, err
 	}
 	return l.recipe, nil
+}
+
+func noRecipe(path string) error {
+	return fault.New(fault.NotFound, "read recipe %s: %w", path, fs.ErrNotExist).WithHint("check the path; release init writes a recipe")
 }
 
 // loader composes one recipe.
@@ -56,7 +64,7 @@ func newLoader(path string) (*loader, error) {
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.NotFound, "read %s: %w", path, fs.ErrNotExist)
+		return nil, noRecipe(path)
 	}
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)

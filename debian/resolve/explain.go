@@ -326,5 +326,5 @@ func (u *Universe) noSuchVersion(w Want, n *node) *fault.Error {
 		versions = append(versions, u.described(v))
 	}
 	return fault.New(fault.Invalid, "resolve package %s: the archive has %s", w, some(versions, 4)).
-		WithHint("ask for one of these versions, or add the suite that has the other one")
+		WithHint("ask for one of these versions, or add the suite that has another one under repositories:")
 }

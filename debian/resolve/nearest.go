@@ -22,8 +22,8 @@ func (u *Universe) nearest(name string) []string {
 		if d := len(other) - len(name); d <= most && -d <= most {
 			far = distance(name, other, most)
 		}
-		if far > most && len(name) >= 3 && strings.HasPrefix(other, name+"-") {
-			far = most
+		if len(name) >= 3 && (strings.HasPrefix(other, name+"-") || strings.HasSuffix(other, "-"+name)) { // default-mysql-server
+			far = min(far, most, 2)
 		}
 		if far <= most {
 			found = append(found, near{other, far})
