@@ -30,12 +30,12 @@ from a security archive are marked. Nothing is changed: release lock --update do
 			if done || err != nil {
 				return err
 			}
-			return c.outdated(cmd.Context(), o)
+			return c.outdated(cmd.Context(), o, args)
 		},
 	}
 }
 
-func (c *cli) outdated(ctx context.Context, o builder.Options) error {
+func (c *cli) outdated(ctx context.Context, o builder.Options, args []string) error {
 	v := c.out.newBakeView()
 	o.Progress = v.event
 	list, err := builder.Outdated(ctx, o)
@@ -57,13 +57,17 @@ func (c *cli) outdated(ctx context.Context, o builder.Options) error {
 			}
 			fmt.Fprintln(w, line)
 		}
+		take := "release lock --update"
+		if len(args) > 0 {
+			take = "release lock " + args[0] + " --update"
+		}
 		switch {
 		case len(list) == 0:
 			fmt.Fprintln(w, c.out.green("nothing newer"))
 		case r.Security > 0:
-			fmt.Fprintf(w, "%s, %d of them for security; release lock --update takes them\n", plural(len(list), "change"), r.Security)
+			fmt.Fprintf(w, "%s, %d of them for security; %s takes them\n", plural(len(list), "change"), r.Security, take)
 		default:
-			fmt.Fprintf(w, "%s; release lock --update takes them\n", plural(len(list), "change"))
+			fmt.Fprintf(w, "%s; %s takes them\n", plural(len(list), "change"), take)
 		}
 	})
 }
