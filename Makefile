@@ -30,8 +30,8 @@ test: prepare lint unit
 
 # The black-box tests run alone after all others, since they measure.
 unit: build
-	CGO_ENABLED=1 go test -race -p $(PARALLEL) -parallel $(PARALLEL) -timeout 15m $(TESTFLAGS) $$(go list ./... | grep -v '/release/test')
-	CGO_ENABLED=1 go test -race -p 1 -parallel $(PARALLEL) -timeout 15m $(TESTFLAGS) ./test/...
+	CGO_ENABLED=1 go test -race -p $(PARALLEL) -parallel $(PARALLEL) -timeout 25m $(TESTFLAGS) $$(go list ./... | grep -v '/release/test')
+	CGO_ENABLED=1 go test -race -p 1 -parallel $(PARALLEL) -timeout 40m $(TESTFLAGS) ./test/...
 
 prepare:
 	.ci/prepare

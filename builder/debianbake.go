@@ -72,7 +72,8 @@ func (in *debianInstall) stage(ctx context.Context, st *state, s debianStage) ([
 	for i, p := range s.packages {
 		sums[i] = p.SHA256
 	}
-	key := keyOf("debian", install.Format, b.debianArch(), b.epoch, sums, st.chain())
+	epoch, packages := b.debianEpochs()
+	key := keyOf("debian", install.Format, b.debianArch(), epoch, packages, sums, st.chain())
 	if layers, ok := b.cache.Layers(key); ok && !b.o.NoCache {
 		return layers, true, nil
 	}
@@ -92,7 +93,7 @@ func (in *debianInstall) stage(ctx context.Context, st *state, s debianStage) ([
 		return nil, false, err
 	}
 	o := install.Options{
-		Store: b.store, Arch: b.debianArch(), Epoch: b.epoch, Work: dir, Under: st.layers, Batches: batches, Log: b.log,
+		Store: b.store, Arch: b.debianArch(), Epoch: epoch, PackagesEpoch: packages, Work: dir, Under: st.layers, Batches: batches, Log: b.log,
 		Progress: func(e install.Event) { b.report.emit(Event{Kind: Output, Step: s.name, Line: installLine(e)}) },
 	}
 	if !b.o.NoCache {
@@ -103,6 +104,23 @@ func (in *debianInstall) stage(ctx context.Context, st *state, s debianStage) ([
 		return nil, false, err
 	}
 	return layers, false, b.cache.KeepLayers(key, layers)
+}
+
+// debianEpochs are the times of an installation: that of its scripts is the newest date of the archives, that of the
+// packages' files the date of the release alone, which changes only now and then. What else the recipe gets from elsewhere
+// may have newer dates, and leaves these layers as they are. SOURCE_DATE_EPOCH bounds both.
+func (b *bake) debianEpochs() (scripts, packages int64) {
+	for _, s := range b.lock.Debian.Suites {
+		date := max(s.Date.Unix(), 0)
+		scripts = max(scripts, date)
+		if s.Name == b.recipe.Base.Debian.Suite {
+			packages = date
+		}
+	}
+	if given := b.o.SourceDateEpoch; given != nil {
+		return *given, min(*given, packages)
+	}
+	return scripts, packages
 }
 
 func installLine(e install.Event) string {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
@@ -106,7 +108,28 @@ func (b *bake) pinDebian(ctx context.Context, old *recipes.LockedDebian) (*recip
 		next.Suites = old.Suites
 	}
 	next.Packages[arch] = chosen.packages
-	return next, nil
+	if same || old == nil {
+		return next, nil
+	}
+	return next, b.pinOtherArchs(ctx, next, old)
+}
+
+// pinOtherArchs chooses for the other architectures of the lockfile, too: a bake on one machine must not take away what those
+// of others need.
+func (b *bake) pinOtherArchs(ctx context.Context, next, old *recipes.LockedDebian) error {
+	for _, arch := range slices.Sorted(maps.Keys(old.Packages)) {
+		if _, ok := next.Packages[arch]; ok || !sameSuite(old.Request, next.Request) {
+			continue
+		}
+		other := *b
+		other.platform = ocispec.Platform{OS: "linux", Architecture: ociArch(arch)}
+		chosen, err := other.chooseDebian(ctx, old.Packages[arch])
+		if err != nil {
+			return b.inDebian(fmt.Errorf("for %s: %w", arch, err))
+		}
+		next.Packages[arch] = chosen.packages
+	}
+	return nil
 }
 
 // sameSuite reports whether two requests begin with the same Debian release.

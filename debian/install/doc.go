@@ -45,7 +45,10 @@ type Item struct {
 type Options struct {
 	Store *images.Store
 	Arch  string // the system's, as dpkg names it: amd64, arm64
-	Epoch int64  // time of everything in the layers, in seconds since 1970
+	Epoch int64  // time of what scripts change, and what they take for the date; in seconds since 1970
+	// PackagesEpoch is the time of all that packages bring. It is another one so that a newer date does not make
+	// other layers of the same packages.
+	PackagesEpoch int64
 	// Work is a folder on the store's file system for what is under way; it must exist. What is made in it is removed
 	// before Install returns.
 	Work string

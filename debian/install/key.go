@@ -7,12 +7,12 @@ import (
 )
 
 // Format changes whenever the same packages are laid out or configured in another way than before.
-const Format = "debian/install 4"
+const Format = "debian/install 6"
 
 // key names all that determines the layers of a stage.
 func (s *stage) key() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s %d\n", Format, s.o.Arch, s.o.Epoch)
+	fmt.Fprintf(h, "%s\n%s %d %d\n", Format, s.o.Arch, s.o.Epoch, s.o.PackagesEpoch)
 	for _, l := range s.o.Under {
 		fmt.Fprintf(h, "under %s\n", l.DiffID)
 	}

@@ -25,7 +25,7 @@ func (s *stage) writeGroup(ctx context.Context, g *group) error {
 		list = append(list, u)
 	}
 	slices.SortFunc(list, func(a, b upper.Piece) int { return upper.Compare(a.Path, b.Path) })
-	w, err := upper.Write(ctx, s.o.Store, s.o.Epoch, list)
+	w, err := upper.Write(ctx, s.o.Store, s.o.PackagesEpoch, list)
 	if err != nil {
 		return fmt.Errorf("write layer of %s: %w", g.name, err)
 	}

@@ -55,7 +55,7 @@ func newStage(o Options) (*stage, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if o.Store == nil || o.Work == "" || o.Arch == "" || o.Epoch < 0 {
+	if o.Store == nil || o.Work == "" || o.Arch == "" || min(o.Epoch, o.PackagesEpoch) < 0 {
 		return nil, fault.New(fault.Internal, "install packages: no store, work folder or architecture given")
 	}
 	if !sandbox.AllIDs() {

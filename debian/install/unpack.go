@@ -203,7 +203,7 @@ func (s *stage) setAttrs(f *os.File, r *record) error {
 	if err := unix.Fchmod(fd, r.Mode); err != nil {
 		return err
 	}
-	return setTime(fd, s.o.Epoch)
+	return setTime(fd, s.o.PackagesEpoch)
 }
 
 // setTime is futimens(3), which package unix lacks: its Futimes goes through /proc, at several times the cost.
@@ -251,7 +251,7 @@ func (s *stage) setAttrsAt(dir int, base string, mode uint32, uid, gid int, link
 			return err
 		}
 	}
-	t := unix.Timespec{Sec: s.o.Epoch}
+	t := unix.Timespec{Sec: s.o.PackagesEpoch}
 	return unix.UtimesNanoAt(dir, base, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
