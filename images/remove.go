@@ -45,8 +45,8 @@ func (s *Store) removeEntry(ctx context.Context, d Digest, force bool) (blobs []
 	if err != nil {
 		return nil, "", err
 	}
-	if users := pinned.users(d); len(users) > 0 && !force {
-		return nil, "", fault.New(fault.Busy, "remove image %s: used by the fleets of %s", d.Short(), strings.Join(users, ", ")).
+	if uses := pinned.reasons(d); len(uses) > 0 && !force {
+		return nil, "", fault.New(fault.Busy, "remove image %s: a fleet needs it: %s", d.Short(), strings.Join(uses, ", ")).
 			WithHint("release destroy ends the fleets; with --force the image goes off the list and its content stays until then")
 	}
 	index, err := s.readIndex()

@@ -38,7 +38,7 @@ func TestRemovePinned(t *testing.T) {
 	check(t, s.Pin("inst-1", []Digest{d}))
 	check(t, s.Pin("inst-2", []Digest{d, d}))
 	err := s.Remove(ctx, d, false)
-	if !fault.Is(err, fault.Busy) || !strings.Contains(err.Error(), "inst-1, inst-2") {
+	if !fault.Is(err, fault.Busy) || !strings.Contains(err.Error(), "installation inst-1, in use by installation inst-2") {
 		t.Fatalf("got %v", err)
 	}
 	if list := must[[]Info](t)(s.List()); len(list) != 1 || len(list[0].Pinned) != 2 {
