@@ -1,6 +1,8 @@
 package recipes_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,7 +132,7 @@ func TestLockErrors(t *testing.T) {
 		"schema: 1\ngit: [{url: a, ref: b, commit: \"\"}]\n":                                        `2:32: "" is not a commit of 40 or 64 hex digits`,
 		"schema: 1\ngit: [{url: a, ref: b, commit: " + commit + ", date: x}]\n":                     `2:80: git[0].date: parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"`,
 		"schema: 1\nfetch:\n  - {url: a, sha256: " + sum + "}\n  - {url: a, sha256: " + sum + "}\n": `4:5: a is pinned twice`,
-		"<<<<<<< ours\nschema: 1\n":                                                                 "1:1: unexpected key name",
+		"<<<<<<< ours\nschema: 1\n":                                                                 "1:1: the lockfile has an unresolved merge conflict",
 	} {
 		if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
 			t.Fatal(err)
@@ -252,5 +254,35 @@ func TestLockedPackagesUnreadable(t *testing.T) {
 		if _, err := recipes.LoadLock(path); err != nil {
 			t.Errorf("%s: the lockfile is spoiled: %v", name, err)
 		}
+	}
+}
+
+// A desktop has some thousand packages.
+func TestLongLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.lock")
+	var list []recipes.LockedPackage
+	for i := range 6000 {
+		name := fmt.Sprintf("package-with-a-long-name-%04d", i)
+		list = append(list, recipes.LockedPackage{Name: name, Version: "1:1.0-1", Arch: "amd64", Suite: "bookworm", Size: 7, SHA256: sum, Path: "pool/main/p/" + name + "/" + name + "_amd64.deb"})
+	}
+	l := &recipes.Lock{Debian: &recipes.LockedDebian{Packages: map[string]recipes.LockedPackages{"amd64": {Base: list}}}}
+	if err := l.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := recipes.LoadLock(path)
+	if err != nil || len(again.Debian.Packages["amd64"].Base) != len(list) {
+		t.Fatal(err)
+	}
+}
+
+func TestLockMergeConflict(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.lock")
+	if err := os.WriteFile(path, []byte("schema: 1\n<<<<<<< HEAD\nfetch: []\n=======\ngit: []\n>>>>>>> other\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := recipes.LoadLock(path)
+	var f *fault.Error
+	if !errors.As(err, &f) || f.Line != 2 || !strings.Contains(f.Message, "merge conflict") || f.Hint == "" {
+		t.Errorf("%v", err)
 	}
 }

@@ -30,8 +30,11 @@ var (
 // LoadLock reads a lockfile. The error is a fault.List with all problems and their places, or fault.NotFound when there
 // is no such file.
 func LoadLock(path string) (*Lock, error) {
-	root, readErr := strictyaml.Read(path)
+	root, readErr := strictyaml.ReadLong(path)
 	if root == nil {
+		if err := mergeConflict(path); err != nil {
+			return nil, err
+		}
 		return nil, readErr
 	}
 	if n := root.Get("schema"); n != nil && n.Kind == strictyaml.Int && n.Text != fmt.Sprint(LockSchema) {
@@ -46,6 +49,22 @@ func LoadLock(path string) (*Lock, error) {
 	}
 	l.sort()
 	return l, nil
+}
+
+// mergeConflict says where a file has the marks that version control leaves where two sides changed the same lines.
+func mergeConflict(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	line := 0
+	for text := range bytes.Lines(data) {
+		if line++; bytes.HasPrefix(text, []byte("<<<<<<< ")) {
+			return fault.New(fault.Invalid, "the lockfile has an unresolved merge conflict").At(path, line, 1).
+				WithHint("take the whole file of one side, then bring it up to date: release lock")
+		}
+	}
+	return nil
 }
 
 type lockChecker struct {

@@ -23,13 +23,19 @@ import (
 // with the square of a mapping's keys and of the empty lines in a block of text.
 const (
 	MaxSize   = 256 << 10 // bytes
+	MaxLong   = 4 << 20   // bytes, for ReadLong
 	MaxTokens = 30_000
 	MaxDepth  = 64
 	MaxBlank  = 200 // empty lines in a row
 )
 
 // Read parses a file as Parse does. A file that is not there is fault.NotFound.
-func Read(path string) (*Node, error) {
+func Read(path string) (*Node, error) { return read(path, MaxSize) }
+
+// ReadLong is Read for files that programs write, which are longer than what people do; they have as many parts at most.
+func ReadLong(path string) (*Node, error) { return read(path, MaxLong) }
+
+func read(path string, most int) (*Node, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.NotFound, "read %s: %w", path, fs.ErrNotExist)
@@ -38,20 +44,22 @@ func Read(path string) (*Node, error) {
 		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
 	}
-	return Parse(path, data)
+	return parse(path, data, most)
 }
 
 // Parse makes a tree of one YAML document; name is the file's for positions. An empty document is a Null node. Errors
 // are of class fault.Invalid. With errors that leave a tree to look at, such as repeated keys, both are returned.
-func Parse(name string, data []byte) (root *Node, err error) {
+func Parse(name string, data []byte) (root *Node, err error) { return parse(name, data, MaxSize) }
+
+func parse(name string, data []byte, most int) (root *Node, err error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	start := Pos{File: name, Line: 1, Column: 1}
-	if len(data) > MaxSize {
-		return nil, start.Errorf("the file is larger than %d bytes", MaxSize)
+	if len(data) > most {
+		return nil, start.Errorf("the file is larger than %d bytes", most)
 	}
 	if !utf8.Valid(data) {
 		return nil, invalidByte(start, data)
