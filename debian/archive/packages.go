@@ -15,6 +15,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/mikelolasagasti/xz"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/internal/atomicfile"
@@ -127,6 +128,10 @@ func (c *Client) unpackIndex(s *Source, packed debian.File, packing string, want
 		text, err = readIndex(r, want, keep)
 	}
 	if err != nil {
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) { // of keep: nothing is wrong with the index
+			return "", fault.New(fault.NoSpace, "unpack package index of %s: %w", s, err).
+				WithHint("make room, or put the cache elsewhere with RELEASE_IMAGES_DIR; what has come is kept")
+		}
 		// Whatever is wrong with it, the next try shall not find it here.
 		return "", errors.Join(fault.New(fault.Invalid, "unpack package index of %s: %s: %w", s, packed.Path, err).
 			WithHint("try again; if it stays, the archive has published a broken index"), c.indexes.Remove(packed.SHA256))
