@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -21,5 +24,19 @@ func TestForeignTextIsHarmless(t *testing.T) {
 	v.event(builder.Event{Kind: builder.Note, Line: evil})
 	if got := err.String(); strings.Count(got, want) != 5 || strings.ContainsAny(got, "\x1b\x07\r") {
 		t.Errorf("%q", got)
+	}
+}
+
+type fullDisk struct{}
+
+var errFull = errors.New("no space left on device")
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
+
+// A result that could not be written is an error.
+func TestResultOnAFullDisk(t *testing.T) {
+	o := &output{stdout: fullDisk{}, stderr: io.Discard}
+	if err := o.result(nil, func(w io.Writer) { fmt.Fprintln(w, "sha256:…") }); !errors.Is(err, errFull) {
+		t.Error(err)
 	}
 }

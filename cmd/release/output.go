@@ -70,10 +70,30 @@ func (o *output) result(v any, human func(w io.Writer)) error {
 	if o.json {
 		return o.event(v)
 	}
-	if human != nil {
-		human(o.stdout)
+	if human == nil {
+		return nil
+	}
+	w := &checkedWriter{w: o.stdout}
+	human(w)
+	if w.err != nil {
+		return fmt.Errorf("write the result: %w", w.err)
 	}
 	return nil
+}
+
+// checkedWriter keeps the first error, which who prints for people does not look at: a script must not take a result that a
+// full disk cut off for the whole one.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
 }
 
 // note says something in one line on standard error, except when it should be quiet.
