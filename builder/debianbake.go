@@ -48,7 +48,7 @@ func (b *bake) installDebian(ctx context.Context, st *state, res *Result) (ocisp
 		}
 		st.layers = append(st.layers, layers...)
 		for _, l := range layers {
-			if l.CreatedBy != install.Configured {
+			if debian.IsPackageLayer(l.CreatedBy) {
 				st.trust(l.Digest)
 			}
 		}

@@ -8,13 +8,14 @@ import (
 	"path"
 	"strings"
 
+	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/images/upper"
 )
 
 // Configured is the CreatedBy of the layer of what packages' scripts made. All files of the other layers come unchanged out
 // of packages.
-const Configured = "debian: configure packages"
+const Configured = debian.ConfiguredLayer
 
 // capture makes the last layer of what scripts and dpkg changed.
 func (s *stage) capture(ctx context.Context) (images.Layer, error) {

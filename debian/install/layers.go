@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/images/upper"
 )
 
@@ -30,6 +31,6 @@ func (s *stage) writeGroup(ctx context.Context, g *group) error {
 		return fmt.Errorf("write layer of %s: %w", g.name, err)
 	}
 	defer w.Abort()
-	g.layer, err = w.Commit("debian: " + g.name)
+	g.layer, err = w.Commit(debian.PackageLayer(g.name))
 	return err
 }

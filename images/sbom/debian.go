@@ -36,7 +36,7 @@ func (r *reader) debian() error {
 	if err != nil {
 		return err
 	}
-	r.owned = map[string]bool{}
+	r.owned = map[ownership]bool{}
 	for _, p := range installed {
 		license, err := r.license(p)
 		if err != nil {
@@ -88,6 +88,31 @@ func (r *reader) license(p record) (string, error) {
 	return r.facts.Licenses[n.Content], nil
 }
 
+// ownership is a path that a package claims, and the layer whose file there is the package's: anyPackageLayer, or one.
+type ownership struct {
+	path  string
+	layer int
+}
+
+// anyPackageLayer stands for all layers that hold nothing but files of packages.
+const anyPackageLayer = -2
+
+// owns says that a file is a package's: not only its name but also its bytes, which are not when a later layer put
+// something else in its place.
+func (r *reader) owns(n *images.ImageFile) bool {
+	return r.owned[ownership{n.Path, n.Layer}] ||
+		n.Layer >= 0 && r.owned[ownership{n.Path, anyPackageLayer}] && debian.IsPackageLayer(r.files.Image.Layers[n.Layer].CreatedBy)
+}
+
+// ownedIn is where the files are of a package whose list came with a layer: where an installation of ours made it, in the
+// layers of packages; else dpkg wrote both in one go.
+func (r *reader) ownedIn(list *images.ImageFile) int {
+	if list.Layer >= 0 && debian.IsLayer(r.files.Image.Layers[list.Layer].CreatedBy) {
+		return anyPackageLayer
+	}
+	return list.Layer
+}
+
 // claim notes which files belong to a package. A list says /bin/ls where the image has a link from /bin to /usr/bin, so
 // what is not there by that name is looked up.
 func (r *reader) claim(p record) {
@@ -96,12 +121,13 @@ func (r *reader) claim(p record) {
 		if err != nil {
 			continue
 		}
+		in := r.ownedIn(n)
 		for line := range strings.Lines(r.facts.list(n.Content)) {
 			name := strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "/")
-			r.owned[name] = true
+			r.owned[ownership{name, in}] = true
 			if top, _, _ := strings.Cut(name, "/"); r.isLink(top) {
 				if n, err := r.files.Lookup(name); err == nil {
-					r.owned[n.Path] = true
+					r.owned[ownership{n.Path, in}] = true
 				}
 			}
 		}

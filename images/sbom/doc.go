@@ -9,6 +9,11 @@
 //   - What the bake got from elsewhere and says in Inputs: downloads with their SHA-256, git commits, extensions.
 //   - Every file with SHA-1 and SHA-256 that no Debian package owns, dpkg's own records excepted.
 //
+// A package owns a file when its list names the path and the file is still the one that came with it: in an image that was
+// installed here, one of a layer of packages, not of what scripts, steps or builds put in its place; in any other, one of the
+// layer that has the package's list. So an image of dpkg's that was flattened to one layer, or whose files were given other
+// owners or modes in a layer of their own, is taken by its word, and in the second case lists those files.
+//
 // A licence is stated where a copyright file in Debian's machine-readable form names only licences that have an SPDX
 // identifier; anything else is NOASSERTION. Nothing is asked of the network.
 //

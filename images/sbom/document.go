@@ -113,7 +113,7 @@ type reader struct {
 	facts  *facts
 	distro osRelease
 	byPURL map[string]int // place in doc.Components
-	owned  map[string]bool
+	owned  map[ownership]bool
 }
 
 func (r *reader) read(ctx context.Context, s *images.Store) error {
@@ -133,7 +133,7 @@ func (r *reader) read(ctx context.Context, s *images.Store) error {
 			continue
 		}
 		r.found(n)
-		if r.owned[n.Path] {
+		if r.owns(n) {
 			continue
 		}
 		unowned = append(unowned, n)
@@ -168,7 +168,7 @@ func (r *reader) add(c Component) {
 // package where one owns them.
 func (r *reader) found(n *images.ImageFile) {
 	for _, m := range r.facts.Modules[n.Content] {
-		if m.Kind != Go && r.owned[n.Path] {
+		if m.Kind != Go && r.owns(n) {
 			continue
 		}
 		c := Component{Kind: m.Kind, Name: m.Name, Version: m.Version, License: m.License, Paths: []string{"/" + n.Path}}

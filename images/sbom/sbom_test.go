@@ -508,3 +508,47 @@ func BenchmarkOneFileChanged(b *testing.B) {
 		formats(b, read(b, s, d, inputs))
 	}
 }
+
+// fileNames lists the files that nobody owns.
+func fileNames(doc *Document) string {
+	var list []string
+	for _, f := range doc.Files {
+		list = append(list, f.Path)
+	}
+	return strings.Join(list, " ")
+}
+
+// A file in the place of a package's is nobody's.
+func TestReplacedFilesOfPackages(t *testing.T) {
+	s := newStore(t)
+	by := func(l images.Layer, createdBy string) images.Layer {
+		l.CreatedBy = createdBy
+		return l
+	}
+	files := layer(t, s, entry{path: "bin", link: "usr/bin"}, entry{path: "usr/bin/ls", content: "ls", mode: 0o755},
+		entry{path: "usr/bin/dir", content: "dir", mode: 0o755}, entry{path: "etc/ls.conf", content: "x"})
+	records := []entry{{path: "var/lib/dpkg/status", content: status},
+		{path: "var/lib/dpkg/info/coreutils.list", content: "/bin/ls\n/usr/bin/dir\n/etc/ls.conf\n/usr/lib/p/METADATA\n"}}
+	configured := layer(t, s, append(records, entry{path: "etc/ls.conf", content: "changed"})...)
+	both := layer(t, s, append(records, entry{path: "bin", link: "usr/bin"}, entry{path: "usr/bin/ls", content: "ls"},
+		entry{path: "usr/bin/dir", content: "dir"}, entry{path: "etc/ls.conf", content: "x"})...)
+	replaced := layer(t, s, entry{path: "usr/bin/ls", content: "another", mode: 0o755})
+	folder := layer(t, s, entry{path: "srv/ls", content: "another"}, entry{path: "bin", link: "srv"})
+	again := layer(t, s, append(records, entry{path: "usr/bin/dir", content: "newer"})...)
+	const packages, scripts, step = "debian: coreutils", "debian: configure packages", "run: cp x /usr/bin/ls"
+	for name, c := range map[string]struct {
+		layers []images.Layer
+		want   string
+	}{
+		"ours":                  {[]images.Layer{by(files, packages), by(configured, scripts)}, "/etc/ls.conf"},
+		"ours, replaced":        {[]images.Layer{by(files, packages), by(configured, scripts), by(replaced, step)}, "/etc/ls.conf /usr/bin/ls"},
+		"ours, another folder":  {[]images.Layer{by(files, packages), by(configured, scripts), by(folder, step)}, "/etc/ls.conf /srv/ls /usr/bin/ls"},
+		"ours, installed later": {[]images.Layer{by(files, packages), by(configured, scripts), by(again, step)}, "/etc/ls.conf /usr/bin/ls"},
+		"another's":             {[]images.Layer{by(both, "#(nop) ADD file")}, ""},
+		"another's, replaced":   {[]images.Layer{by(both, "#(nop) ADD file"), by(replaced, step)}, "/usr/bin/ls"},
+	} {
+		if got := fileNames(read(t, s, image(t, s, c.layers...), Inputs{})); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
