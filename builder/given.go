@@ -37,7 +37,7 @@ func (b *bake) take() error {
 				WithHint("%s", thereAre("vars", b.recipe.Vars)))
 		}
 	}
-	allow, err := b.allowed()
+	allow, err := allowed(b.recipe.Allow)
 	b.allow = allow
 	return append(errs, fault.All(err)...).Err()
 }

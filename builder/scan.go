@@ -40,7 +40,6 @@ type finding struct {
 // findSecrets searches all layers of an image, also those whose files a later one removes, and its configuration. What
 // the recipe allows passes; anything else is an error that names every place.
 func (b *bake) findSecrets(ctx context.Context, m *made) error {
-	allowed := b.allow
 	list, err := b.findInLayers(ctx, m.state)
 	if err != nil {
 		return err
@@ -48,8 +47,17 @@ func (b *bake) findSecrets(ctx context.Context, m *made) error {
 	for _, f := range findInConfig(m.image) {
 		list = append(list, finding{Finding: f})
 	}
+	list, unused := pass(list, b.allow)
+	for _, a := range unused {
+		b.note("", "%s:%d: allow %s matches nothing that was found: remove it", a.Pos.File, a.Pos.Line, a.Path)
+	}
+	return secretErrors(ctx, m.state, list, allowInRecipe)
+}
+
+// pass leaves out what is allowed, and gives what of that allows nothing.
+func pass(list []finding, allowed []allowance) (rest []finding, unused []recipes.Allow) {
 	used := make([]bool, len(allowed))
-	list = slices.DeleteFunc(list, func(f finding) bool {
+	rest = slices.DeleteFunc(list, func(f finding) bool {
 		passes := false
 		for i, a := range allowed {
 			if a.fits(f.Finding) {
@@ -60,31 +68,40 @@ func (b *bake) findSecrets(ctx context.Context, m *made) error {
 	})
 	for i, a := range allowed {
 		if !used[i] {
-			b.note("", "%s:%d: allow %s matches nothing that was found: remove it", a.Pos.File, a.Pos.Line, a.Path)
+			unused = append(unused, a.Allow)
 		}
 	}
-	if len(list) == 0 {
-		return nil
-	}
-	return secretErrors(ctx, m.state, list)
+	return rest, unused
 }
 
-// findInLayers searches the layers, several at a time. One that was searched before is not read again.
+// findInLayers searches the layers and says what brought what was found.
 func (b *bake) findInLayers(ctx context.Context, st *state) ([]finding, error) {
+	return search{cache: b.cache, again: b.o.NoCache, broughtBy: func(i int) (string, recipes.Position) { return b.broughtBy(st, i) }}.layers(ctx, st)
+}
+
+// search is a search of an image's layers.
+type search struct {
+	cache     *cache
+	again     bool // also what was searched before
+	broughtBy func(layer int) (string, recipes.Position)
+}
+
+// layers searches the layers, several at a time. One that was searched before is not read again.
+func (s search) layers(ctx context.Context, st *state) ([]finding, error) {
 	found := make([][]secrets.Finding, len(st.layers))
 	var todo []int
 	for i, l := range st.layers {
 		var r searched
 		switch {
 		case st.public[l.Digest]:
-		case !b.o.NoCache && b.cache.load(b.searchedPath(l.Digest), &r) && r.Schema == cacheSchema:
+		case !s.again && s.cache.load(s.path(l.Digest), &r) && r.Schema == cacheSchema:
 			found[i] = r.Findings
 		default:
 			todo = append(todo, i)
 		}
 	}
 	if len(todo) > 0 {
-		if err := b.searchLayers(ctx, st, todo, found); err != nil {
+		if err := s.read(ctx, st, todo, found); err != nil {
 			return nil, err
 		}
 	}
@@ -95,7 +112,7 @@ func (b *bake) findInLayers(ctx context.Context, st *state) ([]finding, error) {
 			continue
 		}
 		seen[l.Digest] = true
-		by, pos := b.broughtBy(st, i)
+		by, pos := s.broughtBy(i)
 		for _, f := range found[i] {
 			list = append(list, finding{Finding: f, layer: l.Digest, by: by, pos: pos})
 		}
@@ -103,13 +120,13 @@ func (b *bake) findInLayers(ctx context.Context, st *state) ([]finding, error) {
 	return list, nil
 }
 
-func (b *bake) searchLayers(ctx context.Context, st *state, todo []int, found [][]secrets.Finding) error {
+func (s search) read(ctx context.Context, st *state, todo []int, found [][]secrets.Finding) error {
 	scanner := secrets.New()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, i := range todo {
 		g.Go(func() error {
-			f, err := b.store.OpenBlob(st.layers[i].Digest)
+			f, err := s.cache.store.OpenBlob(st.layers[i].Digest)
 			if err != nil {
 				return err
 			}
@@ -117,14 +134,14 @@ func (b *bake) searchLayers(ctx context.Context, st *state, todo []int, found []
 			if found[i], err = scanner.Layer(ctx, f); err != nil {
 				return err
 			}
-			return b.cache.save(b.searchedPath(st.layers[i].Digest), searched{cacheSchema, found[i]})
+			return s.cache.save(s.path(st.layers[i].Digest), searched{cacheSchema, found[i]})
 		})
 	}
 	return g.Wait()
 }
 
-func (b *bake) searchedPath(layer images.Digest) string {
-	return b.cache.spread("secrets", keyOf("secrets", secrets.Version, layer))
+func (s search) path(layer images.Digest) string {
+	return s.cache.spread("secrets", keyOf("secrets", secrets.Version, layer))
 }
 
 // broughtBy is the step that made a layer, or the base.
@@ -190,11 +207,11 @@ func (a allowance) fits(f secrets.Finding) bool {
 	return (a.Rule == "" || a.Rule == f.Rule) && a.path.MatchString(f.Path)
 }
 
-// allowed checks the recipe's allow list.
-func (b *bake) allowed() ([]allowance, error) {
+// allowed checks a list of what is allowed.
+func allowed(entries []recipes.Allow) ([]allowance, error) {
 	var list []allowance
 	var errs fault.List
-	for _, a := range b.recipe.Allow {
+	for _, a := range entries {
 		fail := func(format string, args ...any) *fault.Error {
 			e := fault.New(fault.Invalid, format, args...).At(a.Pos.File, a.Pos.Line, a.Pos.Column)
 			errs = append(errs, e)
@@ -240,8 +257,11 @@ func globPattern(glob string) *regexp.Regexp {
 	return regexp.MustCompile(p.String() + `$`)
 }
 
-// secretErrors is one error for each place.
-func secretErrors(ctx context.Context, st *state, list []finding) error {
+// secretErrors is one error for each place, nil for none; hint says of a finding what to do.
+func secretErrors(ctx context.Context, st *state, list []finding, hint func(secrets.Finding) string) error {
+	if len(list) == 0 {
+		return nil
+	}
 	slices.SortStableFunc(list, func(a, b finding) int {
 		return cmp.Or(cmp.Compare(a.pos.File, b.pos.File), cmp.Compare(a.pos.Line, b.pos.Line), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Rule, b.Rule))
 	})
@@ -255,7 +275,7 @@ func secretErrors(ctx context.Context, st *state, list []finding) error {
 			errs = append(errs, fault.New(fault.Denied, "and %d more places with secrets", len(list)-maxShown))
 			break
 		}
-		errs = append(errs, f.explain(t))
+		errs = append(errs, f.explain(t).WithHint("%s", hint(f.Finding)))
 	}
 	return errs
 }
@@ -277,8 +297,11 @@ func (f finding) explain(t *tree) *fault.Error {
 	if f.layer != "" && f.hidden(t) {
 		text.WriteString("; a later step removes or replaces it, but it stays in the layer below")
 	}
-	e := fault.New(fault.Denied, "%s", text.String()).At(f.pos.File, f.pos.Line, f.pos.Column)
-	return e.WithHint("leave it out, or give it to a run step with secrets: …; if it is no secret, add to the recipe: allow: [{path: %q, rule: %s, reason: \"…\"}]", f.Path, f.Rule)
+	return fault.New(fault.Denied, "%s", text.String()).At(f.pos.File, f.pos.Line, f.pos.Column)
+}
+
+func allowInRecipe(f secrets.Finding) string {
+	return fmt.Sprintf("leave it out, or give it to a run step with secrets: …; if it is no secret, add to the recipe: allow: [{path: %q, rule: %s, reason: \"…\"}]", f.Path, f.Rule)
 }
 
 // hidden reports whether the image, as it is in the end, has something else at the path.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bootandshoot/release/builder"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/recipes"
 )
 
 // leaked is a token of no one: made here from chance, so that no search for leaked secrets takes this file for one.
@@ -93,6 +94,71 @@ func TestSecretInConfiguration(t *testing.T) {
 	}
 	if strings.Contains(list.Error(), leaked()) {
 		t.Errorf("the error tells the secret: %v", list)
+	}
+}
+
+// TestCheckSecrets looks into an image that no bake made.
+func TestCheckSecrets(t *testing.T) {
+	p := newProject(t)
+	p.write("a.txt", "two "+leaked()+"\n", 0o644)
+	made := p.bake("base: scratch\ncopy: [{from: a.txt, to: /etc/a.txt}, {from: a.txt, to: /etc/b.txt}]\nallow: [{path: \"/etc/*\", reason: a test}]\n")
+	img, err := p.store.Get(made.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img.Layers[1].CreatedBy = "RUN echo " + leaked() + " > /etc/b.txt"
+	img.Config.Config.Env = append(img.Config.Config.Env, "API="+leaked())
+	d, err := p.store.Write(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allow := func(list ...string) []recipes.Allow {
+		var all []recipes.Allow
+		for _, text := range list {
+			a, err := builder.ParseAllow(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, a)
+		}
+		return all
+	}
+	for range 2 { // the second time from the cache
+		_, err = builder.CheckSecrets(t.Context(), p.store, d, nil)
+		for _, part := range []string{"layer 1 of 2: /etc/a.txt, line 1: a token of GitHub", "layer 2 of 2: /etc/b.txt", "env:API: a token", "history: a token"} {
+			if !fault.Is(err, fault.Denied) || !strings.Contains(err.Error(), part) {
+				t.Errorf("no %q in %v", part, err)
+			}
+		}
+		if len(fault.All(err)) != 4 || strings.Contains(fmt.Sprintf("%+v", err), leaked()) {
+			t.Errorf("%v", err)
+		}
+		if hint := fault.All(err)[0].Hint; !strings.Contains(hint, ":github-token=REASON'") {
+			t.Errorf("hint: %s", hint)
+		}
+	}
+	unused, err := builder.CheckSecrets(t.Context(), p.store, d, allow("/etc/*:github-token=a test = fine", "env:API=a test", "history=a test", "/srv/**=nothing is there"))
+	if err != nil || len(unused) != 1 || unused[0].Path != "/srv/**" {
+		t.Errorf("%+v %v", unused, err)
+	}
+	if _, err := builder.CheckSecrets(t.Context(), p.store, d, allow("/etc/*:private-key=another rule", "env:API=x", "history=x")); len(fault.All(err)) != 2 {
+		t.Errorf("an allowance of another rule: %v", err)
+	}
+}
+
+func TestParseAllow(t *testing.T) {
+	for text, want := range map[string]recipes.Allow{
+		"/a=b": {Path: "/a", Reason: "b"}, "/a:private-key= b=c": {Path: "/a", Rule: "private-key", Reason: "b=c"}, "env:API=x": {Path: "env:API", Reason: "x"},
+		"env:API:private-key=x": {Path: "env:API", Rule: "private-key", Reason: "x"}, "/a:b=x": {Path: "/a:b", Reason: "x"},
+	} {
+		if got, err := builder.ParseAllow(text); err != nil || got != want {
+			t.Errorf("%s: %+v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "/a", "/a=", "=b", "/a= ", ":private-key=x"} {
+		if _, err := builder.ParseAllow(text); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

@@ -30,6 +30,9 @@ type Options struct {
 	NoCache     bool
 	Platform    string            // "os/arch[/variant]"; "" is the engine's own
 	Output      func(line string) // called for each line that docker writes, by one goroutine; nil is fine
+	// Check looks at the image before it is listed, also at one that is there already; its error is Build's, and nothing is
+	// listed then. nil is fine.
+	Check func(ctx context.Context, d images.Digest) error
 }
 
 // Result is what a build made.
@@ -66,11 +69,23 @@ func build(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if d, ok := o.newest(id); ok {
-		return Result{Image: d, Cached: true}, nil
+	release, err := o.Store.Hold(ctx)
+	if err != nil {
+		return Result{}, err
 	}
-	d, err := c.bring(ctx, o, id)
-	return Result{Image: d}, err
+	defer release()
+	d, cached := o.newest(id)
+	if !cached {
+		if d, err = c.bring(ctx, o, id); err != nil {
+			return Result{}, err
+		}
+	}
+	if o.Check != nil {
+		if err := o.Check(ctx, d); err != nil {
+			return Result{}, err
+		}
+	}
+	return Result{Image: d, Cached: cached}, o.Store.Tag(ctx, d, o.Name)
 }
 
 // newest is the newest image of the name, if it came of the same image of the engine in the same way.
@@ -134,7 +149,7 @@ func (c client) build(ctx context.Context, o Options) (string, error) {
 	return strings.TrimSpace(string(id)), nil
 }
 
-// bring copies the engine's image into the store. The archive on the way has no name, so that nothing of it is left
+// bring copies the engine's image into the store, which does not list it yet. The archive on the way has no name, so that nothing of it is left
 // whatever happens.
 func (c client) bring(ctx context.Context, o Options, id string) (images.Digest, error) {
 	archive, err := os.CreateTemp(o.Store.Dir(), ".docker-")
@@ -162,7 +177,7 @@ func (c client) bring(ctx context.Context, o Options, id string) (images.Digest,
 			return "", err
 		}
 	}
-	return o.Store.Import(ctx, images.Source{Path: fmt.Sprintf("/proc/self/fd/%d", archive.Fd()), Platform: platform, Name: o.Name, Annotations: annotations})
+	return o.Store.Import(ctx, images.Source{Path: fmt.Sprintf("/proc/self/fd/%d", archive.Fd()), Platform: platform, Unlisted: true, Annotations: annotations})
 }
 
 // platform is that of an image of the engine, which may stand on a machine of another make.

@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -168,6 +169,34 @@ func TestBuildByTheEngineAlone(t *testing.T) {
 	p.check(res)
 	if again := p.must(); !again.Cached || again.Image != res.Image {
 		t.Errorf("again: %+v", again)
+	}
+}
+
+// What the check refuses is not listed, whether it is new or not.
+func TestBuildThatIsRefused(t *testing.T) {
+	p := newProject(t)
+	refuse := func(o *Options) {
+		o.Check = func(_ context.Context, d images.Digest) error {
+			img, err := p.store.Get(d)
+			if err != nil || len(img.Layers) == 0 {
+				t.Errorf("the image to check: %+v %v", img, err)
+			}
+			t.Cleanup(func() { _ = exec.Command("docker", "image", "rm", img.Annotations[AnnotationImage]).Run() })
+			return fault.New(fault.Denied, "no")
+		}
+	}
+	for range 2 {
+		if _, err := p.build(refuse); !fault.Is(err, fault.Denied) {
+			t.Fatalf("%v", err)
+		}
+	}
+	if list, err := p.store.List(); err != nil || len(list) > 0 {
+		t.Errorf("listed: %v %v", list, err)
+	}
+	res := p.must()
+	p.check(res)
+	if _, err := p.build(refuse); !fault.Is(err, fault.Denied) {
+		t.Errorf("what is there already: %v", err)
 	}
 }
 

@@ -24,6 +24,7 @@ type Source struct {
 	Name      string // name of the image in this store; "" for none
 
 	Annotations map[string]string // that an image from a path gets, over its own
+	Unlisted    bool              // only written, as by Write: the caller lists it with Tag, and holds until then
 }
 
 // foreign is an image somewhere else, of the platform that was asked for.
@@ -40,7 +41,7 @@ type foreignLayer struct {
 	open func(ctx context.Context) (io.ReadCloser, error)
 }
 
-// Import copies an image into the store and lists it. Its layers are stored uncompressed and checked by their diff
+// Import copies an image into the store and lists it, unless it is to stay unlisted. Its layers are stored uncompressed and checked by their diff
 // ids, and its manifest is written in this store's canonical form; where that gives another digest than the source's,
 // the annotation release.source.digest keeps the source's. Artifacts come along from an OCI layout whose digest stays.
 //
@@ -86,7 +87,7 @@ func (s *Store) importReference(ctx context.Context, src Source, platform ocispe
 	if err != nil {
 		return "", err
 	}
-	return s.adopt(ctx, f, src.Name)
+	return s.adoptAs(ctx, f, src)
 }
 
 func (s *Store) importPath(ctx context.Context, src Source, platform ocispec.Platform) (Digest, error) {
@@ -105,31 +106,50 @@ func (s *Store) importPath(ctx context.Context, src Source, platform ocispec.Pla
 		maps.Copy(all, src.Annotations)
 		f.annotations = all
 	}
-	d, err := s.adopt(ctx, f, src.Name)
+	d, err := s.adoptAs(ctx, f, src)
 	if err != nil || d != f.digest {
 		return d, err // under another digest nothing that was said about the image holds
 	}
 	return d, s.importArtifacts(ctx, t, d)
 }
 
-// adopt stores a foreign image in canonical form.
-func (s *Store) adopt(ctx context.Context, f foreign, name string) (Digest, error) {
-	img, err := decodeForeign(f)
+// adoptAs stores a foreign image and lists it if the source wants that.
+func (s *Store) adoptAs(ctx context.Context, f foreign, src Source) (Digest, error) {
+	if !src.Unlisted {
+		return s.adopt(ctx, f, src.Name)
+	}
+	img, err := s.adoptLayers(ctx, f)
 	if err != nil {
 		return "", err
+	}
+	return s.Write(ctx, img)
+}
+
+// adopt stores a foreign image in canonical form and lists it.
+func (s *Store) adopt(ctx context.Context, f foreign, name string) (Digest, error) {
+	img, err := s.adoptLayers(ctx, f)
+	if err != nil {
+		return "", err
+	}
+	return s.Put(ctx, img, name)
+}
+
+// adoptLayers stores a foreign image's layers and gives the image as it is here.
+func (s *Store) adoptLayers(ctx context.Context, f foreign) (Image, error) {
+	img, err := decodeForeign(f)
+	if err != nil {
+		return Image{}, err
 	}
 	for i, l := range f.layers {
 		d, err := s.adoptLayer(ctx, l, img.Layers[i].DiffID)
 		if err != nil {
-			return "", fmt.Errorf("layer %s: %w", l.name, err)
+			return Image{}, fmt.Errorf("layer %s: %w", l.name, err)
 		}
 		img.Layers[i].Descriptor = d
 		img.Layers[i].MediaType = ocispec.MediaTypeImageLayer
 	}
-	if img.Annotations, err = originOf(img, f.digest); err != nil {
-		return "", err
-	}
-	return s.Put(ctx, img, name)
+	img.Annotations, err = originOf(img, f.digest)
+	return img, err
 }
 
 // originOf is the annotations that an image gets here. One that left a store like this one is as it was, without what a

@@ -176,6 +176,13 @@ func TestImportOCILayout(t *testing.T) {
 	}
 	checkForeign(t, s, must[Digest](t)(s.Import(context.Background(), Source{Path: dir, Select: "multi"})), testArch)
 	checkForeign(t, s, must[Digest](t)(s.Import(context.Background(), Source{Path: dir, Select: "other", Platform: "linux/s390x"})), "s390x")
+	quiet := newStore(t)
+	d := must[Digest](t)(quiet.Import(context.Background(), Source{Path: dir, Select: "multi", Unlisted: true}))
+	if list := must[[]Info](t)(quiet.List()); len(list) != 0 {
+		t.Errorf("listed: %v", list)
+	}
+	check(t, quiet.Tag(context.Background(), d, "multi"))
+	checkForeign(t, quiet, d, testArch)
 	if _, err := s.Import(context.Background(), Source{Path: dir, Select: "nope"}); !fault.Is(err, fault.NotFound) {
 		t.Fatalf("unknown: %v", err)
 	}

@@ -22,6 +22,7 @@ type bakeFlags struct {
 	platform, target         string
 	given                    givenFlags
 	sign                     string
+	allow                    []string
 }
 
 func (b *bakeFlags) bind(cmd *cobra.Command) {
@@ -32,6 +33,7 @@ func (b *bakeFlags) bind(cmd *cobra.Command) {
 	f.StringVar(&b.platform, "platform", "", "`os/arch` of the image (default: this machine's)")
 	f.StringVar(&b.target, "target", "container", "`form` of the image: container")
 	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"container"}, noFiles))
+	f.StringArrayVar(&b.allow, "allow", nil, "of a Dockerfile's image, what is no secret, `PATH[:RULE]=REASON`; may be repeated")
 	b.given.bind(cmd)
 	signFlag(cmd, &b.sign)
 }
@@ -98,6 +100,10 @@ func (c *cli) bakeOptions(b bakeFlags, args []string) (o builder.Options, done b
 	}
 	if dockerfile.Is(path) {
 		return o, false, noDockerfile(path, "locked: it has no lockfile")
+	}
+	if len(b.allow) > 0 {
+		return o, false, fault.New(fault.Invalid, "bake %s: --allow is for Dockerfiles", relative(path)).
+			WithHint("write it into the recipe, where others see it: allow: [{path: …, rule: …, reason: …}]")
 	}
 	recipe, err := recipes.Load(path)
 	if err != nil {

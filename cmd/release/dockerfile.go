@@ -18,6 +18,7 @@ import (
 	"github.com/bootandshoot/release/images/signature"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/scaffold"
+	"github.com/bootandshoot/release/recipes"
 )
 
 // dockerfileOf is the Dockerfile that stands in a recipe's place, and the image's name. Whatever else is wrong with the
@@ -77,6 +78,10 @@ func (c *cli) buildDockerfile(ctx context.Context, b bakeFlags, path, name strin
 	if err != nil {
 		return builder.Result{}, err
 	}
+	allow, err := allowances(b.allow)
+	if err != nil {
+		return builder.Result{}, err
+	}
 	key, err := c.signingKey(b.sign)
 	if err != nil {
 		return builder.Result{}, err
@@ -93,22 +98,43 @@ func (c *cli) buildDockerfile(ctx context.Context, b bakeFlags, path, name strin
 		Path: path, Store: store, Name: name, NoCache: b.noCache, Platform: b.platform,
 		Annotations: map[string]string{builder.AnnotationReproducible: "false"},
 		Output:      func(line string) { event(builder.Event{Kind: builder.Output, Line: line}) },
+		Check: func(ctx context.Context, d images.Digest) error {
+			unused, err := builder.CheckSecrets(ctx, store, d, allow)
+			for _, a := range unused {
+				event(builder.Event{Kind: builder.Note, Line: fmt.Sprintf("--allow %s matches nothing that was found: remove it", a.Path)})
+			}
+			if err != nil {
+				return err
+			}
+			return c.attestDockerfile(ctx, store, d, path, name, key)
+		},
 	})
 	took := time.Since(started).Seconds()
 	if err == nil {
 		event(builder.Event{Kind: builder.Done, Cached: built.Cached, Seconds: took})
 	}
 	v.close()
-	if err == nil {
-		err = c.attestDockerfile(ctx, store, built.Image, path, name, key)
-	}
 	if err != nil {
 		return builder.Result{}, ended(ctx, err)
 	}
 	res := builder.Result{Image: built.Image, Name: name, Cached: built.Cached, Seconds: took,
 		Steps: []builder.StepResult{{Name: step, Cached: built.Cached, Seconds: took}}}
 	c.tellBaked(res)
+	c.limitCache(ctx, store)
 	return res, nil
+}
+
+// allowances reads --allow.
+func allowances(texts []string) ([]recipes.Allow, error) {
+	var list []recipes.Allow
+	for _, text := range texts {
+		a, err := builder.ParseAllow(text)
+		if err != nil {
+			return nil, fmt.Errorf("read --allow: %w", err)
+		}
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 // attestDockerfile says what the engine built, as far as it can be told: what the build got from the network is not known.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"io"
 	"net/http"
 	"os/exec"
@@ -90,9 +91,29 @@ func TestDockerfileAsRecipe(t *testing.T) {
 		Annotations map[string]string `json:"annotations"`
 	}
 	in.JSON(&shown, "images", "inspect", again.Image)
-	t.Cleanup(func() { _ = exec.Command("docker", "image", "rm", shown.Annotations["release.docker.image"]).Run() })
+	removeBuilt(t, shown.Annotations["release.docker.image"])
 	wants(t, in.Run("bake", "--locked"), 2, "a Dockerfile cannot be locked")
 	wants(t, in.Run("bake", "--var", "a=b"), 2, "a Dockerfile cannot be given")
+	wants(t, in.Run("bake", "--allow", "/a"), 2, "is not PATH[:RULE]=REASON")
+	token := "gh" + "p_" + (rand.Text() + rand.Text())[:36]
+	in.Write("bin/token", token)
+	in.Write("Dockerfile", "FROM scratch\nCOPY bin/token /token\nLABEL test="+in.Dir+"\n")
+	refused := in.Run("bake")
+	wants(t, refused, 1, "layer 1 of 1: /token, line 1: a token of GitHub would be in the image", "--allow '/token:github-token=REASON'")
+	if strings.Contains(refused.Stdout+refused.Stderr, token) {
+		t.Error("the error tells the secret")
+	}
+	var allowed api.BakeResult
+	if code := in.JSON(&allowed, "bake", "--allow", "/token:github-token=a test"); code != 0 || allowed.Image == again.Image {
+		t.Errorf("bake with --allow: %d %+v", code, allowed)
+	}
+	in.JSON(&shown, "images", "inspect", allowed.Image)
+	removeBuilt(t, shown.Annotations["release.docker.image"])
 	in.Write("Dockerfile", "FROM scratch\nCOPY bin/nothing /hello\n")
 	wants(t, in.Run("up"), 1, "docker build ended with exit code 1", "nothing")
+}
+
+// removeBuilt removes an image of the Docker engine at the end.
+func removeBuilt(t *testing.T, id string) {
+	t.Cleanup(func() { _ = exec.Command("docker", "image", "rm", id).Run() })
 }
