@@ -64,7 +64,9 @@ type Collected struct {
 // of its name, or that is younger than the grace time; one without a name also as long as a cache that stays needs it.
 //
 // It is fault.Busy while somebody holds the store, such as a bake, and then removes nothing; two collections wait for each
-// other. Killed in between it leaves a store that is whole, and the next one goes on. A dry run holds nobody up.
+// other. Killed in between it leaves a store that is whole, and the next one goes on. A dry run holds nobody up. The store's
+// lock is held only while names, manifests and the descriptions of roots go, so that pins never wait for the content: who
+// pins an image after that finds that it is not there.
 func (s *Store) GC(ctx context.Context, o GCOptions) (Collected, error) {
 	if o.Keep == 0 {
 		o.Keep = 1
@@ -120,9 +122,11 @@ type collection struct {
 	index   ocispec.Index
 	pinned  pins
 	caches  []Cached
-	gone    map[string]bool // images of the index that go
-	used    references      // by images that stay, and then by caches that do
-	counted map[Digest]bool // blobs that an image's decision counts
+	roots   map[string]Cached // all unpacked roots and layers, by folder
+	gone    map[string]bool   // images of the index that go
+	used    references        // by images that stay, and then by caches that do
+	counted map[Digest]bool   // blobs that an image's decision counts
+	blobs   []string          // names of files in the folder of blobs that go after the lock
 }
 
 func (g *collection) run(ctx context.Context) error {
@@ -132,6 +136,18 @@ func (g *collection) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := g.measureRoots(); err != nil {
+		return err
+	}
+	if err := g.settleNames(ctx); err != nil {
+		return err
+	}
+	return g.removeContent(ctx)
+}
+
+// settleNames decides, and takes away under the lock all by which content can be found: what is left to delete then is
+// known to nobody, and the exclusive hold keeps away who would make it anew.
+func (g *collection) settleNames(ctx context.Context) error {
 	unlock, err := g.store.lock(ctx)
 	if err != nil {
 		return err
@@ -147,8 +163,7 @@ func (g *collection) run(ctx context.Context) error {
 	if err := g.chooseCaches(ctx); err != nil {
 		return err
 	}
-	// Names first, then records, then content: whatever a kill leaves, nothing that is there names something that is not.
-	return g.remove(ctx)
+	return g.removeNames(ctx)
 }
 
 // decide notes a decision. The bytes count as freed when it goes.

@@ -41,7 +41,7 @@ func TestGCDecides(t *testing.T) {
 	put := func(name, content string) Digest { return putImage(t, s, name, base, fileLayer(t, s, "f", content)) }
 	v1, v2, v3, v4, v5 := put("shop", "1"), put("shop", "2"), put("shop", "3"), put("shop", "4"), put("shop", "5")
 	unnamed, other := put("", "unnamed"), put("other", "other")
-	check(t, s.PinFor("inst", map[Digest][]string{v3: {"shop/production r3 serving"}, v2: {"shop/production r2 warm", "shop/staging r2 serving"}}))
+	check(t, s.PinFor(t.Context(), "inst", map[Digest][]string{v3: {"shop/production r3 serving"}, v2: {"shop/production r2 warm", "shop/staging r2 serving"}}))
 	check(t, s.Pin("older", []Digest{v1}))
 	want := map[Digest]string{
 		v5: "newest image of shop", other: "newest image of other", v3: "shop/production r3 serving",
@@ -227,7 +227,7 @@ func TestSweepLeavesLayersOfListedImages(t *testing.T) {
 
 // TestGCKilled ends a collection after each of its removals: the store stays whole, and the next one completes the work.
 func TestGCKilled(t *testing.T) {
-	for calls := range 12 {
+	for calls := range 20 {
 		s := newStore(t)
 		var kept Digest
 		for _, v := range []string{"1", "2", "3", "4"} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,19 +14,32 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/removal"
 )
 
-// cachedRoots lists the unpacked roots and layers. Those of pinned images are left out: fleets run on them.
-func (g *collection) cachedRoots() ([]Cached, error) {
+// measureRoots looks at all unpacked roots and layers. It walks them, which takes its time: not for under the lock.
+func (g *collection) measureRoots() error {
+	g.roots = map[string]Cached{}
 	if g.o.SpareRoots {
-		return nil, nil
+		return nil
 	}
 	dirs, err := filepath.Glob(filepath.Join(globEscape(g.store.path(rootfsDir)), "*", "*"))
 	if err != nil {
-		return nil, err
+		return err
 	}
+	for _, dir := range dirs {
+		if strings.HasSuffix(dir, ".lock") {
+			continue
+		}
+		if c, ok := cachedRoot(dir); ok {
+			g.roots[dir] = c
+		}
+	}
+	return nil
+}
+
+// cachedRoots lists the unpacked roots and layers. Those of pinned images are left out: fleets run on them.
+func (g *collection) cachedRoots() ([]Cached, error) {
 	listed, pinned, layers := newReferences(), newReferences(), map[string]bool{}
 	for _, e := range g.index.Manifests {
 		if d := Digest(e.Digest); !g.gone[string(d)] {
@@ -45,23 +59,28 @@ func (g *collection) cachedRoots() ([]Cached, error) {
 		}
 	}
 	var list []Cached
-	for _, dir := range dirs {
-		name := filepath.Base(dir)
-		if strings.HasSuffix(name, ".lock") || pinned.chains[name] && !strings.HasPrefix(name, layerPrefix) {
+	for _, dir := range slices.Sorted(maps.Keys(g.roots)) {
+		name, c := filepath.Base(dir), g.roots[dir]
+		if pinned.chains[name] && !strings.HasPrefix(name, layerPrefix) {
 			continue
 		}
-		c, ok := cachedRoot(dir)
 		switch {
-		case !ok:
-			continue
 		case strings.HasSuffix(name, ".tmp"):
 			c.Broken = "unpacking it was cut"
+		case !hasMeta(dir):
+			c.Broken = "deleting it was cut"
 		case !listed.chains[name] && !layers[name] && c.Used.Before(g.young):
 			c.Broken = "no image that stays has these layers"
 		}
 		list = append(list, c)
 	}
 	return list, nil
+}
+
+// hasMeta says that a root is described. One that is not is of no use to anybody: it would be unpacked anew.
+func hasMeta(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, rootMeta))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // cachedRoot is an unpacked root: its description is read by everybody who uses it.
@@ -81,12 +100,50 @@ func cachedRoot(dir string) (Cached, bool) {
 	return c, true
 }
 
-// remove carries out what was decided, and decides on the blobs as it goes through them.
-func (g *collection) remove(ctx context.Context) error {
-	if err := g.removeNames(); err != nil {
+// removeNames carries out what has to be seen at once by who takes the lock next, in the order that leaves nothing after a
+// kill which names something that is not there: the list, caches that name images, the lists of artifacts, manifests.
+func (g *collection) removeNames(ctx context.Context) error {
+	if err := g.removeEntries(); err != nil {
 		return err
 	}
+	if err := g.invalidateRoots(ctx); err != nil {
+		return err
+	}
+	ofImages := func(c Cached) bool { return len(c.Images) > 0 }
+	if err := g.removeCaches(ctx, ofImages); err != nil {
+		return err
+	}
+	if err := g.removeReferrers(); err != nil {
+		return err
+	}
+	g.attributeBlobs()
+	if err := g.removeDocuments(ctx); err != nil {
+		return err
+	}
+	return g.removeTemps()
+}
+
+// removeContent deletes what has no name any more: caches, which name blobs, before those. It has the exclusive hold alone.
+func (g *collection) removeContent(ctx context.Context) error {
+	if g.o.DryRun {
+		return nil
+	}
+	ofContent := func(c Cached) bool { return len(c.Images) == 0 }
+	if err := g.removeCaches(ctx, ofContent); err != nil {
+		return err
+	}
+	return g.removeBlobs(ctx)
+}
+
+// removeCaches removes the pieces that go and are chosen.
+func (g *collection) removeCaches(ctx context.Context, chosen func(Cached) bool) error {
+	if g.o.DryRun {
+		return nil
+	}
 	for _, c := range g.caches {
+		if !chosen(c) {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -94,15 +151,11 @@ func (g *collection) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := g.removeReferrers(); err != nil {
-		return err
-	}
-	g.attributeBlobs()
-	return errors.Join(g.removeBlobs(ctx), g.removeTemps())
+	return nil
 }
 
-// removeNames takes images off the list.
-func (g *collection) removeNames() error {
+// removeEntries takes images off the list.
+func (g *collection) removeEntries() error {
 	if g.o.DryRun || len(g.gone) == 0 {
 		return nil
 	}
@@ -111,12 +164,34 @@ func (g *collection) removeNames() error {
 	return g.store.writeIndex(index)
 }
 
-func (g *collection) removeCached(c Cached) error {
+// invalidateRoots makes the roots that go such as Rootfs does not take: it would unpack them anew, and waits with that for
+// the hold.
+func (g *collection) invalidateRoots(ctx context.Context) error {
 	if g.o.DryRun {
 		return nil
 	}
+	for _, c := range g.caches {
+		if !c.isRoot() {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for _, path := range c.Paths {
+			err := os.Remove(filepath.Join(path, rootMeta))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+				return fmt.Errorf("remove %s %s: %w", c.Kind, c.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c Cached) isRoot() bool { return c.Kind == "unpacked root" || c.Kind == "unpacked layer" }
+
+func (g *collection) removeCached(c Cached) error {
 	for _, path := range c.Paths {
-		err := removePiece(c.Kind, path)
+		err := removePiece(c, path)
 		if errors.Is(err, fs.ErrPermission) {
 			continue // files of ids that this process lacks: a collection inside that namespace removes them
 		}
@@ -127,8 +202,8 @@ func (g *collection) removeCached(c Cached) error {
 	return nil
 }
 
-func removePiece(kind, path string) error {
-	if kind != "unpacked root" && kind != "unpacked layer" {
+func removePiece(c Cached, path string) error {
+	if !c.isRoot() {
 		return removal.Tree(path)
 	}
 	if err := removeRoot(path); err != nil {
@@ -187,49 +262,6 @@ func (g *collection) attributeBlobs() {
 		g.result.Freed += dec.Bytes
 	}
 	g.counted = counted
-}
-
-// removeBlobs removes what nothing references.
-func (g *collection) removeBlobs(ctx context.Context) error {
-	entries, err := os.ReadDir(g.store.path(blobDir))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		d := Digest(digestPrefix + e.Name())
-		temp := strings.HasPrefix(e.Name(), ".tmp-")
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || !temp && !d.Valid() || g.used.blobs[d] {
-			continue
-		}
-		dec := Decision{Kind: "blob", Name: string(d), Reason: "nothing references it", Bytes: info.Size()}
-		if temp {
-			dec.Kind, dec.Name, dec.Reason = "temporary file", e.Name(), "a write that was cut left it"
-		}
-		if dec.Keep = !info.ModTime().Before(g.young); dec.Keep {
-			dec.Reason = "nothing references it, but it came less than " + shortSpan(g.o.Grace) + " ago"
-		}
-		if g.decideBlob(dec, d); dec.Keep || g.o.DryRun {
-			continue
-		}
-		if err := os.Remove(g.store.path(blobDir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove blob %s: %w", e.Name(), err)
-		}
-	}
-	if g.o.DryRun {
-		return nil
-	}
-	return atomicfile.SyncDir(g.store.path(blobDir))
-}
-
-// decideBlob notes what becomes of a blob, unless an image's decision has told it.
-func (g *collection) decideBlob(dec Decision, d Digest) {
-	if !g.counted[d] {
-		g.decide(dec)
-	}
 }
 
 // removeTemps removes what killed writers of small files left.

@@ -71,11 +71,12 @@ func (s *Store) Pin(installation string, digests []Digest) error {
 	for _, d := range digests {
 		why[d] = nil
 	}
-	return s.PinFor(installation, why)
+	return s.PinFor(context.Background(), installation, why)
 }
 
-// PinFor is Pin with the reasons for each image, in words for people: they are what a collection shows.
-func (s *Store) PinFor(installation string, why map[Digest][]string) error {
+// PinFor is Pin with the reasons for each image, in words for people: they are what a collection shows. It waits for the
+// store's lock until ctx ends; then nothing is changed.
+func (s *Store) PinFor(ctx context.Context, installation string, why map[Digest][]string) error {
 	if !installationPattern.MatchString(installation) {
 		return fault.New(fault.Invalid, "pin images: %q is no installation id", installation)
 	}
@@ -84,7 +85,7 @@ func (s *Store) PinFor(installation string, why map[Digest][]string) error {
 			return fault.New(fault.Invalid, "pin images: %q is no digest", string(d))
 		}
 	}
-	unlock, err := s.lock(context.Background())
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		return fmt.Errorf("pin images: %w", err)
 	}

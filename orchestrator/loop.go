@@ -187,8 +187,9 @@ func errStopped() error { return fault.New(fault.Unavailable, "the agent is stop
 // rounds decides for every app, then brings the router up to date. Only the loss of leadership is an error.
 func (o *Orchestrator) rounds(ctx context.Context) error {
 	o.world.health = o.prober.States()
+	var due []func()
 	for _, key := range o.Keys() {
-		err := o.decide(ctx, o.apps[key])
+		s, actions, err := o.decide(ctx, o.apps[key])
 		o.setStuck(o.apps[key], err)
 		if err != nil {
 			if errors.Is(err, store.ErrConflict) {
@@ -199,32 +200,35 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 			}
 			o.complain("decide "+key.String(), err)
 		}
+		for _, act := range actions {
+			due = append(due, func() { o.start(ctx, s, act) })
+		}
+	}
+	o.syncPins(ctx) // an image is pinned before it is prepared and booted from
+	for _, start := range due {
+		start()
 	}
 	o.syncTable(ctx)
 	o.syncListings(ctx)
 	o.syncTargets()
-	o.syncPins()
 	o.show()
 	return nil
 }
 
-// decide runs rounds for one app until nothing changes, and starts the actions of the last.
-func (o *Orchestrator) decide(ctx context.Context, a *app) error {
+// decide runs rounds for one app until nothing changes, and gives the state and the actions of the last.
+func (o *Orchestrator) decide(ctx context.Context, a *app) (*State, []Action, error) {
 	for range maxRounds {
 		s, actions, events, ended := o.next(a)
 		changed, err := o.commit(ctx, a, s, events, ended)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		if !changed {
-			for _, act := range actions {
-				o.start(ctx, s, act)
-			}
-			return nil
+			return s, actions, nil
 		}
 		o.world.stale = true
 	}
-	return nil
+	return nil, nil, nil
 }
 
 func (o *Orchestrator) next(a *app) (*State, []Action, []Event, []*Operation) {

@@ -27,7 +27,7 @@ type Drivers interface {
 // Images is what is asked of the image store.
 type Images interface {
 	Get(images.Digest) (images.Image, error)
-	PinFor(installation string, why map[images.Digest][]string) error
+	PinFor(ctx context.Context, installation string, why map[images.Digest][]string) error
 }
 
 // Options are what an orchestrator works with. All but Log, Now, Rand, Check and Secret are needed.

@@ -30,6 +30,7 @@ type rig struct {
 	o      *Orchestrator
 	driver *fleettest.Fake
 	router *routertest.Fake
+	images Images
 	store  store.Store
 	stop   func()
 
@@ -44,7 +45,7 @@ var shop = Key{App: "shop", Env: "production"}
 func inRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, driver: fleettest.NewFake(fleettest.FakeOptions{}), router: routertest.NewFake(),
+		r := &rig{t: t, driver: fleettest.NewFake(fleettest.FakeOptions{}), router: routertest.NewFake(), images: anyImage{},
 			store: storetest.NewMemory(), sick: map[string]bool{}, bad: map[string]int{}}
 		r.start()
 		defer func() { r.stop() }()
@@ -57,7 +58,7 @@ func (r *rig) start() {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	o, err := New(Options{
-		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: anyImage{},
+		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: r.images,
 		Slots: 1000, Holder: "test", Rand: rand.NewChaCha8([32]byte{1}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify,
 	})
@@ -241,4 +242,4 @@ func (anyImage) Get(images.Digest) (images.Image, error) {
 		Entrypoint: []string{"/app"}, ExposedPorts: map[string]struct{}{"8080/tcp": {}}}}}, nil
 }
 
-func (anyImage) PinFor(string, map[images.Digest][]string) error { return nil }
+func (anyImage) PinFor(context.Context, string, map[images.Digest][]string) error { return nil }

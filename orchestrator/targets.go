@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
@@ -107,8 +108,8 @@ func (o *Orchestrator) execIn(driver string, id fleet.NodeID) healthcheck.ExecFu
 }
 
 // syncPins keeps the images of all fleets, and of releases that may be rolled back to, from being removed, and says what
-// each is kept for.
-func (o *Orchestrator) syncPins() {
+// each is kept for. It does not wait for a store that is busy for long: the next round tries again.
+func (o *Orchestrator) syncPins(ctx context.Context) {
 	want := map[images.Digest][]string{}
 	for _, a := range o.apps {
 		for d, why := range a.state.pinned() {
@@ -119,7 +120,9 @@ func (o *Orchestrator) syncPins() {
 	if o.world.pins != nil && maps.EqualFunc(want, o.world.pins, slices.Equal) {
 		return
 	}
-	if err := o.opts.Images.PinFor(o.opts.Installation, want); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, pinWithin)
+	defer cancel()
+	if err := o.opts.Images.PinFor(ctx, o.opts.Installation, want); err != nil {
 		o.complain("pin images", err)
 		return
 	}
@@ -147,6 +150,9 @@ func (s *State) pinned() map[images.Digest][]string {
 	}
 	return want
 }
+
+// pinWithin bounds one try to write the pins: the loop does nothing else meanwhile.
+const pinWithin = 2 * time.Second
 
 // keptImages is how many of an app's newest completed releases keep their images for a rollback.
 const keptImages = 5
