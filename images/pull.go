@@ -27,12 +27,20 @@ type Pulled struct {
 	Image     Digest   `json:"image"`     // here
 	Digest    Digest   `json:"digest"`    // of the manifest in the registry
 	Artifacts []Digest `json:"artifacts"` // signatures, bills of materials and the like that came along
+	Skipped   []Skip   `json:"skipped"`   // that the registry lists and that this store cannot keep
+}
+
+// Skip is an artifact that a pull left behind, and why.
+type Skip struct {
+	Digest Digest `json:"digest"`
+	Reason string `json:"reason"`
 }
 
 // Pull brings an image and its artifacts from a registry. What a cut pull has of a blob is kept, and the next goes on from
 // there; every blob is checked by its digest. Layers that are here are not fetched. An image that was pushed from such a
 // store has here the digest that it had there, also when it was compressed on the way; another one is stored in this
-// store's form, see Import, and then artifacts, which name their image by its digest, are left behind.
+// store's form, see Import, and then artifacts, which name their image by its digest, are left behind. So is, and is said
+// to be, what is listed as an artifact and has no form that this store keeps, such as an index.
 //
 // Errors are those of Import.
 func (s *Store) Pull(ctx context.Context, o PullOptions) (Pulled, error) {
@@ -57,7 +65,7 @@ func (s *Store) Pull(ctx context.Context, o PullOptions) (Pulled, error) {
 }
 
 func (s *Store) pull(ctx context.Context, o PullOptions, ref name.Reference, platform ocispec.Platform) (Pulled, error) {
-	res := Pulled{Reference: ref.Name(), Artifacts: []Digest{}}
+	res := Pulled{Reference: ref.Name(), Artifacts: []Digest{}, Skipped: []Skip{}}
 	get, err := s.newDownloader(ctx, ref, o.Remote)
 	if err != nil {
 		return res, err
@@ -70,62 +78,88 @@ func (s *Store) pull(ctx context.Context, o PullOptions, ref name.Reference, pla
 	if res.Image, err = s.adopt(ctx, f, o.Name); err != nil {
 		return res, err
 	}
-	res.Artifacts, err = s.pullArtifacts(ctx, o.Remote, ref, get, res.Image)
+	err = s.pullArtifacts(ctx, o.Remote, ref, get, &res)
 	return res, err
 }
 
 // pullArtifacts brings what the registry lists as referring to an image. A registry without such a list has none.
-func (s *Store) pullArtifacts(ctx context.Context, o Remote, ref name.Reference, get *downloader, d Digest) ([]Digest, error) {
-	list := []Digest{}
-	index, err := remote.Referrers(ref.Context().Digest(string(d)), o.options(ctx, remote.DefaultTransport)...)
-	if err == nil {
-		m, merr := index.IndexManifest()
-		if merr != nil {
-			return list, registryError(ref, merr)
+func (s *Store) pullArtifacts(ctx context.Context, o Remote, ref name.Reference, get *downloader, res *Pulled) error {
+	index, err := remote.Referrers(ref.Context().Digest(string(res.Image)), o.options(ctx, remote.DefaultTransport)...)
+	if err != nil {
+		if err := registryError(ref, err); !fault.Is(err, fault.NotFound) {
+			return fmt.Errorf("list artifacts: %w", err)
 		}
-		if len(m.Manifests) > maxArtifacts {
-			return list, fault.New(fault.Invalid, "refused: more than %d artifacts", maxArtifacts)
-		}
-		for _, e := range m.Manifests {
-			a := Descriptor{Digest: Digest(e.Digest.String()), Size: e.Size}
-			if err := s.pullArtifact(ctx, o, ref, get, a, d); err != nil {
-				return list, fmt.Errorf("artifact %s: %w", a.Digest.Short(), err)
-			}
-			list = append(list, a.Digest)
-		}
-		return list, nil
+		return nil
 	}
-	if err := registryError(ref, err); !fault.Is(err, fault.NotFound) {
-		return list, fmt.Errorf("list artifacts: %w", err)
-	}
-	return list, nil
-}
-
-func (s *Store) pullArtifact(ctx context.Context, o Remote, ref name.Reference, get *downloader, a Descriptor, subject Digest) error {
-	desc, err := remote.Get(ref.Context().Digest(string(a.Digest)), o.options(ctx, remote.DefaultTransport)...)
+	m, err := index.IndexManifest()
 	if err != nil {
 		return registryError(ref, err)
 	}
-	var m ocispec.Manifest
-	if err := json.Unmarshal(desc.Manifest, &m); err != nil {
-		return fault.New(fault.Invalid, "read its manifest: %w", err)
+	if len(m.Manifests) > maxArtifacts {
+		return fault.New(fault.Invalid, "refused: more than %d artifacts", maxArtifacts)
 	}
-	if m.Subject == nil || Digest(m.Subject.Digest) != subject {
-		return fault.New(fault.Invalid, "it is listed for image %s but names another", subject)
+	for _, e := range m.Manifests {
+		d := Digest(e.Digest.String())
+		skip, err := s.pullArtifact(ctx, o, ref, get, d, res.Image)
+		switch {
+		case err != nil:
+			return fmt.Errorf("artifact %s: %w", d.Short(), err)
+		case skip != "":
+			res.Skipped = append(res.Skipped, Skip{d, skip})
+		default:
+			res.Artifacts = append(res.Artifacts, d)
+		}
+	}
+	return nil
+}
+
+// pullArtifact brings one artifact, or says why it is none for this store.
+func (s *Store) pullArtifact(ctx context.Context, o Remote, ref name.Reference, get *downloader, d, subject Digest) (skip string, err error) {
+	if !d.Valid() {
+		return "it is listed without a sha256 digest", nil
+	}
+	desc, err := remote.Get(ref.Context().Digest(string(d)), o.options(ctx, remote.DefaultTransport)...)
+	if err != nil {
+		return "", registryError(ref, err)
+	}
+	m, skip := decodeArtifact(desc.Manifest, subject)
+	if skip != "" {
+		return skip, nil
 	}
 	for _, l := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
-		b := describe(l)
-		if !b.Digest.Valid() || b.Size < 0 || b.Size > artifactLimit {
-			return fault.New(fault.Invalid, "refused: its manifest names a blob %q of %d bytes", l.Digest, l.Size)
-		}
-		if err := s.pullBlob(ctx, get, b); err != nil {
-			return err
+		if err := s.pullBlob(ctx, get, describe(l)); err != nil {
+			return "", err
 		}
 	}
-	if err := s.WriteBlobAs(ctx, Descriptor{Digest: a.Digest, Size: int64(len(desc.Manifest))}, bytes.NewReader(desc.Manifest)); err != nil {
-		return err
+	if err := s.WriteBlobAs(ctx, Descriptor{Digest: d, Size: int64(len(desc.Manifest))}, bytes.NewReader(desc.Manifest)); err != nil {
+		return "", err
 	}
-	return s.AttachArtifact(ctx, a.Digest)
+	return "", s.AttachArtifact(ctx, d)
+}
+
+// decodeArtifact reads the manifest of an artifact from elsewhere, or says why the store cannot keep it: it takes what
+// AttachArtifact takes.
+func decodeArtifact(raw []byte, subject Digest) (m ocispec.Manifest, skip string) {
+	if len(raw) > smallLimit {
+		return m, fmt.Sprintf("its manifest is larger than %d bytes", smallLimit)
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, "its manifest cannot be read: " + err.Error()
+	}
+	switch {
+	case m.SchemaVersion != 2 || m.Config.Digest == "":
+		return m, "it is no image manifest"
+	case m.Subject == nil || Digest(m.Subject.Digest) != subject:
+		return m, "it does not name the image as its subject"
+	case artifactType(m) == "":
+		return m, "it has no type"
+	}
+	for _, l := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
+		if b := describe(l); !b.Digest.Valid() || b.Size < 0 || b.Size > artifactLimit {
+			return m, fmt.Sprintf("its manifest names a blob %.100q of %d bytes", l.Digest, l.Size)
+		}
+	}
+	return m, ""
 }
 
 func (s *Store) pullBlob(ctx context.Context, get *downloader, b Descriptor) error {

@@ -38,6 +38,9 @@ the registry.`,
 			if err != nil {
 				return ended(cmd.Context(), err)
 			}
+			for _, s := range res.Skipped {
+				c.out.note("artifact %s stayed behind: %s", s.Digest.Short(), harmless(s.Reason))
+			}
 			return c.out.result(pullResult{api.NewHead(nil), res}, func(w io.Writer) { fmt.Fprintln(w, res.Image) })
 		},
 	}
