@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -103,9 +105,13 @@ func TestDockerfileAsRecipe(t *testing.T) {
 	if strings.Contains(refused.Stdout+refused.Stderr, token) {
 		t.Error("the error tells the secret")
 	}
+	in.Env = append(in.Env, "RELEASE_CACHE_LIMIT=20GiB")
 	var allowed api.BakeResult
 	if code := in.JSON(&allowed, "bake", "--allow", "/token:github-token=a test"); code != 0 || allowed.Image == again.Image {
 		t.Errorf("bake with --allow: %d %+v", code, allowed)
+	}
+	if _, err := os.Stat(filepath.Join(in.Dir, "i", "cache", "limited")); err != nil {
+		t.Errorf("the caches were not looked at: %v", err)
 	}
 	in.JSON(&shown, "images", "inspect", allowed.Image)
 	removeBuilt(t, shown.Annotations["release.docker.image"])
