@@ -66,6 +66,21 @@ tests:
 }
 
 // One plain service is the image's command itself, with nothing put into the image.
+// A command is tried again while services beside the one with the port are starting.
+func TestCommandWaitsForOtherServices(t *testing.T) {
+	p := newProject(t)
+	p.base()
+	p.bake(`
+base: {image: ./base}
+ports: [8080]
+services:
+  web: {cmd: [/bin/sh, -c, "serve $PORT"]}
+  late: {cmd: [/bin/sh, -c, "sleep 500ms && touch /tmp/late && sleep 1h"]}
+tests:
+  - {cmd: "cat /tmp/late"}
+`)
+}
+
 func TestPlainServiceNeedsNoSupervisor(t *testing.T) {
 	p := newProject(t)
 	p.base()

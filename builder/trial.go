@@ -26,7 +26,11 @@ type trial struct {
 	process *sandbox.Process // nil in a bare sandbox
 	port    int              // that the app must listen on; 0 for none
 	up      bool
+	booted  time.Time
 }
+
+// startTime is how long services beside the one that has the port may take until they answer commands.
+const startTime = 10 * time.Second
 
 // boot starts the image's command, as a node gets it, in a network of its own.
 func (b *bake) boot(ctx context.Context, m *made) (*trial, error) {
@@ -35,7 +39,7 @@ func (b *bake) boot(ctx context.Context, m *made) (*trial, error) {
 		return nil, err
 	}
 	c := m.image.Config.Config
-	t := &trial{b: b, root: root, log: newLines(b, "log")}
+	t := &trial{b: b, root: root, log: newLines(b, "log"), booted: time.Now()}
 	if ports := m.image.Ports(); len(ports) > 0 {
 		t.port = ports[0]
 	}
@@ -85,9 +89,20 @@ func (t *trial) run(ctx context.Context, test recipes.Test) error {
 	return t.command(ctx, test)
 }
 
-// command runs a command beside the image's own once the app listens; in a sandbox without another command when the
-// image has none, or one that did its work and ended well.
+// command runs a command, and once more as long as other services of the image may still be starting.
 func (t *trial) command(ctx context.Context, test recipes.Test) error {
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		err := t.once(ctx, test)
+		starting := t.process != nil && len(t.b.recipe.Services) > 1 && time.Since(t.booted) < startTime
+		if err == nil || !starting || !t.pause(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// once runs a command beside the image's own once the app listens; in a sandbox without another command when the
+// image has none, or one that did its work and ended well.
+func (t *trial) once(ctx context.Context, test recipes.Test) error {
 	if t.process != nil {
 		switch ended, err := t.awaitUp(ctx, test); {
 		case err != nil:
