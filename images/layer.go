@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,6 +135,8 @@ func (w *LayerWriter) check(e Entry) error {
 		return refuse(fault.Invalid, "the root is a folder")
 	case strings.HasPrefix(path.Base(e.Path), whiteoutPrefix):
 		return refuse(fault.Invalid, "names that begin with %s mean removal in a layer", whiteoutPrefix)
+	case tooLong(e.Path):
+		return refuse(fault.Invalid, "a file system takes names of 255 bytes and paths of 4095")
 	case !w.inOrder(e):
 		return refuse(fault.Internal, "out of order after %q", w.last.Path)
 	case e.Mode&^0o7777 != 0 || e.UID < 0 || e.GID < 0 || e.Size < 0 || e.Size != 0 && e.Type != File:
@@ -146,6 +149,14 @@ func (w *LayerWriter) check(e Entry) error {
 		return refuse(fault.Internal, "unknown type %d", e.Type)
 	}
 	return nil
+}
+
+// tooLong reports whether no Linux file system can have the path (NAME_MAX, PATH_MAX): the image could not be unpacked.
+func tooLong(name string) bool {
+	if len(name) <= 255 {
+		return false
+	}
+	return len(name) > 4095 || slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return len(part) > 255 })
 }
 
 func (w *LayerWriter) inOrder(e Entry) bool {

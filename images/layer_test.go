@@ -89,6 +89,8 @@ func TestLayerRefuses(t *testing.T) {
 		"hard link forward": {{Path: "a", Type: HardLink, Link: "b"}, {Path: "b"}},
 		"whiteout name":     {{Path: "a/.wh.b"}},
 		"opaque alone":      {{Path: "b", Type: Dir}, {Path: "a", Type: Opaque}},
+		"long name":         {{Path: "a/" + strings.Repeat("n", 256)}},
+		"long path":         {{Path: strings.Repeat("n/", 2100) + "n"}},
 		"mode":              {{Path: "a", Mode: 0o100644}},
 		"owner":             {{Path: "a", UID: -1}},
 		"short file":        {{Path: "a", Size: 9}},

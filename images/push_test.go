@@ -100,6 +100,27 @@ func pushTo(t *testing.T, s *Store, d Digest, o PushOptions) Pushed {
 	return must[Pushed](t)(s.Push(context.Background(), d, o))
 }
 
+// A registry that sends requests in circles ends a pull, wherever in it that happens.
+func TestPullEndsCircles(t *testing.T) {
+	reg, s := newRegistry(t), newStore(t)
+	pushTo(t, s, putImage(t, s, "shop", fileLayer(t, s, "base", "x")), PushOptions{Remote: reg.remote("shop:v1")})
+	for _, part := range []string{"/manifests/", "/blobs/"} {
+		reg.set(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, part) {
+				return false
+			}
+			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+			return true
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		_, err := newStore(t).Pull(ctx, PullOptions{Remote: reg.remote("shop:v1")})
+		if ctx.Err() != nil || !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "redirects") {
+			t.Errorf("%s: %v", part, err)
+		}
+		cancel()
+	}
+}
+
 // TestPushMovesWhatIsMissing pushes an image, the same again, and one with a changed layer.
 func TestPushMovesWhatIsMissing(t *testing.T) {
 	reg, s := newRegistry(t), newStore(t)

@@ -55,7 +55,7 @@ func (r Remote) parse() (name.Reference, error) {
 // options are those of every request; t sees them all.
 func (r Remote) options(ctx context.Context, t http.RoundTripper) []remote.Option {
 	return []remote.Option{
-		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(t), remote.WithJobs(transferJobs),
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(boundedRedirects{t}), remote.WithJobs(transferJobs),
 		remote.WithUserAgent("release"),
 		remote.WithRetryBackoff(remote.Backoff{Duration: r.pause(), Factor: 3, Jitter: 0.1, Steps: tries}),
 	}
