@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -185,6 +187,8 @@ func TestExtensionRefusesHostileArchives(t *testing.T) {
 		"which is no folder":             {link("etc", "/etc"), 0},
 		"than":                           {bomb(t), 0},
 		"damaged":                        {short(t), 0},
+		"it is empty":                    {[]byte{}, 0},
+		"out of proportion":              {zeros(t, 512<<20), 0},
 		"nothing is left of the archive": {zipOf(t, "a/b"), 3},
 		"two entries":                    {zipOf(t, "a/x", "b/x"), 1},
 		"leaves out":                     {tarOf(t, tar.Header{Name: "x", Typeflag: tar.TypeReg, Size: 5}, tar.Header{Name: "a/hard", Typeflag: tar.TypeLink, Linkname: "x"}), 1},
@@ -213,6 +217,25 @@ func bomb(t *testing.T) []byte {
 	end := append([]byte{}, data[bytes.LastIndex(data, []byte("PK\x05\x06")):]...)
 	binary.LittleEndian.PutUint32(end[12:], uint32(len(head)+len(extra)))
 	return append(append(append(append([]byte{}, data[:at]...), head...), extra...), end...)
+}
+
+// zeros is an archive that compresses a thousand times.
+func zeros(t *testing.T, size int64) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	if err := w.WriteHeader(&tar.Header{Name: "zeros", Typeflag: tar.TypeReg, Size: size}); err != nil {
+		t.Fatal(err)
+	}
+	for block := make([]byte, 1<<20); size > 0; size -= int64(len(block)) {
+		if _, err := w.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // short is a zip whose entry is longer than it claims.

@@ -98,8 +98,10 @@ func TestTemplateErrors(t *testing.T) {
 		"{{ now }}":                 "1: files /etc/x: template: function \"now\" not defined",
 		"{{ printf \"%p\" . }}":     "1:4: files /etc/x: template: error calling printf",
 		"{{ index . \"a\" \"b\" }}": "1:4: files /etc/x: template: error calling index",
-		"{{define \"x\"}}\n{{.no}}{{end}}{{template \"x\" .}}":       "2:3: files /etc/x: template: there is no variable no",
-		"{{range 100000000}}0123456789abcdef0123456789abcdef{{end}}": "1: files /etc/x: template: the file gets larger",
+		"{{define \"x\"}}\n{{.no}}{{end}}{{template \"x\" .}}":                      "2:3: files /etc/x: template: there is no variable no",
+		"{{range 100000000}}0123456789abcdef0123456789abcdef{{end}}":                "1: files /etc/x: template: the file gets larger",
+		"{{$x := \"0123456789\"}}{{range 60}}{{$x = printf \"%s%s\" $x $x}}{{end}}": "1:42: files /etc/x: template: error calling printf: the file gets larger",
+		"{{$x := \"aaaaaaaaaa\"}}{{range 60}}{{$x = replace \"a\" $x $x}}{{end}}":   "1:42: files /etc/x: template: error calling replace: the file gets larger",
 	} {
 		p.write("x.tmpl", text, 0o644)
 		_, err := p.try("base: {image: ./base}\nvars: {port: \"1\"}\nfiles:\n  - {to: /etc/x, from: x.tmpl, template: true}\n")

@@ -7,7 +7,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"text/template"
+	"time"
 )
 
 // templateError is a mistake in a template, at its place there.
@@ -26,7 +28,14 @@ var (
 	pointerVerb   = regexp.MustCompile(`%[-+# 0-9.\[\]*]*p`)
 )
 
-var errTooLong = errors.New("the file gets larger than a template's may")
+var (
+	errTooLong = errors.New("the file gets larger than a template's may")
+	errNoEnd   = errors.New("it does not end: look at its loops")
+)
+
+// templateTime is how long a template may run. Filling a file takes milliseconds; loops in loops can take years, and nothing
+// else would end them.
+const templateTime = 20 * time.Second
 
 // fillTemplate is Go's text/template with a few functions. Nothing in it depends on time, place or machine, so that the same
 // variables give the same bytes.
@@ -39,16 +48,30 @@ func fillTemplate(text string, vars map[string]string) ([]byte, *templateError) 
 		vars = map[string]string{}
 	}
 	out := &limited{}
-	if err := t.Execute(out, vars); err != nil {
-		return nil, explainTemplate(err, vars)
+	ended := make(chan error, 1)
+	go func() { ended <- t.Execute(out, vars) }() // text/template cannot be stopped: it ends with the program, or at what it writes next
+	select {
+	case err := <-ended:
+		if err != nil {
+			return nil, explainTemplate(err, vars)
+		}
+		return out.Bytes(), nil
+	case <-time.After(templateTime):
+		out.stopped.Store(true)
+		return nil, explainTemplate(errNoEnd, vars)
 	}
-	return out.Bytes(), nil
 }
 
 // limited ends a template that writes without end.
-type limited struct{ bytes.Buffer }
+type limited struct {
+	bytes.Buffer
+	stopped atomic.Bool
+}
 
 func (l *limited) Write(p []byte) (int, error) {
+	if l.stopped.Load() {
+		return 0, errNoEnd
+	}
 	if l.Len()+len(p) > maxTemplate {
 		return 0, errTooLong
 	}
@@ -83,21 +106,39 @@ func templateFunctions() template.FuncMap {
 			}
 			return value
 		},
-		"indent": func(n int, text string) string {
-			return strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", min(max(n, 0), 200)))
+		"indent": func(n int, text string) (string, error) {
+			return replaceAll("\n", "\n"+strings.Repeat(" ", min(max(n, 0), 200)), text)
 		},
-		"join":    func(sep string, list []string) string { return strings.Join(list, sep) },
+		"join":    func(sep string, list []string) (string, error) { return notTooLong(strings.Join(list, sep)) },
 		"split":   func(sep, text string) []string { return strings.Split(text, sep) },
 		"lower":   strings.ToLower,
 		"upper":   strings.ToUpper,
 		"trim":    strings.TrimSpace,
-		"quote":   strconv.Quote,
-		"replace": func(old, with, text string) string { return strings.ReplaceAll(text, old, with) },
+		"quote":   func(text string) (string, error) { return notTooLong(strconv.Quote(text)) },
+		"replace": replaceAll,
+		"print":   func(args ...any) (string, error) { return notTooLong(fmt.Sprint(args...)) },
+		"println": func(args ...any) (string, error) { return notTooLong(fmt.Sprintln(args...)) },
+		"js":      func(args ...any) (string, error) { return notTooLong(template.JSEscaper(args...)) },
 		"printf": func(format string, args ...any) (string, error) {
 			if pointerVerb.MatchString(format) {
 				return "", errors.New("%p would print another value each time")
 			}
-			return fmt.Sprintf(format, args...), nil
+			return notTooLong(fmt.Sprintf(format, args...))
 		},
 	}
+}
+
+func replaceAll(old, with, text string) (string, error) {
+	if strings.Count(text, old)*(len(with)-len(old))+len(text) > maxTemplate {
+		return "", errTooLong
+	}
+	return strings.ReplaceAll(text, old, with), nil
+}
+
+// notTooLong ends a template that makes a text longer and longer without writing it.
+func notTooLong(text string) (string, error) {
+	if len(text) > maxTemplate {
+		return "", errTooLong
+	}
+	return text, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/images/upper"
@@ -29,6 +30,9 @@ import (
 const (
 	maxUnpacked = 32 << 30
 	maxEntries  = 1_000_000
+	// freeUnpacked bytes unpack from any archive; beyond, maxRatio for each byte of it. Zeros alone come to 1,030 with gzip.
+	freeUnpacked = 256 << 20
+	maxRatio     = 400
 	// maxDictionary is what `xz -9` asks for; it bounds the memory of a decoder.
 	maxDictionary = 64 << 20
 )
@@ -41,6 +45,7 @@ type unpacking struct {
 	archive *os.File
 	spool   *os.File
 	size    int64 // of the spool, or of all contents of a zip
+	most    int64 // that size may get
 	files   map[string]file
 }
 
@@ -60,6 +65,15 @@ func (u *unpacking) list(ctx context.Context) ([]file, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
+	if n == 0 {
+		return nil, fault.New(fault.Invalid, "it is empty, and so no archive").
+			WithHint("see what its address gives; if it was meant to be a file, use to: instead of unpack:")
+	}
+	fi, err := u.archive.Stat()
+	if err != nil {
+		return nil, err
+	}
+	u.most = mostUnpacked(fi.Size())
 	if head = head[:n]; bytes.HasPrefix(head, []byte("PK\x03\x04")) || bytes.HasPrefix(head, []byte("PK\x05\x06")) {
 		err = u.zip()
 	} else {
@@ -77,6 +91,14 @@ func (u *unpacking) list(ctx context.Context) ([]file, error) {
 	}
 	sortFiles(list)
 	return list, nil
+}
+
+// mostUnpacked is how much may come out of an archive of that many bytes.
+func mostUnpacked(size int64) int64 {
+	if size > maxUnpacked/maxRatio {
+		return maxUnpacked
+	}
+	return min(maxUnpacked, freeUnpacked+size*maxRatio)
 }
 
 // plain undoes the compression, which the first bytes tell.
@@ -112,7 +134,7 @@ func (u *unpacking) tar(ctx context.Context, head []byte) error {
 		return err
 	}
 	out := bufio.NewWriterSize(u.spool, 1<<20)
-	tr := tar.NewReader(in)
+	tr := tar.NewReader(endsWith{ctx, in})
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -122,12 +144,28 @@ func (u *unpacking) tar(ctx context.Context, head []byte) error {
 			return out.Flush()
 		}
 		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			return fault.New(fault.Invalid, "it is no tar or zip archive, or damaged: %w", err)
 		}
 		if err := u.tarEntry(h, tr, out); err != nil {
 			return fmt.Errorf("entry %q: %w", shortName(h.Name), err)
 		}
 	}
+}
+
+// endsWith is a reader that ends with its context: a large file is no reason to go on.
+type endsWith struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (e endsWith) Read(p []byte) (int, error) {
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return e.r.Read(p)
 }
 
 func shortName(name string) string {
@@ -149,7 +187,10 @@ func (u *unpacking) tarEntry(h *tar.Header, content io.Reader, out io.Writer) er
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		f.kind = images.File
-		n, err := io.Copy(out, io.LimitReader(content, maxUnpacked-u.size+1))
+		n, err := io.Copy(out, io.LimitReader(content, u.most-u.size+1))
+		if errors.Is(err, context.Canceled) || errors.Is(err, unix.ENOSPC) {
+			return err
+		}
 		if err != nil {
 			return fault.New(fault.Invalid, "read content: %w", err)
 		}
@@ -212,8 +253,9 @@ func entryName(name string) (string, error) {
 // add takes one entry; a later one of the same name counts.
 func (u *unpacking) add(f file) error {
 	switch {
-	case u.size > maxUnpacked:
-		return fault.New(fault.Invalid, "refused: the archive unpacks to more than %d bytes", int64(maxUnpacked))
+	case u.size > u.most:
+		return fault.New(fault.Invalid, "refused: the archive unpacks to more than %d bytes, which is out of proportion to its size", u.most).
+			WithHint("it is made to fill disks, or holds little but zeros: put what is needed of it into an archive of its own")
 	case len(u.files) >= maxEntries:
 		return fault.New(fault.Invalid, "refused: the archive has more than %d entries", maxEntries)
 	case f.rel == "." && f.kind != images.Dir:
@@ -304,7 +346,7 @@ func (u *unpacking) zipEntry(e *zip.File) error {
 	case !mode.IsRegular():
 		return fault.New(fault.Invalid, "entries of type %s are not supported", mode.Type())
 	}
-	if f.size < 0 || f.size > maxUnpacked {
+	if f.size < 0 || f.size > u.most {
 		return fault.New(fault.Invalid, "refused: it claims %d bytes", e.UncompressedSize64)
 	}
 	u.size += f.size
