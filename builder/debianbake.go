@@ -33,6 +33,9 @@ func (b *bake) debianStages() []debianStage {
 // installDebian installs the pinned packages and gives the configuration that the image begins with.
 func (b *bake) installDebian(ctx context.Context, st *state, res *Result) (ocispec.Image, error) {
 	in := &debianInstall{b: b}
+	if err := in.fulfilled(ctx); err != nil {
+		return ocispec.Image{}, b.inDebian(err)
+	}
 	for _, stage := range b.debianStages() {
 		b.report.index++
 		started := b.now()
