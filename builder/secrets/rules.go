@@ -19,6 +19,7 @@ type rule struct {
 type fileInfo struct {
 	path   string
 	config bool // a file of settings by its name, not of program text
+	binary bool // its texts may run into each other, as programs keep them
 	name   bool // of a setting: the whole text is NAME=value
 }
 
@@ -112,7 +113,7 @@ func mixedCase(body []byte) bool {
 // rule makes a rule of a token.
 func (t token) rule() rule {
 	return rule{id: t.id, description: t.description, anchors: t.prefixes, textOnly: t.textOnly,
-		check: func(_ *fileInfo, data []byte, at, after int) bool {
+		check: func(f *fileInfo, data []byte, at, after int) bool {
 			if !isOneOf(data[at:after], t.prefixes) || at > 0 && isWord(data[at-1]) && isWord(data[at]) {
 				return false
 			}
@@ -123,9 +124,16 @@ func (t token) rule() rule {
 			if end := after + len(body); end < len(data) && isWord(data[end]) {
 				return false
 			}
+			if f.binary && t.words() && !random(body[:min(len(body), maxRandom)]) {
+				return false
+			}
 			return t.also == nil || t.also(body)
 		}}
 }
+
+// words reports whether the body may be words joined by signs: then what follows the prefix in a program is as often as not
+// the next of its texts.
+func (t token) words() bool { return t.body('-') || t.body('_') || t.body('.') }
 
 func isOneOf(text []byte, list []string) bool {
 	for _, s := range list {

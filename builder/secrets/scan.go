@@ -166,7 +166,7 @@ func (w *window) lineEnds(at int) int {
 // head looks at the beginning of a file: whether it is text, and what its name says.
 func (w *window) head() {
 	if bytes.IndexByte(w.data[:min(len(w.data), sniffSize)], 0) >= 0 {
-		w.binary, w.m = true, &w.s.binary
+		w.binary, w.info.binary, w.m = true, true, &w.s.binary
 	}
 	head := w.data[:min(len(w.data), headSize)]
 	for _, f := range w.s.files {

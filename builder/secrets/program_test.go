@@ -1,0 +1,24 @@
+package secrets
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// TestTextsOfPrograms looks for tokens where texts lie one after the other, as compilers leave them: this program's own list
+// of prefixes is no token.
+func TestTextsOfPrograms(t *testing.T) {
+	prefixes := strings.Join([]string{"gl" + "pat-", "gl" + "ptt-", "gl" + "imt-", "Gl" + "oas-", "sh" + "pat_", "hv" + "s.Next", "shop"}, "")
+	random := "gl" + "pat-" + "x9K2mQ7vL4pT8wZ1rB6n"
+	for text, want := range map[string]int{prefixes: 0, random: 1} {
+		program := "\x7fELF\x00\x00" + text + "\x00rest"
+		found, err := New().File("bin/app", bytes.NewReader([]byte(program)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) != want {
+			t.Errorf("%q in a program: %v, want %d findings", text, found, want)
+		}
+	}
+}
