@@ -14,6 +14,7 @@ import (
 
 const (
 	rate      = 200              // requests a second
+	shortest  = 8 * time.Second  // of load: a quick story is watched for a while after its end
 	longest   = 10 * time.Minute // of load, should the story hang
 	cutovers  = 10               // and as many rollbacks
 	nodeKills = 10
@@ -60,7 +61,9 @@ func underLoad(t *testing.T, in *harness.Installation, story func()) load.Report
 		done <- report
 	}()
 	defer stop()
+	enough := time.After(shortest)
 	story()
+	<-enough
 	stop()
 	return <-done
 }
