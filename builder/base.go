@@ -101,12 +101,7 @@ func (b *bake) baseRecordPath(digest string) string {
 
 // inBase says that an error is of the base.
 func (b *bake) inBase(err error) error {
-	e := *fault.All(err)[0]
-	e.Message, e.Cause = fmt.Sprintf("base %s: %s", b.baseName(), e.Message), err
-	if pos := b.recipe.Base.Pos; e.File == "" {
-		e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
-	}
-	return &e
+	return inPart("base "+b.baseName(), b.recipe.Base.Pos, err)
 }
 
 func (b *bake) importReference(ctx context.Context, ref string) (images.Digest, error) {

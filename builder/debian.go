@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -22,11 +21,12 @@ type chosen struct {
 	suites   []recipes.LockedSuite
 	packages recipes.LockedPackages
 	security []string // names of the suites that bring security updates
+	kept     bool     // those to keep were
 }
 
 // chooseDebian asks the archives which packages the recipe needs. Those to keep stay at their version, but for the ones
-// to be updated.
-func (b *bake) chooseDebian(ctx context.Context, keep recipes.LockedPackages) (chosen, error) {
+// to be updated; where that cannot be, they too are chosen anew unless they must stay.
+func (b *bake) chooseDebian(ctx context.Context, keep recipes.LockedPackages, must bool) (chosen, error) {
 	sources, err := b.debianSources()
 	if err != nil {
 		return chosen{}, err
@@ -42,15 +42,18 @@ func (b *bake) chooseDebian(ctx context.Context, keep recipes.LockedPackages) (c
 	if err != nil {
 		return chosen{}, err
 	}
-	packages, err := b.keepVersions(ctx, client, sources, index.Packages, keep)
+	kept := len(keep.Base) > 0
+	set, err := b.resolveKeeping(ctx, client, index, sources, keep)
+	if err != nil && kept && !must {
+		// What is wanted now may need others in newer versions.
+		b.note(step, "the packages do not fit the versions of the lockfile: choosing all of them anew")
+		kept = false
+		set, err = b.resolvePackages(index.Packages, index, sources)
+	}
 	if err != nil {
 		return chosen{}, err
 	}
-	set, err := b.resolvePackages(packages, index, sources)
-	if err != nil {
-		return chosen{}, err
-	}
-	c := chosen{packages: recipes.LockedPackages{Base: pinsOfPackages(set.base, sources), Added: pinsOfPackages(set.added, sources)}}
+	c := chosen{kept: kept, packages: recipes.LockedPackages{Base: pinsOfPackages(set.base, sources), Added: pinsOfPackages(set.added, sources)}}
 	for i, s := range sources {
 		c.suites = append(c.suites, recipes.LockedSuite{Name: s.label, Date: index.Suites[i].Date.UTC().Truncate(time.Second)})
 		if s.Security {
@@ -58,6 +61,15 @@ func (b *bake) chooseDebian(ctx context.Context, keep recipes.LockedPackages) (c
 		}
 	}
 	return c, nil
+}
+
+// resolveKeeping resolves with the packages to keep at their versions.
+func (b *bake) resolveKeeping(ctx context.Context, client *archive.Client, index *archive.Index, sources []debianSource, keep recipes.LockedPackages) (packageSet, error) {
+	packages, err := b.keepVersions(ctx, client, sources, index.Packages, keep)
+	if err != nil {
+		return packageSet{}, err
+	}
+	return b.resolvePackages(packages, index, sources)
 }
 
 func plainSources(list []debianSource) []archive.Source {
@@ -291,11 +303,8 @@ func readControl(ctx context.Context, path string) (debian.Package, error) {
 	if err != nil {
 		return debian.Package{}, err
 	}
-	list, err := debian.ParsePackages(path, string(files["control"].Data), 0)
-	if err != nil || len(list) != 1 {
-		return debian.Package{}, cmp.Or[error](err, fault.New(fault.Invalid, "its control file has %d paragraphs", len(list)))
-	}
-	return list[0], nil
+	p, _, err := debian.ParseControl(path, string(files["control"].Data))
+	return p, err
 }
 
 // downloads are the files of pinned packages.

@@ -22,7 +22,7 @@ type debianStage struct {
 }
 
 func (b *bake) debianStages() []debianStage {
-	pins := b.lock.Debian.Packages[b.debianArch()]
+	pins := b.debianPins()
 	list := []debianStage{{b.debianStep(), pins.Base}}
 	if len(pins.Added) > 0 {
 		list = append(list, debianStage{fmt.Sprintf("packages %d", len(pins.Added)), pins.Added})
@@ -48,13 +48,11 @@ func (b *bake) installDebian(ctx context.Context, st *state, res *Result) (ocisp
 		for _, l := range layers {
 			r.Bytes += l.Size
 			r.Layers = append(r.Layers, l.Digest)
-		}
-		st.layers = append(st.layers, layers...)
-		for _, l := range layers {
 			if debian.IsPackageLayer(l.CreatedBy) {
 				st.trust(l.Digest)
 			}
 		}
+		st.layers = append(st.layers, layers...)
 		res.Cached = res.Cached && cached
 		res.Steps = append(res.Steps, r)
 		b.report.emit(Event{Kind: Done, Step: stage.name, Cached: cached, Seconds: r.Seconds, Bytes: r.Bytes})
@@ -151,7 +149,7 @@ func (in *debianInstall) bring(ctx context.Context, step string) error {
 		return err
 	}
 	defer client.Close()
-	pins := b.lock.Debian.Packages[b.debianArch()].All()
+	pins := b.debianPins().All()
 	paths, err := client.Fetch(ctx, downloads(pins, sources))
 	if err != nil {
 		return err
@@ -186,7 +184,7 @@ func (in *debianInstall) order(s debianStage, st *state) ([][]install.Item, erro
 		files[p.SHA256] = item.File
 	}
 	if len(st.layers) > 0 {
-		for _, p := range in.b.lock.Debian.Packages[in.b.debianArch()].Base {
+		for _, p := range in.b.debianPins().Base {
 			installed = append(installed, in.items[p.SHA256].Package)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/debian"
-	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
 )
 
@@ -89,13 +88,7 @@ func (b *bake) pinDebian(ctx context.Context, old *recipes.LockedDebian) (*recip
 			return old, nil
 		}
 	}
-	chosen, err := b.chooseDebian(ctx, keep)
-	if err != nil && !same && len(keep.Base) > 0 {
-		// What is wanted now may need others in newer versions.
-		b.note(b.debianStep(), "the packages do not fit the versions of the lockfile: choosing all of them anew")
-		keep = recipes.LockedPackages{}
-		chosen, err = b.chooseDebian(ctx, keep)
-	}
+	chosen, err := b.chooseDebian(ctx, keep, same)
 	if err != nil {
 		return nil, b.inDebian(err)
 	}
@@ -103,7 +96,7 @@ func (b *bake) pinDebian(ctx context.Context, old *recipes.LockedDebian) (*recip
 	if same {
 		maps.Copy(next.Packages, old.Packages) // those of other architectures were chosen for the same wishes
 	}
-	if same || len(keep.Base) > 0 && sameSuites(old.Suites, chosen.suites) {
+	if same || chosen.kept && sameSuites(old.Suites, chosen.suites) {
 		// The date that all of the image has stays: one package more or less must not touch every layer.
 		next.Suites = old.Suites
 	}
@@ -123,7 +116,7 @@ func (b *bake) pinOtherArchs(ctx context.Context, next, old *recipes.LockedDebia
 		}
 		other := *b
 		other.platform = ocispec.Platform{OS: "linux", Architecture: ociArch(arch)}
-		chosen, err := other.chooseDebian(ctx, old.Packages[arch])
+		chosen, err := other.chooseDebian(ctx, old.Packages[arch], true)
 		if err != nil {
 			return b.inDebian(fmt.Errorf("for %s: %w", arch, err))
 		}
@@ -182,12 +175,7 @@ func (b *bake) compareDebian(pin *recipes.LockedDebian) []string {
 
 // inDebian says that an error is of the Debian base.
 func (b *bake) inDebian(err error) error {
-	e := *fault.All(err)[0]
-	e.Message, e.Cause = fmt.Sprintf("base debian %s: %s", b.recipe.Base.Debian.Suite, e.Message), err
-	if pos := b.recipe.Base.Pos; e.File == "" {
-		e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
-	}
-	return &e
+	return inPart("base debian "+b.recipe.Base.Debian.Suite, b.recipe.Base.Pos, err)
 }
 
 // locked is the pin of a package of an index.
@@ -196,5 +184,8 @@ func locked(p debian.Package, suite string) recipes.LockedPackage {
 		Name: p.Name, Version: string(p.Version), Arch: p.Arch, Suite: suite, Size: p.Size, SHA256: p.SHA256, Path: p.Filename,
 	}
 }
+
+// debianPins are the packages of this architecture.
+func (b *bake) debianPins() recipes.LockedPackages { return b.lock.Debian.Packages[b.debianArch()] }
 
 func (b *bake) debianStep() string { return short("base debian " + b.recipe.Base.Debian.Suite) }

@@ -18,7 +18,7 @@ func (in *debianInstall) fulfilled(ctx context.Context) error {
 		return err
 	}
 	names := map[string]bool{}
-	for _, p := range b.lock.Debian.Packages[b.debianArch()].All() {
+	for _, p := range b.debianPins().All() {
 		names[p.Name] = true
 	}
 	for i, w := range wants {

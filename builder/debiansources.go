@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func (b *bake) debianSources() ([]debianSource, error) {
 	for _, r := range b.recipe.Repositories {
 		keys, err := readKeyring(r.Keyring)
 		if err != nil {
-			return nil, inRepository(r, err)
+			return nil, inPart("repository "+r.Name, r.Pos, err)
 		}
 		list = append(list, debianSource{archive.Source{
 			Name: r.Name, Mirrors: []string{r.URL}, Suite: r.Suite, Components: r.Components, Keyring: keys,
@@ -79,16 +78,6 @@ func debianSuites(d *recipes.Debian, keyring []byte) ([]archive.Source, error) {
 
 // securityMark tells mirrors of the security archive in a list, as in archive.MirrorVariable.
 const securityMark = "security="
-
-// inRepository says that an error is of a repository.
-func inRepository(r recipes.Repository, err error) error {
-	e := *fault.All(err)[0]
-	e.Message, e.Cause = fmt.Sprintf("repository %s: %s", r.Name, e.Message), err
-	if e.File == "" {
-		e.File, e.Line, e.Column = r.Pos.File, r.Pos.Line, r.Pos.Column
-	}
-	return &e
-}
 
 // archives opens the mirrors' cache; what it does is progress of the step.
 func (b *bake) archives(step string) (*archive.Client, error) {

@@ -63,7 +63,7 @@ func (b *bake) newerPackages(ctx context.Context, old *recipes.LockedDebian) ([]
 	if b.recipe.Base.Debian == nil || old == nil || len(old.Packages[b.debianArch()].Base) == 0 {
 		return nil, nil
 	}
-	now, err := b.chooseDebian(ctx, recipes.LockedPackages{})
+	now, err := b.chooseDebian(ctx, recipes.LockedPackages{}, false)
 	if err != nil {
 		return nil, err
 	}

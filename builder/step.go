@@ -3,7 +3,6 @@ package builder
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -85,10 +84,14 @@ func steps(r *recipes.Recipe, lock *recipes.Lock) []step {
 
 // inStep says of an error which step it is and where that stands.
 func inStep(s step, err error) error {
+	return inPart(s.name(), s.at(), err)
+}
+
+// inPart says of which part of the recipe an error is, and where that stands unless the error knows a closer place.
+func inPart(part string, pos recipes.Position, err error) error {
 	e := *fault.All(err)[0]
-	e.Message = fmt.Sprintf("%s: %s", s.name(), e.Message)
-	e.Cause = err
-	if pos := s.at(); e.File == "" {
+	e.Message, e.Cause = part+": "+e.Message, err
+	if e.File == "" {
 		e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
 	}
 	return &e

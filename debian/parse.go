@@ -4,6 +4,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 // ParsePackages reads a package index or a status file; errors name it by file. The packages share the text's memory, and
@@ -23,6 +25,19 @@ func ParsePackages(file, text string, suite int) ([]Package, error) {
 			return nil, err
 		}
 	}
+}
+
+// ParseControl reads a package's own control file, which has one paragraph; errors name it by file.
+func ParseControl(file, text string) (Package, Paragraph, error) {
+	list, err := ParseParagraphs(file, text)
+	if err != nil {
+		return Package{}, Paragraph{}, err
+	}
+	if len(list) != 1 {
+		return Package{}, Paragraph{}, fault.New(fault.Invalid, "its control file has %d paragraphs", len(list))
+	}
+	p, err := ParsePackage(list[0])
+	return p, list[0], err
 }
 
 // averageEntry is about the length of a package's paragraph in Debian's indexes, to reserve memory once.

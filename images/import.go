@@ -74,16 +74,7 @@ func (s *Store) Import(ctx context.Context, src Source) (Digest, error) {
 }
 
 func (s *Store) importReference(ctx context.Context, src Source, platform ocispec.Platform) (Digest, error) {
-	o := Remote{Reference: src.Reference}
-	ref, err := o.parse()
-	if err != nil {
-		return "", err
-	}
-	get, err := s.newDownloader(ctx, ref, o)
-	if err != nil {
-		return "", err
-	}
-	f, err := openReference(ctx, ref, o, get, platform)
+	f, err := s.openRemote(ctx, src.Reference, platform)
 	if err != nil {
 		return "", err
 	}

@@ -21,6 +21,20 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
+// openRemote finds an image by what a person typed.
+func (s *Store) openRemote(ctx context.Context, reference string, platform ocispec.Platform) (foreign, error) {
+	o := Remote{Reference: reference}
+	ref, err := o.parse()
+	if err != nil {
+		return foreign{}, err
+	}
+	get, err := s.newDownloader(ctx, ref, o)
+	if err != nil {
+		return foreign{}, err
+	}
+	return openReference(ctx, ref, o, get, platform)
+}
+
 // openReference finds an image in a registry; its layers come through get when they are opened.
 func openReference(ctx context.Context, ref name.Reference, o Remote, get *downloader, platform ocispec.Platform) (foreign, error) {
 	var f foreign

@@ -12,16 +12,7 @@ func (s *Store) RemoteDigest(ctx context.Context, reference, platform string) (D
 	if err != nil {
 		return "", err
 	}
-	o := Remote{Reference: reference}
-	ref, err := o.parse()
-	if err != nil {
-		return "", err
-	}
-	get, err := s.newDownloader(ctx, ref, o)
-	if err != nil {
-		return "", err
-	}
-	f, err := openReference(ctx, ref, o, get, p)
+	f, err := s.openRemote(ctx, reference, p)
 	if err != nil {
 		return "", fmt.Errorf("look up %s: %w", reference, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/debian/deb"
 	"github.com/bootandshoot/release/images"
 )
@@ -222,7 +223,7 @@ func (t *settler) openFolder(at string) error {
 }
 
 // infoDir holds what dpkg knows of each package's files.
-const infoDir = "var/lib/dpkg/info"
+const infoDir = debian.InfoFolder
 
 // addInfo writes the packages' control files and lists into the group.
 func (t *settler) addInfo(g *group) error {

@@ -114,14 +114,7 @@ func (p *pkg) open(ctx context.Context) error {
 
 // parse reads the control file and holds it against what was asked for.
 func (p *pkg) parse() error {
-	list, err := debian.ParseParagraphs("control", string(p.control["control"].Data))
-	if err != nil {
-		return err
-	}
-	if len(list) != 1 {
-		return fault.New(fault.Invalid, "its control file has %d paragraphs", len(list))
-	}
-	own, err := debian.ParsePackage(list[0])
+	own, paragraph, err := debian.ParseControl("control", string(p.control["control"].Data))
 	if err != nil {
 		return err
 	}
@@ -129,7 +122,7 @@ func (p *pkg) parse() error {
 		return fault.New(fault.Invalid, "the file holds %s %s for %s", own.Name, own.Version, own.Arch).
 			WithHint("delete the file and fetch the package again")
 	}
-	p.paragraph = list[0]
+	p.paragraph = paragraph
 	own.SHA256 = p.SHA256
 	p.Package = own
 	p.replaces, err = debian.ParseRelations(own.Replaces)

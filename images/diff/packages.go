@@ -26,13 +26,6 @@ type Package struct {
 	Bytes        int64  `json:"bytes"` // by how much its files grew
 }
 
-// Places of dpkg's records (dpkg(1), FILES). An image made without dpkg has a file for each package in status.d.
-const (
-	dpkgStatus = "var/lib/dpkg/status"
-	dpkgParts  = "var/lib/dpkg/status.d"
-	dpkgInfo   = "var/lib/dpkg/info"
-)
-
 // recordLimit is the largest record that is read: dpkg's status has about 1 KB a package.
 const recordLimit = 64 << 20
 
@@ -124,10 +117,10 @@ func (x side) installed() (map[string]installed, error) {
 		}
 		return nil
 	}
-	if err := read(dpkgStatus, false); err != nil {
+	if err := read(debian.StatusFile, false); err != nil {
 		return nil, err
 	}
-	parts, err := x.files.Resolve(dpkgParts)
+	parts, err := x.files.Resolve(debian.StatusParts)
 	if err != nil || parts.Type != images.Dir {
 		return found, nil //nolint:nilerr // most images have none
 	}
@@ -161,7 +154,7 @@ func addInstalled(found map[string]installed, file, text string, part bool) erro
 
 // claim notes which paths belong to a package: those of its list, and dpkg's records of it.
 func (x side) claim(p installed, owner map[string]int, at int) error {
-	info, err := x.files.Resolve(dpkgInfo)
+	info, err := x.files.Resolve(debian.InfoFolder)
 	if err != nil {
 		return nil //nolint:nilerr // an image without lists: its files belong to nobody
 	}
@@ -169,7 +162,7 @@ func (x side) claim(p installed, owner map[string]int, at int) error {
 		for _, kind := range recordKinds() {
 			owner["/"+path.Join(info.Path, name+"."+kind)] = at
 		}
-		owner["/"+path.Join(dpkgParts, name)], owner["/"+path.Join(dpkgParts, name+".md5sums")] = at, at
+		owner["/"+path.Join(debian.StatusParts, name)], owner["/"+path.Join(debian.StatusParts, name+".md5sums")] = at, at
 		list, err := x.files.Read(path.Join(info.Path, name+".list"), recordLimit)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -13,13 +13,6 @@ import (
 	"github.com/bootandshoot/release/images"
 )
 
-// Places of dpkg's records (dpkg(1), FILES). An image made without dpkg has a file for each package in status.d.
-const (
-	dpkgStatus = "var/lib/dpkg/status"
-	dpkgParts  = "var/lib/dpkg/status.d"
-	dpkgInfo   = "var/lib/dpkg/info"
-)
-
 // record is an installed package as dpkg's records have it.
 type record struct {
 	Name     string `json:"name"`
@@ -64,10 +57,10 @@ func (r *reader) installed() ([]record, error) {
 		}
 		return err
 	}
-	if err := add(dpkgStatus); err != nil {
+	if err := add(debian.StatusFile); err != nil {
 		return nil, err
 	}
-	parts, err := r.files.Resolve(dpkgParts)
+	parts, err := r.files.Resolve(debian.StatusParts)
 	if err != nil || parts.Type != images.Dir {
 		return list, nil //nolint:nilerr // most images have none
 	}
@@ -117,7 +110,7 @@ func (r *reader) ownedIn(list *images.ImageFile) int {
 // what is not there by that name is looked up.
 func (r *reader) claim(p record) {
 	for _, name := range []string{p.Name, p.Name + ":" + p.Arch} {
-		n, err := r.files.Resolve(path.Join(dpkgInfo, name+".list"))
+		n, err := r.files.Resolve(path.Join(debian.InfoFolder, name+".list"))
 		if err != nil {
 			continue
 		}

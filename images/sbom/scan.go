@@ -65,9 +65,9 @@ func scan(ctx context.Context, s *images.Store, l images.Layer) (*layerFacts, er
 func (c *scanner) file(e images.FileFacts) error {
 	dir, base := path.Split(e.Path)
 	switch {
-	case e.Path == dpkgStatus || dir == dpkgParts+"/" && !strings.HasSuffix(base, ".md5sums"):
+	case e.Path == debian.StatusFile || dir == debian.StatusParts+"/" && !strings.HasSuffix(base, ".md5sums"):
 		return c.records(e)
-	case dir == dpkgInfo+"/" && strings.HasSuffix(base, ".list"):
+	case dir == debian.InfoFolder+"/" && strings.HasSuffix(base, ".list"):
 		return c.list(e)
 	case base == "copyright" && strings.HasPrefix(dir, "usr/share/doc/"):
 		return c.copyright(e)
@@ -103,7 +103,7 @@ func (c *scanner) records(e images.FileFacts) error {
 	list := []record{}
 	for _, p := range paragraphs {
 		state := strings.Fields(p.Get("Status"))
-		if e.Path == dpkgStatus && (len(state) != 3 || state[2] == "not-installed" || state[2] == "config-files") {
+		if e.Path == debian.StatusFile && (len(state) != 3 || state[2] == "not-installed" || state[2] == "config-files") {
 			continue
 		}
 		source, version, _ := strings.Cut(p.Get("Source"), " ")
