@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,11 +50,15 @@ func attestOnce(ctx context.Context, s *images.Store, d images.Digest, inputs sb
 	if err != nil {
 		return fmt.Errorf("describe image %s: %w", d.Short(), err)
 	}
-	list, err := s.Referrers(d, "")
+	have, err := described(s, d, string(images.DigestOf(text)))
 	if err != nil {
 		return err
 	}
-	have := described(list, string(images.DigestOf(text)))
+	for _, foreign := range have.foreign {
+		if err := s.Detach(ctx, d, foreign); err != nil {
+			return fmt.Errorf("describe image %s: %w", d.Short(), err)
+		}
+	}
 	// What is signed is left alone by a bake that cannot sign: it is about the same image and worth more.
 	if key == nil && (have.complete || have.signed) {
 		return nil
@@ -74,14 +79,25 @@ type descriptions struct {
 	signed   bool              // its provenance is
 	inputs   map[string]string // for the annotations of new ones
 	old      map[string][]images.Digest
+	foreign  []images.Digest // listed with the image, and not about it or damaged
 }
 
-// described looks whether what there is was made from the same inputs.
-func described(list []images.Referrer, inputs string) descriptions {
+// described looks whether what there is was made from the same inputs. A list that cannot be read is as good as none.
+func described(s *images.Store, d images.Digest, inputs string) (descriptions, error) {
 	have := descriptions{inputs: map[string]string{annotationInputs: inputs}, old: map[string][]images.Digest{}}
+	list, err := s.Referrers(d, "")
+	if errors.Is(err, images.ErrReferrers) {
+		return have, nil
+	}
+	if err != nil {
+		return have, err
+	}
+	if have.foreign, err = foreign(s, d, list); err != nil {
+		return have, err
+	}
 	same := map[string]bool{}
 	for _, r := range list {
-		if _, ours := r.Annotations[annotationInputs]; !ours {
+		if _, ours := r.Annotations[annotationInputs]; !ours || slices.Contains(have.foreign, r.Digest) {
 			continue
 		}
 		kind := r.Type
@@ -94,7 +110,26 @@ func described(list []images.Referrer, inputs string) descriptions {
 		}
 	}
 	have.complete = same[images.ArtifactSPDX] && same[images.ArtifactCycloneDX] && same[images.ArtifactStatement]
-	return have
+	return have, nil
+}
+
+// foreign lists artifacts of the kinds that a bake makes and that say nothing of the image that they are listed with: they
+// are of another one, damaged, or gone.
+func foreign(s *images.Store, d images.Digest, list []images.Referrer) ([]images.Digest, error) {
+	var all []images.Digest
+	for _, r := range list {
+		switch r.Type {
+		case images.ArtifactSPDX, images.ArtifactCycloneDX:
+			if subject, err := s.Subject(r.Digest); err != nil || subject != d {
+				all = append(all, r.Digest)
+			}
+		}
+	}
+	_, bad, err := provenance.Look(s, d)
+	for _, b := range bad {
+		all = append(all, b.Artifact)
+	}
+	return all, err
 }
 
 func attach(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.Inputs, build provenance.Build, have descriptions, key *signature.PrivateKey) error {
@@ -134,7 +169,7 @@ func attach(ctx context.Context, s *images.Store, d images.Digest, inputs sbom.I
 // the signatures that it has.
 func attachStatement(ctx context.Context, s *images.Store, d images.Digest, statement []byte, have descriptions, key *signature.PrivateKey) error {
 	old := have.old[images.ArtifactStatement]
-	all, err := provenance.Find(s, d)
+	all, _, err := provenance.Look(s, d)
 	if err != nil {
 		return err
 	}

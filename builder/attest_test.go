@@ -209,3 +209,85 @@ func TestNoOpBakeStaysQuick(t *testing.T) {
 		t.Errorf("a bake of nothing new took %.3f s", took)
 	}
 }
+
+// What is listed with an image and is not about it, or cannot be read, stops no bake: it makes place for what is.
+func TestBakeReplacesForeignDescriptions(t *testing.T) {
+	statement := func(t *testing.T, d images.Digest) []byte {
+		t.Helper()
+		data, err := provenance.Build{Name: "app"}.Statement(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	for name, spoil := range map[string]func(t *testing.T, p *project, d, other images.Digest, ours map[string]string, list string){
+		"a list that is no JSON": func(t *testing.T, _ *project, _, _ images.Digest, _ map[string]string, list string) {
+			if err := os.WriteFile(list, []byte("{\"manifests\": [{"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"the list of another image": func(t *testing.T, p *project, _, other images.Digest, _ map[string]string, list string) {
+			data, err := os.ReadFile(filepath.Join(p.store.Dir(), "referrers", other.Hex()+".json"))
+			if err == nil {
+				err = os.WriteFile(list, data, 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a statement about another image": func(t *testing.T, p *project, d, other images.Digest, ours map[string]string, _ string) {
+			attach(t, p, d, images.ArtifactStatement, statement(t, other), ours)
+		},
+		"somebody's statement about another image": func(t *testing.T, p *project, d, other images.Digest, _ map[string]string, _ string) {
+			attach(t, p, d, images.ArtifactStatement, statement(t, other), nil)
+		},
+		"no statement": func(t *testing.T, p *project, d, _ images.Digest, ours map[string]string, _ string) {
+			attach(t, p, d, images.ArtifactStatement, []byte("hello"), ours)
+		},
+		"no envelope": func(t *testing.T, p *project, d, _ images.Digest, ours map[string]string, _ string) {
+			attach(t, p, d, images.ArtifactAttestation, []byte("hello"), ours)
+		},
+		"artifacts that are gone": func(t *testing.T, p *project, d, _ images.Digest, _ map[string]string, _ string) {
+			for _, a := range attached(t, p.store, d) {
+				if err := os.Remove(filepath.Join(p.store.Dir(), "blobs/sha256", a.Hex())); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProject(t)
+			p.write("app.txt", "other", 0o644)
+			other := p.bake(attestRecipe).Image
+			p.write("app.txt", "hello", 0o644)
+			image := p.bake(attestRecipe).Image
+			list, err := p.store.Referrers(image, images.ArtifactStatement)
+			if err != nil || len(list) != 1 || image == other {
+				t.Fatal(list, err, image, other)
+			}
+			spoil(t, p, image, other, list[0].Annotations, filepath.Join(p.store.Dir(), "referrers", image.Hex()+".json"))
+			for _, recipe := range []string{attestRecipe, attestRecipe + "# changed\n"} {
+				if again := p.bake(recipe).Image; again != image {
+					t.Fatalf("it is another image: %s", again)
+				}
+				if found, err := provenance.Find(p.store, image); err != nil || len(found) != 1 {
+					t.Errorf("provenance %v %v", found, err)
+				}
+				if got := attached(t, p.store, image); len(got) != 3 || got[images.ArtifactSPDX] == "" || got[images.ArtifactCycloneDX] == "" {
+					t.Errorf("attached are %v", got)
+				}
+			}
+			if found, err := provenance.Find(p.store, other); err != nil || len(found) != 1 {
+				t.Errorf("of the other image: %v %v", found, err)
+			}
+		})
+	}
+}
+
+func attach(t *testing.T, p *project, d images.Digest, kind string, data []byte, notes map[string]string) {
+	t.Helper()
+	if _, err := p.store.PutArtifact(t.Context(), images.Artifact{Subject: d, Type: kind, Annotations: notes,
+		Blobs: []images.ArtifactBlob{{MediaType: kind, Data: data}}}); err != nil {
+		t.Fatal(err)
+	}
+}

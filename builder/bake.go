@@ -5,13 +5,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 	"github.com/bootandshoot/release/recipes"
 )
 
@@ -43,9 +43,6 @@ type made struct {
 	result Result
 }
 
-// maxLayers is what engines take: the overlay of Docker's has room for 128 folders.
-const maxLayers = 125
-
 func newBake(o Options) (*bake, error) {
 	if o.Recipe == nil || o.Store == nil {
 		return nil, fault.New(fault.Internal, "bake: no recipe or no store given")
@@ -70,22 +67,6 @@ func newBake(o Options) (*bake, error) {
 		b.now = time.Now
 	}
 	return b, b.take()
-}
-
-func parsePlatform(text string) (ocispec.Platform, error) {
-	parts := strings.Split(text, "/")
-	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
-		return ocispec.Platform{}, fault.New(fault.Invalid, "platform %q is not os/arch, such as linux/amd64", text)
-	}
-	p := ocispec.Platform{OS: parts[0], Architecture: parts[1]}
-	if len(parts) == 3 {
-		p.Variant = parts[2]
-	}
-	return p, nil
-}
-
-func platformText(p ocispec.Platform) string {
-	return strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
 }
 
 // close removes what the bake worked in.
@@ -126,6 +107,9 @@ func (b *bake) run(ctx context.Context) (made, error) {
 		return made{}, err
 	}
 	b.env = environment(config.Config.Env, b.recipe.Env)
+	if err := b.roomFor(list, st); err != nil {
+		return made{}, err
+	}
 	for _, s := range list {
 		if err := b.step(ctx, s, st, &m.result); err != nil {
 			return made{}, err
@@ -134,10 +118,6 @@ func (b *bake) run(ctx context.Context) (made, error) {
 	m.image, err = b.withServices(ctx, config, st, &m.result)
 	if err != nil {
 		return made{}, err
-	}
-	if len(st.layers) > maxLayers {
-		return made{}, fault.New(fault.Invalid, "the image has %d layers and engines take %d", len(st.layers), maxLayers).
-			WithHint("a step is a layer: copy folders instead of single files, join run commands with &&")
 	}
 	m.state = st
 	return m, b.findSecrets(ctx, &m)
@@ -163,14 +143,15 @@ func (b *bake) step(ctx context.Context, s step, st *state, res *Result) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	b.report.index++
-	started := b.now()
-	b.report.emit(Event{Kind: Started, Step: s.name()})
+	p := b.begin(s.name())
 	out, err := s.make(ctx, b, st)
 	if err != nil {
 		return inStep(s, err)
 	}
-	r := StepResult{Name: s.name(), Cached: out.cached, Seconds: b.now().Sub(started).Seconds()}
+	if out.layer != nil && len(st.layers) >= maxLayers {
+		return tooMany(s, len(st.layers)+1)
+	}
+	r := StepResult{Cached: out.cached}
 	if out.layer != nil {
 		r.Bytes, r.Layer = out.layer.Size, out.layer.Digest
 		st.add(*out.layer, s.name())
@@ -179,9 +160,7 @@ func (b *bake) step(ctx context.Context, s step, st *state, res *Result) error {
 	if run, ok := s.(*runStep); ok && run.Network {
 		res.Reproducible = false
 	}
-	res.Cached = res.Cached && out.cached
-	res.Steps = append(res.Steps, r)
-	b.report.emit(Event{Kind: Done, Step: r.Name, Cached: r.Cached, Seconds: r.Seconds, Bytes: r.Bytes})
+	p.end(res, r)
 	return nil
 }
 
@@ -192,6 +171,11 @@ func (b *bake) cached(key string) (outcome, bool) {
 	}
 	r, ok := b.cache.step(key)
 	return outcome{layer: r.Layer, cached: true}, ok
+}
+
+// waiting tells the user that a server sends nothing.
+func (b *bake) waiting(step, server string, since time.Duration) {
+	b.note(step, "waiting for %s since %s", server, human.Span(since.Round(time.Second)))
 }
 
 // note tells the user something about the step under way.

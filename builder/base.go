@@ -193,10 +193,7 @@ func (b *bake) base(ctx context.Context, st *state, res *Result) (ocispec.Image,
 	case b.recipe.Base.Debian != nil:
 		return b.installDebian(ctx, st, res)
 	}
-	b.report.index++
-	step := b.baseStep()
-	started := b.now()
-	b.report.emit(Event{Kind: Started, Step: step})
+	p := b.begin(b.baseStep())
 	d, cached, err := b.bringBase(ctx)
 	if err != nil {
 		return ocispec.Image{}, b.inBase(err)
@@ -205,18 +202,16 @@ func (b *bake) base(ctx context.Context, st *state, res *Result) (ocispec.Image,
 	if err != nil {
 		return ocispec.Image{}, b.inBase(err)
 	}
-	if p := img.Config.Platform; p.OS != b.platform.OS || p.Architecture != b.platform.Architecture {
-		return ocispec.Image{}, b.inBase(fault.New(fault.Invalid, "it is for %s, wanted is %s", platformText(p), platformText(b.platform)))
+	if of := img.Config.Platform; of.OS != b.platform.OS || of.Architecture != b.platform.Architecture {
+		return ocispec.Image{}, b.inBase(fault.New(fault.Invalid, "it is for %s, wanted is %s", platformText(of), platformText(b.platform)))
 	}
 	b.baseExtensions = extensionsOf(img)
 	st.base, st.under, st.layers = d, len(img.Layers), append(st.layers, img.Layers...)
-	r := StepResult{Name: step, Cached: cached, Seconds: b.now().Sub(started).Seconds()}
+	r := StepResult{Cached: cached}
 	for _, l := range img.Layers {
 		r.Bytes += l.Size
 	}
-	res.Cached = res.Cached && cached
-	res.Steps = append(res.Steps, r)
-	b.report.emit(Event{Kind: Done, Step: step, Cached: cached, Seconds: r.Seconds, Bytes: r.Bytes})
+	p.end(res, r)
 	return img.Config, nil
 }
 

@@ -15,20 +15,33 @@ import (
 	"github.com/bootandshoot/release/images"
 )
 
-// shell builds the base image's shell once.
-var shell = sync.OnceValues(func() ([]byte, error) {
+// shell builds the base image's shell once, foreignShell that for another architecture.
+var (
+	shell        = sync.OnceValues(func() ([]byte, error) { return buildShell(runtime.GOARCH) })
+	foreignShell = sync.OnceValues(func() ([]byte, error) { return buildShell(foreignArch()) })
+)
+
+// foreignArch is one that this machine's processor does not run.
+func foreignArch() string {
+	if runtime.GOARCH == "arm64" {
+		return "amd64"
+	}
+	return "arm64"
+}
+
+func buildShell(arch string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "builder-test")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -buildid=", "-o", dir+"/sh", "./testdata/sh")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the test image's shell: %w: %s", err, out)
 	}
 	return os.ReadFile(dir + "/sh")
-})
+}
 
 const (
 	passwd = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/var/www:/bin/false\nodd:x:40:33::/:/bin/false\n"
@@ -38,11 +51,16 @@ const (
 // base writes a base image with a shell as an OCI layout into the project's folder base.
 func (p *project) base() {
 	p.t.Helper()
+	p.baseWith(runtime.GOARCH, shell)
+}
+
+func (p *project) baseWith(arch string, shell func() ([]byte, error)) {
+	p.t.Helper()
 	sh, err := shell()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.baseOf([]images.Entry{
+	p.baseOf(arch, []images.Entry{
 		{Path: "bin", Type: images.Symlink, Mode: 0o777, Link: "usr/bin"},
 		{Path: "dev", Type: images.Dir, Mode: 0o755},
 		{Path: "etc", Type: images.Dir, Mode: 0o755},
@@ -66,7 +84,7 @@ func (p *project) base() {
 	}, map[string]string{"etc/group": group, "etc/passwd": passwd, "usr/bin/sh": string(sh), "opt/old/a": "a", "opt/old/b": "b", "var/www/index.html": "old"})
 }
 
-func (p *project) baseOf(entries []images.Entry, content map[string]string) {
+func (p *project) baseOf(arch string, entries []images.Entry, content map[string]string) {
 	p.t.Helper()
 	s := newStore(p.t, p.t.TempDir())
 	w, err := s.NewLayer(context.Background(), 0)
@@ -82,7 +100,7 @@ func (p *project) baseOf(entries []images.Entry, content map[string]string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	config := ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}}
+	config := ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: arch}}
 	config.Config.Env = []string{"PATH=/usr/bin", "BASE=yes"}
 	d, err := s.Put(context.Background(), images.Image{Config: config, Layers: []images.Layer{l}}, "base")
 	if err != nil {

@@ -2,9 +2,9 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/bootandshoot/release/images"
@@ -64,6 +64,7 @@ type Event struct {
 	Bytes   int64     `json:"bytes,omitempty"` // so far; Done: the layer's size
 	Size    int64     `json:"size,omitempty"`  // expected, 0 when unknown
 	Cached  bool      `json:"cached,omitempty"`
+	Test    bool      `json:"test,omitempty"` // the step is a test of the image, which has no size
 	Seconds float64   `json:"seconds,omitempty"`
 }
 
@@ -97,7 +98,23 @@ func NeedsRoot(r *recipes.Recipe) bool { return len(r.Run)+len(r.Tests) > 0 || r
 // Bake makes the image of a recipe and lists it in the store. Errors of a step name the step and its place in the
 // recipe; a command that fails comes with the last lines it wrote. Nothing is listed when Bake fails, or a test of the
 // recipe does.
+//
+// A cached layer that is found damaged, and what was made of it, is made anew.
 func Bake(ctx context.Context, o Options) (Result, error) {
+	for last := ""; ; {
+		res, err := bakeOnce(ctx, o)
+		if !errors.Is(err, images.ErrDamaged) || err.Error() == last {
+			return res, err
+		}
+		last = err.Error()
+		if o.Progress != nil {
+			o.Progress(Event{Kind: Note, Line: "made anew: " + last})
+		}
+	}
+}
+
+// bakeOnce is Bake that fails at a damaged layer, which the store then has put aside.
+func bakeOnce(ctx context.Context, o Options) (Result, error) {
 	b, err := newBake(o)
 	if err != nil {
 		return Result{}, err
@@ -131,24 +148,6 @@ func Bake(ctx context.Context, o Options) (Result, error) {
 	res.Cached = res.Cached && before == res.Image
 	res.Seconds = b.now().Sub(started).Seconds()
 	return res, nil
-}
-
-// reporter hands events on, one at a time.
-type reporter struct {
-	mu    sync.Mutex
-	to    func(Event)
-	index int
-	total int
-}
-
-func (r *reporter) emit(e Event) {
-	if r.to == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e.Index, e.Total = r.index, r.total
-	r.to(e)
 }
 
 func defaultPlatform() string { return "linux/" + runtime.GOARCH }

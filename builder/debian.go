@@ -42,11 +42,14 @@ func (b *bake) chooseDebian(ctx context.Context, keep recipes.LockedPackages, mu
 	if err != nil {
 		return chosen{}, err
 	}
+	if err := b.checkPins(step, index, sources); err != nil {
+		return chosen{}, err
+	}
 	kept := len(keep.Base) > 0
 	set, err := b.resolveKeeping(ctx, client, index, sources, keep)
 	if err != nil && kept && !must {
 		// What is wanted now may need others in newer versions.
-		b.note(step, "the packages do not fit the versions of the lockfile: choosing all of them anew")
+		b.note(step, "the packages for %s do not fit the versions of the lockfile: choosing all of them anew", b.debianArch())
 		kept = false
 		set, err = b.resolvePackages(index.Packages, index, sources)
 	}
@@ -93,12 +96,7 @@ type packageSet struct{ base, added []debian.Package }
 
 // resolvePackages finds the base, then what the recipe wants on top of it.
 func (b *bake) resolvePackages(packages []debian.Package, index *archive.Index, sources []debianSource) (packageSet, error) {
-	suites := make([]resolve.Suite, len(sources))
-	for i, s := range index.Suites {
-		suites[i] = resolve.Suite{Name: sources[i].label, Codename: s.Codename, Archive: s.Suite, Origin: s.Origin, Label: s.Label,
-			NotAutomatic: s.NotAutomatic, ButAutomaticUpgrades: s.ButAutomaticUpgrades}
-	}
-	u := resolve.New(packages, b.debianArch()).WithSuites(suites)
+	u := resolve.New(packages, b.debianArch()).WithSuites(resolveSuites(index, sources))
 	wants, err := b.wants()
 	if err != nil {
 		return packageSet{}, err
@@ -198,6 +196,32 @@ func (b *bake) atFault(message string) recipes.Position {
 		}
 	}
 	return pos
+}
+
+func resolveSuites(index *archive.Index, sources []debianSource) []resolve.Suite {
+	suites := make([]resolve.Suite, len(sources))
+	for i, s := range index.Suites {
+		suites[i] = resolve.Suite{Name: sources[i].label, Codename: s.Codename, Archive: s.Suite, Origin: s.Origin, Label: s.Label,
+			NotAutomatic: s.NotAutomatic, ButAutomaticUpgrades: s.ButAutomaticUpgrades}
+	}
+	return suites
+}
+
+// checkPins tells of pins that match nothing. A package or version may not be there yet, or any more; a suite that the
+// recipe does not use is a mistake.
+func (b *bake) checkPins(step string, index *archive.Index, sources []debianSource) error {
+	if len(b.recipe.Pins) == 0 {
+		return nil
+	}
+	for _, idle := range resolve.IdlePins(resolvePins(b.recipe), index.Packages, resolveSuites(index, sources)) {
+		pos := b.recipe.Pins[idle.Pin].Pos
+		if idle.Suite {
+			return fault.New(fault.Invalid, "pins: %s", idle.Why).At(pos.File, pos.Line, pos.Column).
+				WithHint("name a suite of the recipe's base or one of its repositories")
+		}
+		b.note(step, "%s:%d:%d: a pin that changes nothing: %s", pos.File, pos.Line, pos.Column, idle.Why)
+	}
+	return nil
 }
 
 func resolvePins(r *recipes.Recipe) []resolve.Pin {

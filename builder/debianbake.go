@@ -36,11 +36,13 @@ func (b *bake) installDebian(ctx context.Context, st *state, res *Result) (ocisp
 	if err := in.fulfilled(ctx); err != nil {
 		return ocispec.Image{}, b.inDebian(err)
 	}
-	for _, stage := range b.debianStages() {
+	defer in.close()
+	stages := b.debianStages()
+	for i, stage := range stages {
 		b.report.index++
 		started := b.now()
 		b.report.emit(Event{Kind: Started, Step: stage.name})
-		layers, cached, err := in.stage(ctx, st, stage)
+		layers, cached, err := in.stage(ctx, st, stage, stages[i+1:])
 		if err != nil {
 			return ocispec.Image{}, b.inDebian(err)
 		}
@@ -64,10 +66,18 @@ func (b *bake) installDebian(ctx context.Context, st *state, res *Result) (ocisp
 type debianInstall struct {
 	b     *bake
 	items map[string]install.Item // by sha256
+	early *install.Early          // the next stage, begun while the one before has cores to spare
 }
 
-// stage finds or makes a stage's layers.
-func (in *debianInstall) stage(ctx context.Context, st *state, s debianStage) ([]images.Layer, bool, error) {
+func (in *debianInstall) close() {
+	if in.early != nil {
+		in.early.Close()
+		in.early = nil
+	}
+}
+
+// stage finds or makes a stage's layers. When it makes them, it begins with the first of those that follow.
+func (in *debianInstall) stage(ctx context.Context, st *state, s debianStage, next []debianStage) ([]images.Layer, bool, error) {
 	b := in.b
 	sums := make([]string, len(s.packages))
 	for i, p := range s.packages {
@@ -81,30 +91,67 @@ func (in *debianInstall) stage(ctx context.Context, st *state, s debianStage) ([
 	if err := in.bring(ctx, s.name); err != nil {
 		return nil, false, err
 	}
-	batches, err := in.order(s, st)
+	layers, err := in.install(ctx, st, s, next)
 	if err != nil {
 		return nil, false, err
 	}
+	return layers, false, b.cache.KeepLayers(key, layers)
+}
+
+// install makes a stage's layers.
+func (in *debianInstall) install(ctx context.Context, st *state, s debianStage, next []debianStage) ([]images.Layer, error) {
+	if in.early != nil {
+		return in.early.Finish(ctx, st.layers)
+	}
+	o, err := in.options(s)
+	if err != nil {
+		return nil, err
+	}
+	if o.Batches, err = in.order(s, len(st.layers) == 0); err != nil {
+		return nil, err
+	}
+	o.Under = st.layers
+	if len(next) > 0 {
+		then, err := in.options(next[0])
+		if err != nil {
+			return nil, err
+		}
+		o.Idle = func() { in.begin(ctx, next[0], then) }
+	}
+	return install.Install(ctx, o)
+}
+
+// begin begins a stage on top of the one that is being made. When it cannot, the stage finds out why when it is its turn.
+func (in *debianInstall) begin(ctx context.Context, s debianStage, o install.Options) {
+	var err error
+	if o.Batches, err = in.order(s, false); err != nil {
+		return
+	}
+	if in.early, err = install.Begin(ctx, o); err != nil {
+		in.early = nil
+	}
+}
+
+// options are those of a stage that do not depend on others.
+func (in *debianInstall) options(s debianStage) (install.Options, error) {
+	b := in.b
 	w, err := b.workspace()
 	if err != nil {
-		return nil, false, err
+		return install.Options{}, err
 	}
 	dir, err := w.dir("install-")
 	if err != nil {
-		return nil, false, err
+		return install.Options{}, err
 	}
+	epoch, packages := b.debianEpochs()
 	o := install.Options{
-		Store: b.store, Arch: b.debianArch(), Epoch: epoch, PackagesEpoch: packages, Work: dir, Under: st.layers, Batches: batches, Log: b.log,
+		Store: b.store, Arch: b.debianArch(), Epoch: epoch, PackagesEpoch: packages, Work: dir, Log: b.log,
 		Progress: func(e install.Event) { b.report.emit(Event{Kind: Output, Step: s.name, Line: installLine(e)}) },
 	}
 	if !b.o.NoCache {
 		o.Cache = b.cache
 	}
-	layers, err := install.Install(ctx, o)
-	if err != nil {
-		return nil, false, err
-	}
-	return layers, false, b.cache.KeepLayers(key, layers)
+	return o, nil
 }
 
 // debianEpochs are the times of an installation: that of its scripts is the newest date of the archives, that of the
@@ -174,8 +221,8 @@ func (in *debianInstall) bring(ctx context.Context, step string) error {
 	return nil
 }
 
-// order puts a stage's packages into batches.
-func (in *debianInstall) order(s debianStage, st *state) ([][]install.Item, error) {
+// order puts a stage's packages into batches; base says that they come on nothing.
+func (in *debianInstall) order(s debianStage, base bool) ([][]install.Item, error) {
 	var list, installed []debian.Package
 	files := map[string]string{}
 	for _, p := range s.packages {
@@ -183,7 +230,7 @@ func (in *debianInstall) order(s debianStage, st *state) ([][]install.Item, erro
 		list = append(list, item.Package)
 		files[p.SHA256] = item.File
 	}
-	if len(st.layers) > 0 {
+	if !base {
 		for _, p := range in.b.debianPins().Base {
 			installed = append(installed, in.items[p.SHA256].Package)
 		}

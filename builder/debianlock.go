@@ -108,7 +108,7 @@ func (b *bake) pinDebian(ctx context.Context, old *recipes.LockedDebian) (*recip
 }
 
 // pinOtherArchs chooses for the other architectures of the lockfile, too: a bake on one machine must not take away what those
-// of others need.
+// of others need. Where the versions of one do not fit any more, those of this architecture are chosen anew.
 func (b *bake) pinOtherArchs(ctx context.Context, next, old *recipes.LockedDebian) error {
 	for _, arch := range slices.Sorted(maps.Keys(old.Packages)) {
 		if _, ok := next.Packages[arch]; ok || !sameSuite(old.Request, next.Request) {
@@ -116,7 +116,7 @@ func (b *bake) pinOtherArchs(ctx context.Context, next, old *recipes.LockedDebia
 		}
 		other := *b
 		other.platform = ocispec.Platform{OS: "linux", Architecture: ociArch(arch)}
-		chosen, err := other.chooseDebian(ctx, old.Packages[arch], true)
+		chosen, err := other.chooseDebian(ctx, old.Packages[arch], false)
 		if err != nil {
 			return b.inDebian(fmt.Errorf("for %s: %w", arch, err))
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/bootandshoot/release/debian/archive"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/plainfile"
 	"github.com/bootandshoot/release/recipes"
 )
 
@@ -50,8 +51,11 @@ func debianKeyring(d *recipes.Debian) ([]byte, error) {
 	return archive.MachineKeyring("/")
 }
 
+// maxKeyring bounds a file of keys, in bytes.
+const maxKeyring = 16 << 20
+
 func readKeyring(path string) ([]byte, error) {
-	keys, err := os.ReadFile(path)
+	keys, err := plainfile.Read(path, maxKeyring)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "read keyring: %w", err)
 	}
@@ -84,6 +88,7 @@ func (b *bake) archives(step string) (*archive.Client, error) {
 	return archive.New(archive.Options{
 		Cache: b.cache.dir, Now: b.now, Offline: b.o.Offline, Log: b.log,
 		AllowExpired: b.recipe.Base.Debian.AllowExpired, AllowOlder: b.recipe.Base.Debian.AllowExpired,
+		Waiting: func(w archive.Waiting) { b.waiting(step, w.Mirror, w.Since) },
 		Progress: func(p archive.Progress) {
 			b.report.emit(Event{Kind: Bytes, Step: step, Bytes: p.AllBytes, Size: p.AllSize})
 		},

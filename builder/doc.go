@@ -33,6 +33,8 @@
 // command, or whose command did its work and ended with 0, has its commands run in a sandbox with nothing else. The first
 // test that fails ends the bake. The sandbox is attached: it ends with the bake, however that ends.
 //
+// Run steps and tests of an image for another architecture run by an emulator (sandbox.Emulator).
+//
 // # Same inputs, same image
 //
 // The epoch is SOURCE_DATE_EPOCH when the caller gives it, else the newest date in the lockfile, else 0. Run steps see

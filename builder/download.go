@@ -7,12 +7,15 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
 	fetched "github.com/bootandshoot/release/internal/download"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/filelock"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // downloaded describes a file of the download cache.
@@ -30,8 +33,12 @@ type download struct {
 // maxDownload bounds a file whose size no one has promised.
 const maxDownload = 64 << 30
 
-// stall is how long a server may send nothing.
-const stall = time.Minute
+// How long servers are waited for.
+const (
+	stall    = 30 * time.Second // that one sends nothing, or as good as nothing
+	notice   = 10 * time.Second // until it is told, and told again
+	patience = 90 * time.Second // that all tries for a file may take without a byte
+)
 
 // get gives the file's description; the file is in the cache then. What is there already is not asked for again.
 func (d *download) get(ctx context.Context) (downloaded, error) {
@@ -66,25 +73,34 @@ func (d *download) cached(cache *fetched.Cache) (downloaded, bool) {
 }
 
 // lockedFile opens a file that is ours alone as long as it is open.
-func lockedFile(ctx context.Context, path string) (*os.File, error) { return fetched.Lock(ctx, path) }
+func lockedFile(ctx context.Context, path string) (*os.File, error) {
+	return filelock.Lock(ctx, path, 0o600, filelock.Exclusive)
+}
 
 // stillThere reports whether an open file is still the one at path: who had it locked may have moved it.
-func stillThere(f *os.File, path string) bool { return fetched.StillThere(f, path) }
+func stillThere(f *os.File, path string) bool { return filelock.StillThere(f, path) }
 
 // retry downloads, and continues where it stopped after a failure that may pass.
 func (d *download) retry(ctx context.Context, p *fetched.Partial) (downloaded, error) {
-	transport := fetched.Transport(stall)
+	transport := fetched.Transport()
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
 	var done downloaded
 	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(200*time.Millisecond), backoff.WithMaxInterval(5*time.Second))
+	var silent time.Duration
 	try := func() error {
 		var err error
-		done, err = d.once(ctx, client, p)
+		var got atomic.Int64
+		began := time.Now()
+		if done, err = d.once(ctx, client, p, &got); got.Load() > 0 {
+			silent = 0
+		} else if silent += time.Since(began); err != nil && silent >= patience {
+			return backoff.Permanent(err)
+		}
 		return d.judge(err)
 	}
 	again := func(err error, wait time.Duration) {
-		d.b.note(d.step, "%v; trying again in %s", err, wait.Round(100*time.Millisecond))
+		d.b.note(d.step, "%v; trying again in %s", err, human.Span(wait))
 	}
 	err := backoff.RetryNotify(try, backoff.WithContext(backoff.WithMaxRetries(policy, 4), ctx), again)
 	if err == nil {
@@ -102,14 +118,16 @@ func (d *download) retry(ctx context.Context, p *fetched.Partial) (downloaded, e
 }
 
 // once asks the server once.
-func (d *download) once(ctx context.Context, client *http.Client, p *fetched.Partial) (downloaded, error) {
-	r := fetched.Request{URL: d.url, SHA256: d.want, Max: maxDownload, Stall: stall, Progress: func(got, size int64) {
-		d.b.report.emit(Event{Kind: Bytes, Step: d.step, Bytes: got, Size: size})
-	}}
+func (d *download) once(ctx context.Context, client *http.Client, p *fetched.Partial, count *atomic.Int64) (downloaded, error) {
 	at, err := url.Parse(d.url)
 	if err != nil {
 		return downloaded{}, fault.New(fault.Invalid, "download %s: %w", d.url, err)
 	}
+	r := fetched.Request{URL: d.url, SHA256: d.want, Max: maxDownload,
+		Watch: fetched.Watch{Stall: stall, Every: notice, Got: count, Tell: func(since time.Duration) { d.b.waiting(d.step, at.Host, since) }},
+		Progress: func(got, size int64) {
+			d.b.report.emit(Event{Kind: Bytes, Step: d.step, Bytes: got, Size: size})
+		}}
 	if at.Scheme == "file" {
 		return d.local(ctx, p, at.Path, r)
 	}
@@ -141,7 +159,7 @@ func (d *download) judge(err error) error {
 	case errors.As(err, &content) && content.Got != "":
 		return backoff.Permanent(d.mismatch(content.Got))
 	case errors.As(err, &content):
-		return backoff.Permanent(fault.New(fault.Invalid, "download %s: %w", d.url, err).WithHint("check the address"))
+		return backoff.Permanent(fault.New(fault.Failed, "download %s: %w", d.url, err).WithHint("check the address"))
 	case errors.As(err, &own):
 		return backoff.Permanent(err)
 	}
@@ -149,7 +167,7 @@ func (d *download) judge(err error) error {
 }
 
 func (d *download) mismatch(got string) error {
-	err := fault.New(fault.Invalid, "download %s: its sha256 is %s, %s says %s", d.url, got, d.from, d.want)
+	err := fault.New(fault.Failed, "download %s: its sha256 is %s, %s says %s", d.url, got, d.from, d.want)
 	if d.from == "the recipe" {
 		return err.WithHint("if the new file is the right one, write its sha256 into the recipe")
 	}

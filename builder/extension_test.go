@@ -58,7 +58,7 @@ func TestFetchUnpacksXz(t *testing.T) {
 		t.Errorf("layer: %s", got)
 	}
 	p, s.files["/x"] = newProject(t), packed[:len(packed)/2]
-	if _, err := p.try(recipe); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "damaged") {
+	if _, err := p.try(recipe); !fault.Is(err, fault.Failed) || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("half an archive: %v", err)
 	}
 }
@@ -137,7 +137,7 @@ func (p *project) extensionsChange(s *server, recipe string) {
 	}
 	s.files["/seo-1.3.zip"] = zipOf(t, "seo/main.php")
 	_, err = p.try(strings.NewReplacer(`"1.2"`, `"1.3"`, "seo.zip", "seo-1.3.zip").Replace(recipe))
-	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "extension seo 1.3: download") || !strings.Contains(err.Error(), sumOf(s.files["/seo-1.3.zip"])) {
+	if !fault.Is(err, fault.Failed) || !strings.Contains(err.Error(), "extension seo 1.3: download") || !strings.Contains(err.Error(), sumOf(s.files["/seo-1.3.zip"])) {
 		t.Errorf("sha256 of another file: %v", err)
 	}
 	next := strings.NewReplacer(`"1.2"`, `"1.3"`, "seo.zip", "seo-1.3.zip", sumOf(s.files["/seo.zip"]), sumOf(s.files["/seo-1.3.zip"])).Replace(recipe)
@@ -197,8 +197,12 @@ func TestExtensionRefusesHostileArchives(t *testing.T) {
 			p, s := newProject(t), newServer(t)
 			s.files["/x"] = c.data
 			_, err := p.try(fmt.Sprintf("base: scratch\nextensions: [{name: bad, version: \"1\", source: \"%s/x\", path: /x, strip: %d}]\n", s.URL, c.strip))
-			if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "extension bad 1: ") || !strings.Contains(err.Error(), problem) {
-				t.Errorf("error is %v", err)
+			code := fault.Failed // the archive's fault; strip is the recipe's
+			if c.strip > 0 {
+				code = fault.Invalid
+			}
+			if !fault.Is(err, code) || !strings.Contains(err.Error(), "extension bad 1: ") || !strings.Contains(err.Error(), problem) {
+				t.Errorf("error is %s %v", fault.CodeOf(err), err)
 			}
 			p.nothingLeft()
 		})

@@ -271,7 +271,7 @@ func TestFetchRefusesHostileArchives(t *testing.T) {
 			p, s := newProject(t), newServer(t)
 			s.files["/x"] = tarOf(t, headers...)
 			_, err := p.try(fmt.Sprintf("base: scratch\nfetch: [{url: \"%s/x\", unpack: /x}]\n", s.URL))
-			if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), name) {
+			if !fault.Is(err, fault.Failed) || !strings.Contains(err.Error(), name) {
 				t.Errorf("error is %v", err)
 			}
 		})

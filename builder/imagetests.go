@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"fmt"
-	"runtime"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
@@ -40,7 +39,7 @@ func (b *bake) test(ctx context.Context, m *made) error {
 	var passed testsPassed
 	if !b.o.NoCache && b.cache.load(record, &passed) && passed.Schema == cacheSchema {
 		for _, t := range b.tests {
-			b.tested(&m.result, TestResult{Name: testName(t), Cached: true})
+			b.beginTest(testName(t)).passed(&m.result, true)
 		}
 		return nil
 	}
@@ -78,40 +77,22 @@ func testName(t recipes.Test) string {
 	return short("test " + commandText(t.Cmd))
 }
 
-// tested tells that a test passed.
-func (b *bake) tested(res *Result, t TestResult) {
-	if t.Cached {
-		b.report.index++
-		b.report.emit(Event{Kind: Started, Step: t.Name})
-	} else {
-		res.Cached = false
-	}
-	res.Tests = append(res.Tests, t)
-	b.report.emit(Event{Kind: Done, Step: t.Name, Cached: t.Cached, Seconds: t.Seconds})
-}
-
 // runTests boots the image and runs all tests, up to the first that fails.
 func (b *bake) runTests(ctx context.Context, m *made) error {
-	if b.platform.OS != "linux" || b.platform.Architecture != runtime.GOARCH {
-		return at(b.tests[0].Pos, fault.New(fault.Unsupported, "test image: this machine cannot run an image for %s", platformText(b.platform)).
-			WithHint("bake on a machine with that architecture, or leave tests out"))
-	}
 	t, err := b.boot(ctx, m)
 	if err != nil {
 		return at(b.tests[0].Pos, fmt.Errorf("boot image for its tests: %w", err))
 	}
 	defer t.close()
 	for _, test := range b.tests {
-		b.report.index++
-		b.report.emit(Event{Kind: Started, Step: testName(test)})
-		started := b.now()
+		p := b.beginTest(testName(test))
 		if err := t.run(ctx, test); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			return at(test.Pos, fmt.Errorf("%s: %w", testName(test), err))
 		}
-		b.tested(&m.result, TestResult{Name: testName(test), Seconds: b.now().Sub(started).Seconds()})
+		p.passed(&m.result, false)
 	}
 	return nil
 }

@@ -79,27 +79,28 @@ func TestFailedTestIsNoImage(t *testing.T) {
 		line   int
 		want   []string
 	}{
-		"status":           {served + "tests: [{http: {path: /move}, within: 300ms}]\n", 8, []string{"test GET :8080/move: after 300ms: GET /move at port 8080 answered 302 Found instead of 200", "listening on 8080"}},
-		"body":             {served + "tests: [{http: {path: /, body: goodbye}, within: 300ms}]\n", 8, []string{"does not match goodbye: \"hello from 33"}},
-		"nobody listens":   {served + "tests: [{http: {path: /, port: 81}, within: 300ms}]\n", 8, []string{"GET / at port 81: connection refused", "listening on 8080"}},
-		"command":          {served + "tests:\n  - {cmd: \"true\"}\n  - {cmd: \"echo one && fail two\"}\n", 10, []string{"test echo one && fail two: the command ended with exit code 1, its last output was:", "  one", "two", "listening on 8080"}},
-		"no program":       {served + "tests: [{cmd: [/bin/none]}]\n", 8, []string{"the command cannot be run:", "/bin/none: no such file"}},
-		"no user":          {served + "tests: [{cmd: \"true\", user: nobody}]\n", 8, []string{"user nobody is not in the image's /etc/passwd"}},
-		"slow":             {served + "tests: [{cmd: \"wait\", within: 300ms}]\n", 8, []string{"the command did not end within 300ms"}},
-		"port":             {strings.Replace(served, "serve $PORT", "echo up && wait", 1) + "tests: [{cmd: \"true\", within: 300ms}]\n", 8, []string{"nothing listens on port 8080, the first of the image's ports, after 300ms", "\n  up"}},
-		"service ends":     {strings.Replace(served, "serve $PORT", "echo bye && exit 4", 1) + "tests: [{cmd: \"true\"}]\n", 8, []string{"the image's own command ended with exit code 4", "\n  bye"}},
-		"service ended":    {strings.Replace(served, "serve $PORT", "exit 0", 1) + "tests: [{http: {path: /}}]\n", 8, []string{"the image's own command ended", "wrote nothing"}},
-		"no such service":  {strings.Replace(served, "/bin/sh", "/bin/none", 1) + "tests: [{cmd: \"true\"}]\n", 8, []string{"could not start", "/bin/none"}},
-		"nothing to ask":   {"base: {image: ./base}\nports: [80]\ntests: [{http: {path: /}}]\n", 3, []string{"the image has no command that could answer"}},
-		"bare":             {"base: {image: ./base}\ntests: [{cmd: \"exit 3\"}]\n", 2, []string{"the command ended with exit code 3"}},
-		"another platform": {"base: scratch\ntests: [{cmd: \"exit 3\"}]\n", 2, []string{"cannot run an image for linux/riscv64"}},
+		"status":          {served + "tests: [{http: {path: /move}, within: 300ms}]\n", 8, []string{"test GET :8080/move: after 300 ms: GET /move at port 8080 answered 302 Found instead of 200", "listening on 8080"}},
+		"body":            {served + "tests: [{http: {path: /, body: goodbye}, within: 300ms}]\n", 8, []string{"does not match goodbye: \"hello from 33"}},
+		"nobody listens":  {served + "tests: [{http: {path: /, port: 81}, within: 300ms}]\n", 8, []string{"GET / at port 81: connection refused", "listening on 8080"}},
+		"command":         {served + "tests:\n  - {cmd: \"true\"}\n  - {cmd: \"echo one && fail two\"}\n", 10, []string{"test echo one && fail two: the command ended with exit code 1, its last output was:", "  one", "two", "listening on 8080"}},
+		"no program":      {served + "tests: [{cmd: [/bin/none]}]\n", 8, []string{"the command cannot be run:", "/bin/none: no such file"}},
+		"no user":         {served + "tests: [{cmd: \"true\", user: nobody}]\n", 8, []string{"user nobody is not in the image's /etc/passwd"}},
+		"slow":            {served + "tests: [{cmd: \"wait\", within: 300ms}]\n", 8, []string{"the command did not end within 300 ms"}},
+		"port":            {strings.Replace(served, "serve $PORT", "echo up && wait", 1) + "tests: [{cmd: \"true\", within: 300ms}]\n", 8, []string{"nothing listens on port 8080, the first of the image's ports, after 300 ms", "\n  up"}},
+		"service ends":    {strings.Replace(served, "serve $PORT", "echo bye && exit 4", 1) + "tests: [{cmd: \"true\"}]\n", 8, []string{"the image's own command ended with exit code 4", "\n  bye"}},
+		"service ended":   {strings.Replace(served, "serve $PORT", "exit 0", 1) + "tests: [{http: {path: /}}]\n", 8, []string{"the image's own command ended", "wrote nothing"}},
+		"no such service": {strings.Replace(served, "/bin/sh", "/bin/none", 1) + "tests: [{cmd: \"true\"}]\n", 8, []string{"could not start", "/bin/none"}},
+		"nothing to ask":  {"base: {image: ./base}\nports: [80]\ntests: [{http: {path: /}}]\n", 3, []string{"the image has no command that could answer"}},
+		"bare":            {"base: {image: ./base}\ntests: [{cmd: \"exit 3\"}]\n", 2, []string{"the command ended with exit code 3"}},
+		"no emulator":     {"base: scratch\ntests: [{cmd: \"exit 3\"}]\n", 2, []string{"boot image for its tests: this machine (", "cannot run programs for riscv64"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProject(t)
 			p.base()
 			_, err := p.try(c.recipe, func(o *builder.Options) {
-				if name == "another platform" {
+				if name == "no emulator" {
 					o.Platform = "linux/riscv64"
+					t.Setenv("PATH", t.TempDir()) // where nothing is installed
 				}
 			})
 			if err == nil {

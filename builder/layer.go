@@ -54,7 +54,7 @@ func addFiles(pieces map[string]piece, p *placement, files []file) error {
 	for _, f := range files {
 		at := p.path(f.rel)
 		if len(at) > maxPath {
-			return fault.New(fault.Invalid, "path /%.60s… is longer than %d bytes", at, maxPath)
+			return fault.New(fault.Failed, "path /%.60s… is longer than %d bytes", at, maxPath)
 		}
 		if f.kind == images.Dir && p.merged(at) {
 			continue
@@ -77,7 +77,7 @@ func joinLinks(p *placement, pieces map[string]piece, links map[string]string) e
 		}
 		at := p.path(target)
 		if f, ok := pieces[at]; !ok || f.Type != images.File {
-			return fault.New(fault.Invalid, "hard link %s leads to %s, which is no file of the same step", rel, target)
+			return fault.New(fault.Failed, "hard link %s leads to %s, which is no file of the same step", rel, target)
 		}
 		groups[at] = append(groups[at], p.path(rel))
 	}

@@ -43,7 +43,11 @@ type Locked struct {
 func Lock(ctx context.Context, o Options, l LockOptions) (Locked, error) {
 	o.Locked = false
 	lockPath := cmp.Or(o.LockPath, recipes.LockPath(o.Recipe.Path))
-	old, err := loadLock(lockPath)
+	load := recipes.LoadLock
+	if l.Update && len(l.Names) == 0 {
+		load = recipes.LoadLockAsIs // what of it is wrong is made anew
+	}
+	old, err := orNew(load(lockPath))
 	if err != nil {
 		return Locked{}, err
 	}
@@ -56,7 +60,7 @@ func Lock(ctx context.Context, o Options, l LockOptions) (Locked, error) {
 	if err != nil {
 		return Locked{}, err
 	}
-	res := Locked{Path: lockPath, Changed: !old.Same(next), Changes: changes(old, next)}
+	res := Locked{Path: lockPath, Changed: !unchanged(old, next), Changes: changes(old, next)}
 	if !res.Changed {
 		return res, nil
 	}

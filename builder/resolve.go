@@ -35,7 +35,7 @@ func (b *bake) resolve(ctx context.Context) (changed bool, err error) {
 	if b.lock, err = b.pins(ctx, old); err != nil {
 		return false, err
 	}
-	if old.Same(b.lock) {
+	if unchanged(old, b.lock) {
 		return false, nil
 	}
 	if err := b.lock.Save(path); err != nil {
@@ -51,8 +51,15 @@ func (b *bake) resolve(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
-func loadLock(path string) (*recipes.Lock, error) {
-	l, err := recipes.LoadLock(path)
+// unchanged reports whether a lockfile need not be written: it pins the same, and has sums of its packages.
+func unchanged(old, next *recipes.Lock) bool {
+	return old.Same(next) && (next.Debian == nil || old.Schema == recipes.LockSchema)
+}
+
+func loadLock(path string) (*recipes.Lock, error) { return orNew(recipes.LoadLock(path)) }
+
+// orNew is an empty lock where there is no file.
+func orNew(l *recipes.Lock, err error) (*recipes.Lock, error) {
 	if fault.Is(err, fault.NotFound) {
 		return &recipes.Lock{Schema: recipes.LockSchema}, nil
 	}

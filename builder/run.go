@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,9 +47,9 @@ func (r *runStep) make(ctx context.Context, b *bake, st *state) (outcome, error)
 	if r.Network && b.o.Offline {
 		return outcome{}, offline("run a command that uses the network")
 	}
-	if b.platform.OS != "linux" || b.platform.Architecture != runtime.GOARCH {
-		return outcome{}, fault.New(fault.Unsupported, "this machine cannot run commands of an image for %s", platformText(b.platform)).
-			WithHint("bake on a machine with that architecture, or leave run steps out")
+	emulator, err := sandbox.Emulator(b.platform.Architecture)
+	if err != nil {
+		return outcome{}, err
 	}
 	mounts, err := r.secretMounts(b)
 	if err != nil {
@@ -65,7 +64,11 @@ func (r *runStep) make(ctx context.Context, b *bake, st *state) (outcome, error)
 			b.log.Warn("cannot remove the folder of a run step", "folder", root.dir, "error", err)
 		}
 	}()
-	if err := r.execute(ctx, b, root.Root, env, dir, mounts); err != nil {
+	spec := sandbox.Spec{Root: root.Root, Command: r.Cmd, Env: env, Dir: dir, User: r.User, Fixed: true, Network: sandbox.NoNetwork, Mounts: mounts, Emulator: emulator}
+	if r.Network {
+		spec.Network = sandbox.HostNetwork
+	}
+	if err := r.execute(ctx, b, spec); err != nil {
 		return outcome{}, err
 	}
 	layer, err := b.capture(ctx, st, root.Upper, r.name())
@@ -160,14 +163,11 @@ func (b *bake) lowers(ctx context.Context, st *state) ([]string, error) {
 }
 
 // execute runs the command. A failure's error has the end of what it wrote.
-func (r *runStep) execute(ctx context.Context, b *bake, root sandbox.Root, env []string, dir string, mounts []sandbox.Mount) error {
+func (r *runStep) execute(ctx context.Context, b *bake, spec sandbox.Spec) error {
 	out := &lineWriter{keep: tailLines, mask: b.values, line: func(text string) {
 		b.report.emit(Event{Kind: Output, Step: r.name(), Line: text})
 	}}
-	spec := sandbox.Spec{Root: root, Command: r.Cmd, Env: env, Dir: dir, User: r.User, Fixed: true, Network: sandbox.NoNetwork, Mounts: mounts, Stdout: out, Stderr: out}
-	if r.Network {
-		spec.Network = sandbox.HostNetwork
-	}
+	spec.Stdout, spec.Stderr = out, out
 	exit, err := sandbox.Run(ctx, spec)
 	out.flush()
 	if err != nil {

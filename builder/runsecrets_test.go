@@ -1,7 +1,11 @@
 package builder_test
 
 import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,5 +128,33 @@ func TestRunSecretAsOrdinaryUser(t *testing.T) {
 		if err != nil || !strings.HasPrefix(string(out), "-r-------- 15\n***") {
 			t.Errorf("lone %v: %v\n%s", lone, err, out)
 		}
+	}
+}
+
+// A command that prints the secret in another form than it got it is masked as well.
+func TestRunSecretInOtherForms(t *testing.T) {
+	p := newProject(t)
+	p.base()
+	const secret = "k3y/with+signs&more=of them"
+	forms := []string{base64.StdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte("user:" + secret)), hex.EncodeToString([]byte(secret)), url.QueryEscape(secret)}
+	for i, form := range forms {
+		p.write(fmt.Sprint("form", i), form, 0o644)
+	}
+	var out []string
+	_, err := p.try("base: {image: ./base}\ncopy: [{from: ., to: /srv}]\nrun:\n  - {cmd: \"cat /srv/form0 && cat /srv/form1 && cat /srv/form2 && cat /srv/form3 && false\", secrets: [token]}\n",
+		withSecret(secret), func(o *builder.Options) {
+			o.Progress = func(e builder.Event) { out = append(out, e.Line) }
+		})
+	if err == nil {
+		t.Fatal("the command did not fail")
+	}
+	text := strings.Join(append(out, err.Error()), "\n")
+	for _, form := range forms {
+		if piece := form[len(form)/2 : len(form)/2+8]; strings.Contains(text, piece) {
+			t.Errorf("%q is in the output: %s", piece, text)
+		}
+	}
+	if !strings.Contains(text, "***") {
+		t.Errorf("nothing was printed: %s", text)
 	}
 }

@@ -132,7 +132,7 @@ func (s search) read(ctx context.Context, st *state, todo []int, found [][]secre
 			}
 			defer f.Close()
 			if found[i], err = scanner.Layer(ctx, f); err != nil {
-				return err
+				return cmp.Or(s.cache.store.CheckBlob(ctx, st.layers[i].Descriptor), err)
 			}
 			return s.cache.save(s.path(st.layers[i].Digest), searched{cacheSchema, found[i]})
 		})

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (t *tree) apply(ctx context.Context, s *images.Store, l images.Layer) error
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read layer %s: %w", l.Digest.Short(), err)
+			return fmt.Errorf("read layer %s: %w", l.Digest.Short(), cmp.Or(s.CheckBlob(ctx, l.Descriptor), err))
 		}
 		off, err := f.Seek(0, io.SeekCurrent)
 		if err != nil {
@@ -211,7 +212,7 @@ func (t *tree) resolve(name string) (string, *node, error) {
 		}
 		if kid.kind == images.Symlink {
 			if links++; links > maxLinks {
-				return "", nil, fault.New(fault.Invalid, "%s leads over too many links of the image", name)
+				return "", nil, fault.New(fault.Failed, "%s leads over too many links of the image", name)
 			}
 			if strings.HasPrefix(kid.link, "/") {
 				at, names = at[:1], names[:0]
@@ -237,7 +238,7 @@ func (t *tree) read(s *images.Store, name string) ([]byte, error) {
 	defer f.Close()
 	const limit = 16 << 20
 	if n.size > limit {
-		return nil, fault.New(fault.Invalid, "read %s of the image: it has %d bytes", name, n.size)
+		return nil, fault.New(fault.Failed, "read %s of the image: it has %d bytes", name, n.size)
 	}
 	data := make([]byte, n.size)
 	if _, err := f.ReadAt(data, n.off); err != nil {

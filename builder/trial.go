@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/recipes"
 	"github.com/bootandshoot/release/sandbox"
@@ -34,6 +35,10 @@ const startTime = 10 * time.Second
 
 // boot starts the image's command, as a node gets it, in a network of its own.
 func (b *bake) boot(ctx context.Context, m *made) (*trial, error) {
+	emulator, err := sandbox.Emulator(b.platform.Architecture)
+	if err != nil {
+		return nil, err
+	}
 	root, err := b.makeRoot(ctx, m.state)
 	if err != nil {
 		return nil, err
@@ -44,7 +49,7 @@ func (b *bake) boot(ctx context.Context, m *made) (*trial, error) {
 		t.port = ports[0]
 	}
 	t.spec = sandbox.Spec{Root: root.Root, Command: m.image.Command(), Env: testEnvironment(c.Env, t.port), Dir: c.WorkingDir, User: c.User,
-		Hostname: testHostname, Network: sandbox.NoNetwork, Stdout: t.log, Stderr: t.log, Control: root.dir + "/control"}
+		Hostname: testHostname, Network: sandbox.NoNetwork, Emulator: emulator, Stdout: t.log, Stderr: t.log, Control: root.dir + "/control"}
 	if len(t.spec.Command) == 0 {
 		t.spec.Control = ""
 		return t, nil
@@ -127,7 +132,7 @@ func (t *trial) once(ctx context.Context, test recipes.Test) error {
 	out.flush()
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return t.failed("the command did not end within "+test.Within.String(), out.last())
+		return t.failed("the command did not end within "+human.Span(test.Within), out.last())
 	case err != nil:
 		return t.failed("the command cannot be run: "+err.Error(), out.last())
 	case exit.Code == 0:
@@ -166,7 +171,7 @@ func (t *trial) awaitUp(ctx context.Context, test recipes.Test) (ended bool, err
 			return false, nil
 		}
 		if !t.pause(ctx, wait) {
-			return false, t.failed(fmt.Sprintf("nothing listens on port %d, the first of the image's ports, after %s", t.port, test.Within), nil)
+			return false, t.failed(fmt.Sprintf("nothing listens on port %d, the first of the image's ports, after %s", t.port, human.Span(test.Within)), nil)
 		}
 	}
 }
@@ -247,7 +252,7 @@ func (t *trial) ask(ctx context.Context, test recipes.Test) error {
 			last = err
 		}
 		if !t.pause(ctx, wait) {
-			return t.failed(fmt.Sprintf("after %s: %v", test.Within, last), nil)
+			return t.failed(fmt.Sprintf("after %s: %v", human.Span(test.Within), last), nil)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bootandshoot/release/internal/usertest"
 )
 
 func TestSupervisedSameAsOrdinaryUser(t *testing.T) {
@@ -20,11 +22,11 @@ func TestSupervisedSameAsOrdinaryUser(t *testing.T) {
 	res := p.bake(recipe)
 	out, err := p.asUser(false).CombinedOutput()
 	if err != nil {
-		t.Fatalf("bake as %s: %v\n%s", ordinary, err, out)
+		t.Fatalf("bake as %s: %v\n%s", usertest.Name, err, out)
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if got := lines[len(lines)-1]; got != string(res.Image) {
-		t.Errorf("root made %s, %s made %s", res.Image, ordinary, out)
+		t.Errorf("root made %s, %s made %s", res.Image, usertest.Name, out)
 	}
 }
 

@@ -18,12 +18,12 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/images/upper"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/xz"
 )
 
 // Bounds of what an archive may unpack to. They are far above what people ship and below what fills a disk by mistake.
@@ -66,7 +66,7 @@ func (u *unpacking) list(ctx context.Context) ([]file, error) {
 		return nil, err
 	}
 	if n == 0 {
-		return nil, fault.New(fault.Invalid, "it is empty, and so no archive").
+		return nil, fault.New(fault.Failed, "it is empty, and so no archive").
 			WithHint("see what its address gives; if it was meant to be a file, use to: instead of unpack:")
 	}
 	fi, err := u.archive.Stat()
@@ -127,7 +127,7 @@ func plain(r io.Reader, head []byte) (io.Reader, func(), error) {
 func (u *unpacking) tar(ctx context.Context, head []byte) error {
 	in, done, err := plain(io.NewSectionReader(u.archive, 0, 1<<62), head)
 	if err != nil {
-		return fault.New(fault.Invalid, "read archive: %w", err)
+		return fault.New(fault.Failed, "read archive: %w", err)
 	}
 	defer done()
 	if u.spool, err = u.b.spool(); err != nil {
@@ -147,7 +147,7 @@ func (u *unpacking) tar(ctx context.Context, head []byte) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return fault.New(fault.Invalid, "it is no tar or zip archive, or damaged: %w", err)
+			return fault.New(fault.Failed, "it is no tar or zip archive, or damaged: %w", err)
 		}
 		if err := u.tarEntry(h, tr, out); err != nil {
 			return fmt.Errorf("entry %q: %w", shortName(h.Name), err)
@@ -192,7 +192,7 @@ func (u *unpacking) tarEntry(h *tar.Header, content io.Reader, out io.Writer) er
 			return err
 		}
 		if err != nil {
-			return fault.New(fault.Invalid, "read content: %w", err)
+			return fault.New(fault.Failed, "read content: %w", err)
 		}
 		f.open, f.size = u.part(u.size, n), n
 		u.size += n
@@ -212,7 +212,7 @@ func (u *unpacking) tarEntry(h *tar.Header, content io.Reader, out io.Writer) er
 	case tar.TypeFifo:
 		f.kind = images.Fifo
 	default:
-		return fault.New(fault.Invalid, "entries of type %q are not supported", h.Typeflag)
+		return fault.New(fault.Failed, "entries of type %q are not supported", h.Typeflag)
 	}
 	return u.add(f)
 }
@@ -239,10 +239,10 @@ func keptXattrs(all map[string]string) map[string]string {
 // entryName is the clean relative path of an archive's entry.
 func entryName(name string) (string, error) {
 	if name == "" || len(name) > maxPath || strings.ContainsRune(name, 0) {
-		return "", fault.New(fault.Invalid, "refused: its name is empty, too long or has a zero byte")
+		return "", fault.New(fault.Failed, "refused: its name is empty, too long or has a zero byte")
 	}
 	if slices.Contains(strings.Split(name, "/"), "..") {
-		return "", fault.New(fault.Invalid, "refused: its name leads upward")
+		return "", fault.New(fault.Failed, "refused: its name leads upward")
 	}
 	if clean := strings.TrimPrefix(path.Clean("/"+name), "/"); clean != "" {
 		return clean, nil
@@ -254,12 +254,12 @@ func entryName(name string) (string, error) {
 func (u *unpacking) add(f file) error {
 	switch {
 	case u.size > u.most:
-		return fault.New(fault.Invalid, "refused: the archive unpacks to more than %d bytes, which is out of proportion to its size", u.most).
+		return fault.New(fault.Failed, "refused: the archive unpacks to more than %d bytes, which is out of proportion to its size", u.most).
 			WithHint("it is made to fill disks, or holds little but zeros: put what is needed of it into an archive of its own")
 	case len(u.files) >= maxEntries:
-		return fault.New(fault.Invalid, "refused: the archive has more than %d entries", maxEntries)
+		return fault.New(fault.Failed, "refused: the archive has more than %d entries", maxEntries)
 	case f.rel == "." && f.kind != images.Dir:
-		return fault.New(fault.Invalid, "refused: the archive's own folder is no folder")
+		return fault.New(fault.Failed, "refused: the archive's own folder is no folder")
 	}
 	if f.rel == "." {
 		f.mode = 0o755 // an archive of "." has the mode of whatever folder it was made in
@@ -290,7 +290,7 @@ func (u *unpacking) complete() error {
 				u.files[at] = f
 			}
 			if f.kind != images.Dir {
-				return fault.New(fault.Invalid, "entry %q: refused: it lies below %q, which is no folder", shortName(rel), shortName(at))
+				return fault.New(fault.Failed, "entry %q: refused: it lies below %q, which is no folder", shortName(rel), shortName(at))
 			}
 			if at == "." {
 				break
@@ -308,7 +308,7 @@ func (u *unpacking) zip() error {
 	}
 	z, err := zip.NewReader(u.archive, fi.Size())
 	if err != nil {
-		return fault.New(fault.Invalid, "it is a damaged zip archive: %w", err)
+		return fault.New(fault.Failed, "it is a damaged zip archive: %w", err)
 	}
 	for _, e := range z.File {
 		if err := u.zipEntry(e); err != nil {
@@ -344,10 +344,10 @@ func (u *unpacking) zipEntry(e *zip.File) error {
 		}
 		f.kind, f.link, f.size, f.open = images.Symlink, target, 0, nil
 	case !mode.IsRegular():
-		return fault.New(fault.Invalid, "entries of type %s are not supported", mode.Type())
+		return fault.New(fault.Failed, "entries of type %s are not supported", mode.Type())
 	}
 	if f.size < 0 || f.size > u.most {
-		return fault.New(fault.Invalid, "refused: it claims %d bytes", e.UncompressedSize64)
+		return fault.New(fault.Failed, "refused: it claims %d bytes", e.UncompressedSize64)
 	}
 	u.size += f.size
 	return u.add(f)
@@ -359,7 +359,7 @@ func wholeEntry(e *zip.File) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) {
 		r, err := e.Open()
 		if err != nil {
-			return nil, fault.New(fault.Invalid, "entry %q: %w", shortName(e.Name), err)
+			return nil, fault.New(fault.Failed, "entry %q: %w", shortName(e.Name), err)
 		}
 		return &checkedEntry{ReadCloser: r, name: e.Name}, nil
 	}
@@ -380,7 +380,7 @@ func (c *checkedEntry) Close() error {
 		err = nil
 	}
 	if err = errors.Join(err, c.ReadCloser.Close()); err != nil {
-		return fault.New(fault.Invalid, "entry %q: damaged: %w", shortName(c.name), err)
+		return fault.New(fault.Failed, "entry %q: damaged: %w", shortName(c.name), err)
 	}
 	return nil
 }
@@ -388,12 +388,12 @@ func (c *checkedEntry) Close() error {
 func readLink(e *zip.File) (string, error) {
 	r, err := e.Open()
 	if err != nil {
-		return "", fault.New(fault.Invalid, "read link: %w", err)
+		return "", fault.New(fault.Failed, "read link: %w", err)
 	}
 	defer r.Close()
 	target, err := io.ReadAll(io.LimitReader(r, maxPath+1))
 	if err != nil || len(target) > maxPath || len(target) == 0 {
-		return "", fault.New(fault.Invalid, "read link: its target is damaged, empty or too long (%v)", err)
+		return "", fault.New(fault.Failed, "read link: its target is damaged, empty or too long (%v)", err)
 	}
 	return string(target), nil
 }

@@ -6,15 +6,13 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/bootandshoot/release/builder"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/usertest"
 	"github.com/bootandshoot/release/recipes"
 	"github.com/bootandshoot/release/sandbox"
 )
@@ -60,31 +58,17 @@ func bakeMain(what string) int {
 	return 0
 }
 
-// ordinary is the user that tests without root run as.
-const ordinary = "releasetest"
-
 // asUser prepares the test binary to bake a copy of the project as an ordinary user, in another folder, with another
 // umask and locale. lone takes the user's range of ids away.
 func (p *project) asUser(lone bool) *exec.Cmd {
 	p.t.Helper()
-	if os.Getuid() != 0 {
-		p.t.Fatal("this test changes to another user: run it as root")
-	}
-	u, err := user.Lookup(ordinary)
-	if err != nil {
-		p.t.Fatalf("this test needs an ordinary user with a range of ids: useradd -m %s, and apt install uidmap: %v", ordinary, err)
-	}
-	uid, gid := number(p.t, u.Uid), number(p.t, u.Gid)
-	dir, err := os.MkdirTemp("", "builder-user")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	u := usertest.Need(p.t)
+	dir := u.TempDir(p.t)
 	self, err := os.Executable()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	script := fmt.Sprintf("cp -r %s %s/project && cp %s %s/baker && mkdir %s/store && chown -R %d:%d %s && chmod 755 %s", p.dir, dir, self, dir, dir, uid, gid, dir, dir)
+	script := fmt.Sprintf("cp -r %s %s/project && cp %s %s/baker && mkdir %s/store && chown -R %d:%d %s && chmod 755 %s", p.dir, dir, self, dir, dir, u.UID, u.GID, dir, dir)
 	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
 		p.t.Fatalf("%v: %s", err, out)
 	}
@@ -95,19 +79,10 @@ func (p *project) asUser(lone bool) *exec.Cmd {
 		cmd = exec.Command("/bin/sh", "-c", "umask 077; exec "+dir+"/baker")
 	}
 	cmd.Dir = dir
-	cmd.Env = []string{path, "HOME=" + u.HomeDir, "USER=" + ordinary, "LC_ALL=de_DE.UTF-8", "TZ=Asia/Tokyo",
+	cmd.Env = []string{path, "HOME=" + u.Home, "USER=" + usertest.Name, "LC_ALL=de_DE.UTF-8", "TZ=Asia/Tokyo",
 		bakeVar + "=" + dir + "/project/app.yaml\n" + dir + "/store"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	u.Become(cmd)
 	return cmd
-}
-
-func number(t *testing.T, s string) int {
-	t.Helper()
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 func TestSameDigestAsOrdinaryUser(t *testing.T) {
@@ -116,10 +91,10 @@ func TestSameDigestAsOrdinaryUser(t *testing.T) {
 	res := p.bake(manySteps)
 	out, err := p.asUser(false).CombinedOutput()
 	if err != nil {
-		t.Fatalf("bake as %s: %v\n%s", ordinary, err, out)
+		t.Fatalf("bake as %s: %v\n%s", usertest.Name, err, out)
 	}
 	if got := strings.TrimSpace(string(out)); got != string(res.Image) {
-		t.Errorf("root made %s, %s made %s", res.Image, ordinary, got)
+		t.Errorf("root made %s, %s made %s", res.Image, usertest.Name, got)
 	}
 }
 
@@ -135,7 +110,7 @@ run: [{cmd: "touch /srv/app /var/www/index.html && echo x > /opt/x && rm /opt/ol
 	res := p.bake(recipe)
 	out, err := p.asUser(true).CombinedOutput()
 	if got := strings.TrimSpace(string(out)); err != nil || got != string(res.Image) {
-		t.Errorf("root made %s, %s without a range: %v %s", res.Image, ordinary, err, got)
+		t.Errorf("root made %s, %s without a range: %v %s", res.Image, usertest.Name, err, got)
 	}
 	p.recipe("base: {image: ./base}\nrun: [{cmd: \"chown 33:33 /srv\"}]\n")
 	out, err = p.asUser(true).CombinedOutput()

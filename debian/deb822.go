@@ -64,7 +64,7 @@ func (p Paragraph) errorAt(name, format string, args ...any) error {
 			line = f.Line
 		}
 	}
-	return fault.New(fault.Invalid, "field "+name+": "+format, args...).At(p.File, line, 0)
+	return fault.New(fault.Failed, "field "+name+": "+format, args...).At(p.File, line, 0)
 }
 
 // Lines are the lines of a value without their blanks. The line "." of a text, which stands for an empty one, is "".
@@ -161,7 +161,7 @@ func (r *Reader) field(first, after string) error {
 }
 
 func (r *Reader) errorf(format string, args ...any) error {
-	return fault.New(fault.Invalid, format, args...).At(r.file, r.line, 0)
+	return fault.New(fault.Failed, format, args...).At(r.file, r.line, 0)
 }
 
 // cutLine gives the first line without its end and what follows it.

@@ -34,7 +34,7 @@ func ParseControl(file, text string) (Package, Paragraph, error) {
 		return Package{}, Paragraph{}, err
 	}
 	if len(list) != 1 {
-		return Package{}, Paragraph{}, fault.New(fault.Invalid, "its control file has %d paragraphs", len(list))
+		return Package{}, Paragraph{}, fault.New(fault.Failed, "its control file has %d paragraphs", len(list))
 	}
 	p, err := ParsePackage(list[0])
 	return p, list[0], err

@@ -81,7 +81,7 @@ func TestParsePackagesNamesThePlace(t *testing.T) {
 		head + "\n" + head + "version: 2\n":             "P:8: field version: it stands there twice",
 	} {
 		_, err := ParsePackages("P", text, 0)
-		if err == nil || !strings.HasPrefix(err.Error(), want) || !fault.Is(err, fault.Invalid) {
+		if err == nil || !strings.HasPrefix(err.Error(), want) || !fault.Is(err, fault.Failed) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}

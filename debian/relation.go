@@ -39,10 +39,10 @@ func ParseProvides(field string) ([]Dependency, error) {
 	provided := make([]Dependency, 0, len(relations))
 	for _, r := range relations {
 		if len(r) != 1 {
-			return nil, fault.New(fault.Invalid, "read provided package %q: it has alternatives", r)
+			return nil, fault.New(fault.Failed, "read provided package %q: it has alternatives", r)
 		}
 		if d := r[0]; d.Op != "" && d.Op != "=" {
-			return nil, fault.New(fault.Invalid, "read provided package %q: a version is provided with = only", d)
+			return nil, fault.New(fault.Failed, "read provided package %q: a version is provided with = only", d)
 		}
 		provided = append(provided, r[0])
 	}
@@ -134,7 +134,7 @@ func operator(s string) (string, bool) {
 }
 
 func wrong(text, why string) error {
-	return fault.New(fault.Invalid, "read relation %q: %s", text, why)
+	return fault.New(fault.Failed, "read relation %q: %s", text, why)
 }
 
 // checkName takes what dpkg takes as a package name, which is a little more than Policy 5.6.1 allows.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/filelock"
 	"github.com/bootandshoot/release/internal/removal"
 )
 
@@ -40,7 +41,7 @@ func (s *Store) rename(ctx context.Context, l Layer, root string, skipped []Skip
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return diskError(err, "make folder")
 	}
-	unlock, err := lockFile(ctx, dir+".lock", unix.LOCK_EX)
+	unlock, err := lockFile(ctx, dir+".lock", filelock.Exclusive)
 	if err != nil {
 		return err
 	}

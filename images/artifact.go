@@ -155,7 +155,7 @@ func (s *Store) readArtifactBlob(d Descriptor) ([]byte, error) {
 		return nil, fmt.Errorf("read blob %s: %w", d.Digest, err)
 	}
 	if got := DigestOf(data); got != d.Digest {
-		return nil, damaged(d.Digest, got)
+		return nil, s.damage(d.Digest, f, "its content has the digest "+string(got))
 	}
 	return data, nil
 }

@@ -49,7 +49,7 @@ func TestArtifactsStayWithTheirSubject(t *testing.T) {
 	if got.Subject != d || got.Type != ArtifactSPDX || string(got.Blobs[0].Data) != "bill" || got.Blobs[0].Annotations["a"] != "b" {
 		t.Fatalf("read back %+v", got)
 	}
-	must[Swept](t)(s.Sweep(ctx, SweepOptions{Grace: -1}))
+	sweep(t, s, -1)
 	if !s.Has(a) || !s.Has(DigestOf([]byte("bill"))) {
 		t.Fatal("a listed artifact was swept")
 	}
@@ -72,7 +72,7 @@ func TestArtifactReplaces(t *testing.T) {
 	}
 	check(t, s.Detach(ctx, d, two))
 	check(t, s.Detach(ctx, d, two))
-	must[Swept](t)(s.Sweep(ctx, SweepOptions{Grace: -1}))
+	sweep(t, s, -1)
 	if s.Has(two) || s.Has(one) {
 		t.Fatal("detached artifacts stayed")
 	}
@@ -95,8 +95,8 @@ func TestArtifactsPutAtOnce(t *testing.T) {
 	}
 }
 
-// A removed image whose content waits for the sweep loses list and artifacts together.
-func TestSweepTakesListAndArtifactsTogether(t *testing.T) {
+// A removed image whose content waits for a collection loses list and artifacts together.
+func TestCollectTakesListAndArtifactsTogether(t *testing.T) {
 	now := time.Now()
 	s := newStore(t, WithClock(func() time.Time { return now }))
 	ctx := context.Background()
@@ -107,12 +107,12 @@ func TestSweepTakesListAndArtifactsTogether(t *testing.T) {
 	release()
 	old := time.Now().Add(-3 * time.Hour)
 	check(t, os.Chtimes(s.blobPath(a), old, old))
-	must[Swept](t)(s.Sweep(ctx, SweepOptions{}))
+	sweep(t, s, 0)
 	if !s.Has(a) || len(must[[]Referrer](t)(s.Referrers(d, ""))) != 1 {
 		t.Fatal("a young list lost its artifacts")
 	}
 	now = now.Add(2 * time.Hour)
-	must[Swept](t)(s.Sweep(ctx, SweepOptions{}))
+	sweep(t, s, 0)
 	if s.Has(a) || len(must[[]Referrer](t)(s.Referrers(d, ""))) != 0 {
 		t.Fatal("an old list stayed")
 	}
@@ -172,7 +172,7 @@ func TestArtifactErrors(t *testing.T) {
 	must[Digest](t)(s.PutArtifact(ctx, note(d, ArtifactSPDX, "bill")))
 	check(t, must2(s.OpenArtifact(a)))
 	check(t, os.WriteFile(s.referrersPath(d), []byte("torn"), 0o644))
-	if _, err := s.Sweep(ctx, SweepOptions{Grace: -1}); err == nil || !s.Has(a) {
+	if _, err := s.GC(ctx, sweeping(-1)); err == nil || !s.Has(a) {
 		t.Errorf("swept without knowing what is used: %v", err)
 	}
 }

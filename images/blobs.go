@@ -39,7 +39,7 @@ func (s *Store) OpenBlob(d Digest) (*os.File, error) {
 	}
 	f, err := os.Open(s.blobPath(d))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.NotFound, "open blob %s: not in the image store: %w", d, err)
+		return nil, s.missing(d)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open blob %s: %w", d, err)
@@ -59,7 +59,7 @@ func (s *Store) readBlob(d Digest) ([]byte, error) {
 		return nil, fmt.Errorf("read blob %s: %w", d, err)
 	}
 	if got := DigestOf(data); got != d {
-		return nil, damaged(d, got)
+		return nil, s.damage(d, f, "its content has the digest "+string(got))
 	}
 	return data, nil
 }
@@ -73,11 +73,6 @@ func readSmall(r io.Reader) ([]byte, error) {
 		err = fmt.Errorf("larger than %d bytes", smallLimit)
 	}
 	return data, err
-}
-
-func damaged(want, got Digest) error {
-	return fault.New(fault.Failed, "read blob %s: damaged, its content has digest %s", want, got).
-		WithHint("bake it again with --no-cache; an imported image: remove it and import it again")
 }
 
 // WriteBlob stores all that r gives and names it. Content that is already there is success and becomes young again.
@@ -94,12 +89,13 @@ func (s *Store) WriteBlob(ctx context.Context, r io.Reader) (Descriptor, error) 
 }
 
 // WriteBlobAs stores a blob that must have the digest and, unless it is negative, the size of want. A blob that is
-// already there is success without reading r. Other content is fault.Invalid and leaves nothing.
+// already there is success without reading r; of a small one, such as a manifest, it is checked that it is whole. Other
+// content is fault.Invalid and leaves nothing.
 func (s *Store) WriteBlobAs(ctx context.Context, want Descriptor, r io.Reader) error {
 	if !want.Digest.Valid() {
 		return fault.New(fault.Invalid, "write blob %q: not a sha256 digest", string(want.Digest))
 	}
-	if s.renew(ctx, want.Digest) {
+	if s.renew(ctx, want.Digest) && (want.Size > smallLimit || s.sound(want)) {
 		return nil
 	}
 	w, err := s.newBlob()
@@ -123,8 +119,8 @@ func (s *Store) WriteBlobAs(ctx context.Context, want Descriptor, r io.Reader) e
 	return err
 }
 
-// renew makes a blob young, so that a sweep spares it for the grace time; false when it is not there. It holds
-// meanwhile: a sweep has either deleted the blob before, or sees its new age.
+// renew makes a blob young, so that a collection spares it for the grace time; false when it is not there. It holds
+// meanwhile: a collection has either deleted the blob before, or sees its new age.
 func (s *Store) renew(ctx context.Context, d Digest) bool {
 	if !s.Has(d) {
 		return false
@@ -152,7 +148,7 @@ func (s *Store) sound(d Descriptor) bool {
 	defer f.Close()
 	v := newVerifier(f)
 	n, err := io.Copy(io.Discard, v)
-	return err == nil && n == d.Size && v.verify(d.Digest) == nil
+	return err == nil && (d.Size < 0 || n == d.Size) && v.digest() == d.Digest
 }
 
 // blobWriter is a blob under way, hashed while it is written.

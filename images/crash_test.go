@@ -65,12 +65,12 @@ func victimRound(s *Store, i int) error {
 		}
 	}
 	if i%5 == 4 {
-		_, err = s.Sweep(ctx, SweepOptions{Grace: -1})
+		_, err = s.GC(ctx, sweeping(-1))
 	}
 	return err
 }
 
-// Whenever the process dies, what is listed is whole, what was listed before stays, and a sweep leaves no leftovers.
+// Whenever the process dies, what is listed is whole, what was listed before stays, and a collection leaves no leftovers.
 func TestKilledAnywhere(t *testing.T) {
 	s, ctx := newStore(t), context.Background()
 	mine := putImage(t, s, "mine", fileLayer(t, s, "a", "x"))
@@ -95,7 +95,7 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 	must[Image](t)(s.Get(mine))
 	checkRoots(t, s)
-	must[Swept](t)(s.Sweep(ctx, SweepOptions{Grace: -1}))
+	sweep(t, s, -1)
 	for _, info := range must[[]Info](t)(s.List()) {
 		check(t, s.Remove(ctx, info.Digest, false))
 	}

@@ -7,6 +7,7 @@
 //	index.json               OCI index: a descriptor for each (image, name), oldest first
 //	blobs/sha256/<hex>       manifests, configs and layers; mode 0644, never written again
 //	blobs/sha256/.tmp-*      blobs under way
+//	blobs/sha256/.tmp-damaged-<hex>   a layer whose bytes were not those of its digest, put aside
 //	referrers/<hex>.json     OCI index of the artifacts of the image with that digest, oldest first
 //	pins/<installation>.json {"schema":1,"installation":…,"images":[digest…],"reasons":{digest:[text…]}}: what an agent's fleets
 //	                         use, and what for; files of older agents have no reasons
@@ -38,11 +39,15 @@
 //   - An image is referenced by the index or by a pin; its manifest, config and layers are referenced with it.
 //   - Content is deleted only under the exclusive hold. Who relies on content that nothing references yet, such
 //     as a bake between its first layer and its Put, takes the shared hold. The kernel drops both with the process.
-//   - Sweep also spares unreferenced content younger than a grace time; WriteBlob and WriteBlobAs renew the age of
+//   - GC also spares unreferenced content younger than a grace time; WriteBlob and WriteBlobAs renew the age of
 //     a blob that is already there. So a writer without a hold loses nothing within the grace time.
 //   - Put and Tag check under the lock that all blobs are there, and fail before an incomplete image is listed.
 //
-// Remove deletes at once what only that image used when nobody holds, and leaves it to Sweep otherwise. A temporary
+// A blob that is read whole is compared with its digest. A layer that is damaged is put aside without any lock: as content it
+// is worth nothing, and who makes or fetches it anew must not take it for what it should be. Manifests and configurations stay
+// in their place, for a collection must know what they name; who writes one writes over a damaged one.
+//
+// Remove deletes at once what only that image used when nobody holds, and leaves it to GC otherwise. A temporary
 // blob is leftover when its age is past the grace time, a half-unpacked root when its flock is free.
 //
 // # Artifacts
@@ -53,7 +58,7 @@
 // the very index that the registry endpoint answers with at /v2/<name>/referrers/<digest>. It is changed under the lock,
 // after the blobs are written. Artifacts are canonical like manifests: the same Artifact has the same digest.
 //
-// Artifacts live as long as their subject: they are referenced with it, Remove and Sweep take them with it, an exported
+// Artifacts live as long as their subject: they are referenced with it, Remove and GC take them with it, an exported
 // OCI layout has them as further entries of its index.json (with artifactType, without a name), and an import of such a
 // layout brings them back. A manifest is never changed: who adds a signature writes a manifest anew that replaces the one
 // before. Artifacts of artifacts are not kept.

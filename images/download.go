@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/filelock"
 )
 
 // partialDir holds blobs on their way from a registry: <hex>, locked (flock) by who fetches it. What is there when a
@@ -54,7 +55,7 @@ func (g *downloader) open(ctx context.Context, b Descriptor) (io.ReadCloser, err
 	if err := os.MkdirAll(g.store.path(partialDir), 0o755); err != nil {
 		return nil, diskError(err, "fetch blob %s", b.Digest.Short())
 	}
-	f, err := lockPartial(ctx, g.store.path(partialDir, b.Digest.Hex()))
+	f, err := filelock.Lock(ctx, g.store.path(partialDir, b.Digest.Hex()), 0o644, filelock.Exclusive)
 	if err != nil {
 		return nil, diskError(err, "fetch blob %s", b.Digest.Short())
 	}
@@ -69,29 +70,6 @@ type fetched struct{ *os.File }
 
 // Close removes the file while it still has the lock.
 func (f *fetched) Close() error { return errors.Join(os.Remove(f.Name()), f.File.Close()) }
-
-// lockPartial opens a file that this process alone writes.
-func lockPartial(ctx context.Context, path string) (*os.File, error) {
-	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-		if err != nil {
-			return nil, err
-		}
-		err = flock(f, unix.LOCK_EX)
-		if err == nil && samePlace(f, path) {
-			return f, nil
-		}
-		_ = f.Close()
-		if err != nil && !errors.Is(err, errLocked) {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
 
 // fetch completes the file, in several requests if need be, and checks it.
 func (g *downloader) fetch(ctx context.Context, f *os.File, b Descriptor) error {

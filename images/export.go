@@ -174,14 +174,10 @@ func exportJSON(write writeMember, name string, value any) error {
 
 // exportBlob copies a blob and checks it meanwhile: a damaged store makes no damaged export.
 func (s *Store) exportBlob(ctx context.Context, b Descriptor, name string, write writeMember) error {
-	f, err := s.OpenBlob(b.Digest)
+	r, err := s.OpenVerified(b)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	check := newVerifier(contextReader{ctx, f})
-	if err := write(name, check, b.Size); err != nil {
-		return err
-	}
-	return check.verify(b.Digest)
+	defer r.Close()
+	return write(name, contextReader{ctx, r}, b.Size)
 }

@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -39,7 +40,8 @@ type LayerFacts struct {
 	Entries []FileFacts
 }
 
-// LayerFacts gives the facts of a layer: from the cache, else by reading the layer once. The layer's digest is checked
+// LayerFacts gives the facts of a layer: from the cache, where LayerWriter.KeepFacts may have put them, else by reading the layer
+// once. The layer's digest is checked
 // while it is read: a damaged one is fault.Failed, a compressed one or no tar fault.Invalid.
 func (s *Store) LayerFacts(ctx context.Context, l Layer) (LayerFacts, error) {
 	if !l.Digest.Valid() {
@@ -85,7 +87,7 @@ func (s *Store) names(ctx context.Context, l Layer) (LayerFacts, error) {
 	scan := layerScan{ctx: ctx, in: io.NewSectionReader(f, 0, info.Size()), size: info.Size(), limits: s.limits}
 	entries, err := scan.run()
 	if err != nil {
-		return LayerFacts{}, fmt.Errorf("look into layer %s: %w", l.Digest.Short(), err)
+		return LayerFacts{}, fmt.Errorf("look into layer %s: %w", l.Digest.Short(), cmp.Or(s.CheckBlob(ctx, l.Descriptor), err))
 	}
 	return LayerFacts{Layer: l.Digest, Entries: entries}, nil
 }
@@ -105,6 +107,14 @@ func (s *Store) keepFacts(facts LayerFacts) error {
 	return diskError(err, "keep what layer %s holds", facts.Layer.Short())
 }
 
+// keepNew writes the cache of a layer that was just written, unless it is there.
+func (s *Store) keepNew(facts LayerFacts) error {
+	if _, err := os.Stat(s.factsPath(facts.Layer)); err == nil {
+		return nil
+	}
+	return s.keepFacts(facts)
+}
+
 // readFacts reads a layer twice at the same time: as a whole, for its digest, and file by file.
 func (s *Store) readFacts(ctx context.Context, l Layer) (LayerFacts, error) {
 	f, err := s.OpenBlob(l.Digest)
@@ -117,16 +127,14 @@ func (s *Store) readFacts(ctx context.Context, l Layer) (LayerFacts, error) {
 		return LayerFacts{}, err
 	}
 	if err := plainLayer(f); err != nil {
-		return LayerFacts{}, err
+		return LayerFacts{}, cmp.Or(s.CheckBlob(ctx, l.Descriptor), err)
 	}
 	facts := LayerFacts{Layer: l.Digest}
-	both, ctx := errgroup.WithContext(ctx)
+	var whole error
+	var both errgroup.Group
 	both.Go(func() error {
-		v := newVerifier(contextReader{ctx, io.NewSectionReader(f, 0, info.Size())})
-		if _, err := io.CopyBuffer(io.Discard, onlyReader{v}, make([]byte, copyBuffer)); err != nil {
-			return err
-		}
-		return v.verify(l.Digest)
+		whole = s.CheckBlob(ctx, l.Descriptor)
+		return nil
 	})
 	both.Go(func() (err error) {
 		scan := layerScan{ctx: ctx, in: io.NewSectionReader(f, 0, info.Size()), size: info.Size(), limits: s.limits,
@@ -134,7 +142,8 @@ func (s *Store) readFacts(ctx context.Context, l Layer) (LayerFacts, error) {
 		facts.Entries, err = scan.run()
 		return err
 	})
-	return facts, both.Wait()
+	err = both.Wait()
+	return facts, cmp.Or(whole, err) // what is damaged makes no sense either
 }
 
 // plainLayer refuses a compressed layer.
@@ -279,7 +288,7 @@ func removalFacts(dir, base, target string) (FileFacts, bool, error) {
 }
 
 // OpenContent opens a File of a layer for reading, out of the layer's blob; the caller closes it. l is the layer whose
-// facts e is from.
+// facts e is from. Where the content's digest is known, it is checked: other bytes are ErrDamaged in place of io.EOF.
 func (s *Store) OpenContent(l Digest, e FileFacts) (io.ReadCloser, error) {
 	if e.Type != File {
 		return nil, fault.New(fault.Invalid, "read %s: it is no file", e.Path)
@@ -288,26 +297,48 @@ func (s *Store) OpenContent(l Digest, e FileFacts) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.Offset >= 0 {
-		return content{io.NewSectionReader(f, e.Offset, e.Size), f}, nil
-	}
-	tr := tar.NewReader(f)
-	for {
-		h, err := tr.Next()
-		if err != nil {
+	var r io.Reader = io.NewSectionReader(f, e.Offset, e.Size)
+	if e.Offset < 0 {
+		if r, err = findContent(f, e); err != nil {
 			return nil, errors.Join(fmt.Errorf("read %s: %w", e.Path, err), f.Close())
 		}
+	}
+	return &content{store: s, layer: l, entry: e, file: f, check: newVerifier(r)}, nil
+}
+
+// findContent goes through a layer for a file that is not in one piece.
+func findContent(f *os.File, e FileFacts) (io.Reader, error) {
+	for tr := tar.NewReader(f); ; {
+		h, err := tr.Next()
+		if err != nil {
+			return nil, err
+		}
 		if name, err := entryPath(h.Name); err == nil && name == e.Path && h.Size == e.Size {
-			return content{tr, f}, nil
+			return tr, nil
 		}
 	}
 }
 
 // content is a file within a layer that stays open with it.
 type content struct {
-	io.Reader
-	io.Closer
+	store *Store
+	layer Digest
+	entry FileFacts
+	file  *os.File
+	check *verifier
 }
+
+// Read checks the whole at its end.
+func (c *content) Read(p []byte) (int, error) {
+	n, err := c.check.Read(p)
+	if errors.Is(err, io.EOF) && c.entry.Content != "" && c.check.digest() != c.entry.Content {
+		return 0, c.store.damage(c.layer, c.file, "/"+c.entry.Path+" in it has the digest "+string(c.check.digest()))
+	}
+	return n, err
+}
+
+// Close closes the layer.
+func (c *content) Close() error { return c.file.Close() }
 
 // ReadContent reads a File of at most limit bytes out of a layer and checks it.
 func (s *Store) ReadContent(l Digest, e FileFacts, limit int64) ([]byte, error) {
@@ -323,9 +354,6 @@ func (s *Store) ReadContent(l Digest, e FileFacts, limit int64) ([]byte, error) 
 	buf.Grow(int(e.Size))
 	if _, err := io.Copy(&buf, r); err != nil {
 		return nil, fmt.Errorf("read %s: %w", e.Path, err)
-	}
-	if got := DigestOf(buf.Bytes()); got != e.Content {
-		return nil, damaged(l, got)
 	}
 	return buf.Bytes(), nil
 }

@@ -47,6 +47,32 @@ func allKinds(t testing.TB, s *Store) (Layer, []Entry) {
 	return must[Layer](t)(w.Commit("all kinds")), entries
 }
 
+// TestKeepFacts holds the facts that are found out while a layer is written against those of reading it.
+func TestKeepFacts(t *testing.T) {
+	s := newStore(t)
+	_, entries := allKinds(t, s)
+	long := strings.Repeat("long/", 60)
+	for i := range 60 {
+		entries = append(entries, Entry{Path: "x/" + long[:5*i+4], Type: Dir, Mode: 0o755})
+	}
+	entries = append(entries, Entry{Path: "x/" + long + "file", Size: fileBuffer + 1}, Entry{Path: "y", Size: 513, UID: 1 << 30})
+	w := must[*LayerWriter](t)(s.NewLayer(t.Context(), 7))
+	defer w.Abort()
+	w.KeepFacts()
+	for _, e := range entries {
+		check(t, w.Add(e, strings.NewReader(strings.Repeat("y", int(e.Size)))))
+	}
+	l := must[Layer](t)(w.Commit("noted"))
+	noted, ok := s.knownFacts(l.Digest)
+	if !ok {
+		t.Fatal("nothing was kept")
+	}
+	check(t, os.Remove(s.factsPath(l.Digest)))
+	if diff := cmp.Diff(must[LayerFacts](t)(s.LayerFacts(t.Context(), l)), noted); diff != "" {
+		t.Errorf("facts (-read +noted):\n%s", diff)
+	}
+}
+
 func TestLayerFacts(t *testing.T) {
 	s := newStore(t)
 	l, entries := allKinds(t, s)

@@ -329,7 +329,7 @@ func (f *Files) ContentOf(n *ImageFile) (Digest, error) {
 	if _, err := io.Copy(io.Discard, v); err != nil {
 		return "", fmt.Errorf("read %s: %w", n.Path, err)
 	}
-	n.Content = digestFromSum(v.hash.Sum(nil))
+	n.Content = v.digest()
 	return n.Content, nil
 }
 

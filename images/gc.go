@@ -11,10 +11,13 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/filelock"
+	"github.com/bootandshoot/release/internal/human"
 )
+
+// defaultGrace is how long a writer without a hold may take between its first blob and its Put.
+const defaultGrace = time.Hour
 
 // GCOptions says what a collection spares.
 type GCOptions struct {
@@ -94,7 +97,7 @@ func (s *Store) beginGC(ctx context.Context, dry bool) (release func(), err erro
 	if dry {
 		return s.Hold(ctx)
 	}
-	turn, err := lockFile(ctx, s.path("gc.lock"), unix.LOCK_EX)
+	turn, err := lockFile(ctx, s.path("gc.lock"), filelock.Exclusive)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +105,7 @@ func (s *Store) beginGC(ctx context.Context, dry bool) (release func(), err erro
 	if err != nil {
 		turn()
 	}
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, filelock.ErrLocked) {
 		return nil, fault.New(fault.Busy, "collect image store %s: a bake, an import or a shell is using it", s.dir).
 			WithHint("try again when it has ended; --dry-run works meanwhile")
 	}
@@ -203,7 +206,7 @@ func (g *collection) chooseImages() {
 		reasons := slices.Concat(g.pinned.reasons(d), why[d])
 		t, err := time.Parse(time.RFC3339Nano, e.Annotations[annotationCreated])
 		if len(reasons) == 0 && err == nil && !t.Before(g.young) {
-			reasons = []string{"came less than " + shortSpan(g.o.Grace) + " ago"}
+			reasons = []string{"came less than " + human.Span(g.o.Grace) + " ago"}
 		}
 		if g.o.CachesOnly && !byCache[d] {
 			reasons = []string{"only caches are collected"}

@@ -214,12 +214,12 @@ func TestGCOfRoots(t *testing.T) {
 	}
 }
 
-func TestSweepLeavesLayersOfListedImages(t *testing.T) {
+func TestCollectLeavesLayersOfListedImages(t *testing.T) {
 	s := newStore(t)
 	l := fileLayer(t, s, "f", "1")
 	putImage(t, s, "shop", l)
 	root := must[string](t)(s.LayerRoot(t.Context(), l))
-	must[Swept](t)(s.Sweep(t.Context(), SweepOptions{Grace: -1}))
+	sweep(t, s, -1)
 	if _, err := os.Stat(root); err != nil {
 		t.Error(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // removeDocuments decides on all blobs that nothing references, and removes the documents among them, by which others are
@@ -50,8 +51,11 @@ func (g *collection) chooseBlob(e fs.DirEntry) bool {
 	if temp {
 		dec.Kind, dec.Name, dec.Reason = "temporary file", e.Name(), "a write that was cut left it"
 	}
+	if hex, damaged := strings.CutPrefix(e.Name(), damagedPrefix); damaged {
+		dec.Kind, dec.Name, dec.Reason = "damaged blob", digestPrefix+hex, "its content was not that of its digest"
+	}
 	if dec.Keep = !info.ModTime().Before(g.young); dec.Keep {
-		dec.Reason = "nothing references it, but it came less than " + shortSpan(g.o.Grace) + " ago"
+		dec.Reason = "nothing references it, but it came less than " + human.Span(g.o.Grace) + " ago"
 	}
 	g.decideBlob(dec, d)
 	return !dec.Keep

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -178,8 +177,7 @@ func (g *collection) invalidateRoots(ctx context.Context) error {
 			return err
 		}
 		for _, path := range c.Paths {
-			err := os.Remove(filepath.Join(path, rootMeta))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			if err := invalidateRoot(path); err != nil {
 				return fmt.Errorf("remove %s %s: %w", c.Kind, c.Name, err)
 			}
 		}
@@ -191,7 +189,11 @@ func (c Cached) isRoot() bool { return c.Kind == "unpacked root" || c.Kind == "u
 
 func (g *collection) removeCached(c Cached) error {
 	for _, path := range c.Paths {
-		err := removePiece(c, path)
+		remove := removal.Tree
+		if c.isRoot() {
+			remove = deleteRoot
+		}
+		err := remove(path)
 		if errors.Is(err, fs.ErrPermission) {
 			continue // files of ids that this process lacks: a collection inside that namespace removes them
 		}
@@ -199,17 +201,6 @@ func (g *collection) removeCached(c Cached) error {
 			return fmt.Errorf("remove %s %s: %w", c.Kind, c.Name, err)
 		}
 	}
-	return nil
-}
-
-func removePiece(c Cached, path string) error {
-	if !c.isRoot() {
-		return removal.Tree(path)
-	}
-	if err := removeRoot(path); err != nil {
-		return err
-	}
-	_ = os.Remove(strings.TrimSuffix(path, ".tmp") + ".lock")
 	return nil
 }
 
@@ -288,16 +279,4 @@ func (g *collection) removeTemps() error {
 		}
 	}
 	return nil
-}
-
-// shortSpan is a length of time without the parts that are nought: 1h, not 1h0m0s.
-func shortSpan(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"maps"
 	"path"
@@ -56,6 +58,9 @@ const (
 // xattrPrefix is how tar carries extended attributes.
 const xattrPrefix = "SCHILY.xattr."
 
+// fileBuffer is read at a time of a file of a layer.
+const fileBuffer = 256 << 10
+
 // LayerWriter writes one layer from records, straight into the store. Entries come in ascending byte order of Path.
 // The format is fixed: uncompressed ustar, PAX records only for what ustar cannot say, no names of owners, the one
 // given epoch as time of everything. The same records give the same bytes everywhere.
@@ -69,6 +74,27 @@ type LayerWriter struct {
 	begun bool
 	files map[string]bool // paths of the Files so far: what hard links may name
 	err   error           // the first error; nothing can be added after it
+
+	written *counter // bytes of the layer
+	chunk   []byte
+	facts   []FileFacts
+	sum     hash.Hash // of a File; nil: no facts are wanted
+}
+
+// KeepFacts makes Commit keep the layer's facts as well: to find them out meanwhile costs a third of reading the layer again.
+// It comes before the first entry.
+func (w *LayerWriter) KeepFacts() { w.sum = sha256.New() }
+
+// counter counts what goes through it.
+type counter struct {
+	io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // NewLayer begins a layer. The epoch is the time of all entries, in seconds since 1970; ctx bounds the whole writing.
@@ -78,14 +104,15 @@ func (s *Store) NewLayer(ctx context.Context, epoch int64) (*LayerWriter, error)
 		return nil, err
 	}
 	buf := bufio.NewWriterSize(blob, copyBuffer)
+	written := &counter{Writer: buf}
 	return &LayerWriter{
-		ctx: ctx, blob: blob, buf: buf, tar: tar.NewWriter(buf),
-		epoch: time.Unix(epoch, 0).UTC(), files: map[string]bool{},
+		ctx: ctx, blob: blob, buf: buf, written: written, tar: tar.NewWriter(written),
+		epoch: time.Unix(epoch, 0).UTC(), files: map[string]bool{}, chunk: make([]byte, fileBuffer),
 	}, nil
 }
 
 // Add appends an entry; content must give exactly e.Size bytes for a File and is not read otherwise. A record that
-// is out of order or makes no sense is fault.Internal or fault.Invalid; after an error the layer can only be aborted.
+// is out of order or makes no sense is fault.Internal or fault.Failed; after an error the layer can only be aborted.
 func (w *LayerWriter) Add(e Entry, content io.Reader) error {
 	if w.err != nil {
 		return w.err
@@ -99,21 +126,46 @@ func (w *LayerWriter) add(e Entry, content io.Reader) error {
 		return err
 	}
 	w.last, w.begun = e, true
-	if err := w.tar.WriteHeader(w.header(e)); err != nil {
+	h := w.header(e)
+	if err := w.tar.WriteHeader(h); err != nil {
 		return diskError(err, "write layer entry %s", e.Path)
 	}
-	if e.Type != File {
+	offset := w.written.n
+	if e.Type == File {
+		w.files[e.Path] = true
+		if e.Size > 0 || content != nil {
+			if err := w.copy(e, content); err != nil {
+				return err
+			}
+		}
+	}
+	return w.note(h, offset)
+}
+
+// note adds to the facts what was written, as whoever reads the layer sees it.
+func (w *LayerWriter) note(h *tar.Header, offset int64) error {
+	if w.sum == nil {
 		return nil
 	}
-	w.files[e.Path] = true
-	if e.Size == 0 && content == nil {
-		return nil
+	facts, _, err := factsOf(h)
+	if err != nil {
+		return fmt.Errorf("write layer entry %s: %w", h.Name, err)
 	}
-	return w.copy(e, content)
+	if facts.Type == File {
+		facts.Offset, facts.Content = offset, digestFromSum(w.sum.Sum(nil))
+		w.sum.Reset()
+	}
+	w.facts = append(w.facts, facts)
+	return nil
 }
 
 func (w *LayerWriter) copy(e Entry, content io.Reader) error {
-	n, err := io.Copy(w.tar, io.LimitReader(contextReader{w.ctx, content}, e.Size))
+	in := io.LimitReader(contextReader{w.ctx, content}, e.Size)
+	to := io.Writer(w.tar)
+	if w.sum != nil {
+		to = io.MultiWriter(to, w.sum)
+	}
+	n, err := io.CopyBuffer(writerOnly{to}, onlyReader{in}, w.chunk)
 	if err != nil {
 		return diskError(err, "write layer entry %s", e.Path)
 	}
@@ -132,11 +184,11 @@ func (w *LayerWriter) check(e Entry) error {
 	case e.Path == "" || path.IsAbs(e.Path) || path.Clean(e.Path) != e.Path || e.Path == ".." || strings.HasPrefix(e.Path, "../") || strings.ContainsRune(e.Path, 0):
 		return refuse(fault.Internal, "want a clean relative path")
 	case e.Path == "." && e.Type != Dir && e.Type != Opaque:
-		return refuse(fault.Invalid, "the root is a folder")
+		return refuse(fault.Failed, "the root is a folder")
 	case strings.HasPrefix(path.Base(e.Path), whiteoutPrefix):
-		return refuse(fault.Invalid, "names that begin with %s mean removal in a layer", whiteoutPrefix)
+		return refuse(fault.Failed, "names that begin with %s mean removal in a layer", whiteoutPrefix)
 	case tooLong(e.Path):
-		return refuse(fault.Invalid, "a file system takes names of 255 bytes and paths of 4095")
+		return refuse(fault.Failed, "a file system takes names of 255 bytes and paths of 4095")
 	case !w.inOrder(e):
 		return refuse(fault.Internal, "out of order after %q", w.last.Path)
 	case e.Mode&^0o7777 != 0 || e.UID < 0 || e.GID < 0 || e.Size < 0 || e.Size != 0 && e.Type != File:
@@ -218,6 +270,11 @@ func (w *LayerWriter) Commit(createdBy string) (Layer, error) {
 	if err != nil {
 		w.blob.abort()
 		return Layer{}, err
+	}
+	if w.sum != nil {
+		if err := w.blob.store.keepNew(LayerFacts{Layer: d.Digest, Entries: w.facts}); err != nil {
+			return Layer{}, err
+		}
 	}
 	return Layer{Descriptor: d, DiffID: d.Digest, MediaType: ocispec.MediaTypeImageLayer, CreatedBy: createdBy}, nil
 }

@@ -105,7 +105,7 @@ func TestLayerRefuses(t *testing.T) {
 				break
 			}
 		}
-		if code := fault.CodeOf(err); err == nil || code != fault.Internal && code != fault.Invalid && code != fault.Failed {
+		if code := fault.CodeOf(err); err == nil || code != fault.Internal && code != fault.Failed {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, cerr := w.Commit(""); cerr == nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/filelock"
 	"github.com/bootandshoot/release/internal/removal"
 )
 
@@ -46,7 +47,7 @@ func (s *Store) LayerRoot(ctx context.Context, l Layer) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return "", diskError(err, "unpack layer %s", l.Digest.Short())
 	}
-	unlock, err := lockFile(ctx, dir+".lock", unix.LOCK_EX)
+	unlock, err := lockFile(ctx, dir+".lock", filelock.Exclusive)
 	if err != nil {
 		return "", err
 	}

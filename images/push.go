@@ -183,11 +183,7 @@ func (p *push) there() []Digest {
 type openBlob func(Digest) (io.ReadCloser, error)
 
 func (s *Store) openPushed(d Digest) (io.ReadCloser, error) {
-	f, err := s.OpenBlob(d)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	return s.OpenVerified(Descriptor{Digest: d, Size: -1})
 }
 
 // pushedManifest is a manifest in the form that the client of registries takes.
@@ -253,7 +249,10 @@ func (l *pushedLayer) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return content{l.push.report.reader(r, describe(l.desc), 0), r}, nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{l.push.report.reader(r, describe(l.desc), 0), r}, nil
 }
 
 // mountable is an image whose layers say in which other repository of the registry they are.

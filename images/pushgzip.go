@@ -66,7 +66,7 @@ func (s *Store) gzipped(ctx context.Context, l Descriptor) (Descriptor, error) {
 	if err := os.MkdirAll(s.path(gzipDir), 0o700); err != nil {
 		return z, diskError(err, "make folder")
 	}
-	in, err := s.OpenBlob(l.Digest)
+	in, err := s.OpenVerified(l)
 	if err != nil {
 		return z, err
 	}
@@ -78,7 +78,7 @@ func (s *Store) gzipped(ctx context.Context, l Descriptor) (Descriptor, error) {
 	defer out.Abort()
 	sum := sha256.New()
 	count := &countingWriter{w: io.MultiWriter(out, sum)}
-	if err := compressTo(ctx, count, in, l.Digest); err != nil {
+	if err := compressTo(ctx, count, in); err != nil {
 		return z, diskError(err, "write")
 	}
 	z = Descriptor{Digest: digestFromSum(sum.Sum(nil)), Size: count.n}
@@ -92,17 +92,12 @@ func (s *Store) gzipped(ctx context.Context, l Descriptor) (Descriptor, error) {
 	return z, diskError(atomicfile.Write(base+".json", append(data, '\n'), 0o644), "write")
 }
 
-// compressTo checks the layer while it compresses it.
-func compressTo(ctx context.Context, w io.Writer, in io.Reader, want Digest) error {
+func compressTo(ctx context.Context, w io.Writer, in io.Reader) error {
 	z, err := gzip.NewWriterLevel(w, gzip.DefaultCompression)
 	if err != nil {
 		return err
 	}
-	check := newVerifier(contextReader{ctx, in})
-	if _, err := io.CopyBuffer(writerOnly{z}, onlyReader{check}, make([]byte, copyBuffer)); err != nil {
-		return err
-	}
-	if err := check.verify(want); err != nil {
+	if _, err := io.CopyBuffer(writerOnly{z}, onlyReader{contextReader{ctx, in}}, make([]byte, copyBuffer)); err != nil {
 		return err
 	}
 	return z.Close()

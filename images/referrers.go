@@ -21,6 +21,9 @@ import (
 // referrersDir has a file for each subject: the OCI index that the referrers endpoint of a registry answers with.
 const referrersDir = "referrers"
 
+// ErrReferrers says that the list of an image's artifacts cannot be read. The next artifact that is attached begins a new one.
+var ErrReferrers = errors.New("the list of artifacts is damaged")
+
 func (s *Store) referrersPath(subject Digest) string {
 	return s.path(referrersDir, subject.Hex()+".json")
 }
@@ -54,10 +57,19 @@ func (s *Store) readReferrers(subject Digest) (ocispec.Index, error) {
 		return index, fmt.Errorf("list artifacts of image %s: %w", subject.Short(), err)
 	}
 	if err := json.Unmarshal(data, &index); err != nil {
-		return index, fault.New(fault.Failed, "list artifacts of image %s: %s: %w", subject.Short(), s.referrersPath(subject), err).
-			WithHint("the file is damaged: remove it, then bake, sign or pull the image again")
+		return newIndex(), fault.New(fault.Failed, "list artifacts of image %s: %s: %w (%v)", subject.Short(), s.referrersPath(subject), ErrReferrers, err).
+			WithHint("bake, sign or pull the image again")
 	}
 	return index, nil
+}
+
+// Subject is the image that an artifact is about.
+func (s *Store) Subject(artifact Digest) (Digest, error) {
+	m, _, err := s.readArtifact(artifact)
+	if err != nil {
+		return "", err
+	}
+	return Digest(m.Subject.Digest), nil
 }
 
 // refer lists an artifact with its subject and takes those it replaces off. The caller holds.
@@ -75,7 +87,9 @@ func (s *Store) refer(ctx context.Context, subject, artifact Digest, replaces []
 	}
 	defer unlock()
 	index, err := s.readReferrers(subject)
-	if err != nil {
+	if errors.Is(err, ErrReferrers) {
+		index.Annotations, replaces = nil, nil
+	} else if err != nil {
 		return err
 	}
 	listed := func(d Digest) int {
@@ -106,7 +120,7 @@ func (s *Store) refer(ctx context.Context, subject, artifact Digest, replaces []
 	return s.writeReferrers(subject, index)
 }
 
-// Detach takes an artifact off its subject's list; its content is left to Sweep. One that is not listed is success.
+// Detach takes an artifact off its subject's list; its content is left to GC. One that is not listed is success.
 func (s *Store) Detach(ctx context.Context, subject, artifact Digest) error {
 	unlock, err := s.lock(ctx)
 	if err != nil {
@@ -177,7 +191,7 @@ func (s *Store) artifactBlobs(subject Digest) ([]Descriptor, error) {
 }
 
 // sweepReferrers drops the lists of images that nothing references, last written before young. What a younger one names
-// counts as used, so that no list ever names artifacts that a sweep took.
+// counts as used, so that no list ever names artifacts that a collection took.
 func (s *Store) sweepReferrers(used references, young time.Time) error {
 	entries, err := os.ReadDir(s.path(referrersDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -208,4 +222,22 @@ func (s *Store) sweepReferrers(used references, young time.Time) error {
 		}
 	}
 	return nil
+}
+
+// removeOld deletes a file last written before young and gives its size, or -1 when it stays or is gone.
+func removeOld(path string, young time.Time) (int64, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, err
+	}
+	if !info.Mode().IsRegular() || !info.ModTime().Before(young) {
+		return -1, nil
+	}
+	if err := os.Remove(path); err != nil {
+		return -1, err
+	}
+	return info.Size(), nil
 }

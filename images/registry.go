@@ -42,7 +42,8 @@ type registry struct {
 // needs the token, as the password of any user (Basic) or as Bearer; an empty token lets nobody in. Repository names
 // must be well-formed and mean nothing for digests: a blob is the same in all. A tag is looked up as the image named
 // "<repository>:<tag>", then, for "latest", as "<repository>", then as any reference that Resolve knows. Artifacts are
-// found by the referrers endpoint and by the tags of ArtifactTag.
+// found by the referrers endpoint and by the tags of ArtifactTag. A damaged blob is as good as none: it is read before
+// it is sent, so that an engine is told at once instead of trying again and again.
 func (s *Store) Registry(token string) http.Handler { return registry{store: s, token: token} }
 
 func (g registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -148,6 +149,12 @@ func (g registry) blob(w http.ResponseWriter, r *http.Request, ref string) {
 		return
 	}
 	defer f.Close()
+	if r.Method == http.MethodGet && r.Header.Get("Range") == "" { // who asks for the rest of a blob checks the whole
+		if err := g.store.CheckBlob(r.Context(), Descriptor{Digest: d, Size: -1}); err != nil {
+			g.fail(w, err, codeBlobUnknown)
+			return
+		}
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Docker-Content-Digest", string(d))
 	w.Header().Set("Etag", `"`+string(d)+`"`)
@@ -182,7 +189,7 @@ func (g registry) referrers(w http.ResponseWriter, r *http.Request, ref string) 
 // fail answers with the status that fits the error; unknown is the code for what is not there.
 func (g registry) fail(w http.ResponseWriter, err error, unknown string) {
 	switch {
-	case fault.Is(err, fault.NotFound) || errors.Is(err, fs.ErrNotExist):
+	case fault.Is(err, fault.NotFound) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged):
 		refuse(w, http.StatusNotFound, unknown, err.Error())
 	case fault.Is(err, fault.Invalid):
 		refuse(w, http.StatusBadRequest, codeDigestInvalid, err.Error())

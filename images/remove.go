@@ -13,18 +13,19 @@ import (
 
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/filelock"
 )
 
 // Remove takes an image off the list, under all its names, and deletes its blobs, artifacts and root that no other image uses.
-// While a bake holds the store the content is left to Sweep. A pinned image is fault.Busy, which names who pins it;
-// with force it goes off the list, and its content stays until the pin is gone and Sweep comes.
+// While a bake holds the store the content is left to GC. A pinned image is fault.Busy, which names who pins it;
+// with force it goes off the list, and its content stays until the pin is gone and a collection comes.
 func (s *Store) Remove(ctx context.Context, d Digest, force bool) error {
 	blobs, chain, err := s.removeEntry(ctx, d, force)
 	if err != nil {
 		return err
 	}
 	release, err := s.tryExclusive()
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, filelock.ErrLocked) {
 		return nil
 	}
 	if err != nil {
@@ -78,36 +79,72 @@ func (s *Store) removeEntry(ctx context.Context, d Digest, force bool) (blobs []
 	return blobs, chain, s.writeIndex(index)
 }
 
-// deleteUnused deletes the given content as far as nothing references it. The caller has the exclusive hold.
+// deleteUnused deletes the given content as far as nothing references it. The caller has the exclusive hold. Under the store's
+// lock only that goes by which content is found, so that pins never wait for a tree to be deleted.
 func (s *Store) deleteUnused(ctx context.Context, blobs []Digest, chain string) error {
-	unlock, err := s.lock(ctx)
+	layers, roots, err := s.forget(ctx, blobs, chain)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	used, err := s.references()
-	if err != nil {
-		return err
-	}
-	for _, b := range blobs {
-		if used.blobs[b] {
-			continue
-		}
-		if err := os.Remove(s.blobPath(b)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove blob %s: %w", b, err)
-		}
-		if err := s.dropReferrers(b); err != nil {
+	for _, l := range layers {
+		if err := s.removeBlob(l); err != nil {
 			return err
 		}
 	}
 	if err := atomicfile.SyncDir(s.path(blobDir)); err != nil {
 		return err
 	}
-	if chain == "" || used.chains[chain] {
-		return nil
+	for _, dir := range roots {
+		if err := deleteRoot(dir); err != nil {
+			return err
+		}
 	}
-	_, err = s.removeRoots(chain)
-	return err
+	return nil
+}
+
+// forget removes the documents among the given blobs, with the lists of their artifacts, makes the unpacked roots invalid, and
+// says what is left to delete.
+func (s *Store) forget(ctx context.Context, blobs []Digest, chain string) (layers []Digest, roots []string, err error) {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	used, err := s.references()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, b := range blobs {
+		if used.blobs[b] {
+			continue
+		}
+		if !isDocument(s.blobPath(b)) {
+			layers = append(layers, b)
+			continue
+		}
+		if err := errors.Join(s.removeBlob(b), s.dropReferrers(b)); err != nil {
+			return nil, nil, err
+		}
+	}
+	if chain == "" || used.chains[chain] {
+		return layers, nil, nil
+	}
+	if roots, err = s.rootsOf(chain); err != nil {
+		return nil, nil, err
+	}
+	for _, dir := range roots {
+		if err := invalidateRoot(dir); err != nil {
+			return nil, nil, fmt.Errorf("remove root %s: %w", dir, err)
+		}
+	}
+	return layers, roots, nil
+}
+
+func (s *Store) removeBlob(d Digest) error {
+	if err := os.Remove(s.blobPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove blob %s: %w", d, err)
+	}
+	return nil
 }
 
 // references is all content that images of the index and of pins use.

@@ -13,9 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/filelock"
 	"github.com/bootandshoot/release/internal/removal"
 )
 
@@ -37,8 +36,15 @@ type meta struct {
 // everybody who uses the image: read it or mount it as a lower layer, never write to it. It stays while the image is
 // listed or pinned. Owners are as recorded when the process has the ids, see the package's description.
 //
-// A layer that does something a root must not is fault.Invalid, with the entry named.
+// A layer that does something a root must not is fault.Invalid, with the entry named; one whose blob is not what it was is
+// ErrDamaged.
 func (s *Store) Rootfs(ctx context.Context, d Digest) (string, error) {
+	return s.RootfsReporting(ctx, d, nil)
+}
+
+// RootfsReporting is Rootfs that says how far it is: bytes read of the layers, and how many there are. Unless the root is
+// there already, report is called at the start, again and again meanwhile, and at the end, one call at a time; nil is none.
+func (s *Store) RootfsReporting(ctx context.Context, d Digest, report func(done, total int64)) (string, error) {
 	img, err := s.Get(d)
 	if err != nil {
 		return "", err
@@ -63,13 +69,13 @@ func (s *Store) Rootfs(ctx context.Context, d Digest) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return "", diskError(err, "unpack image %s", d.Short())
 	}
-	unlock, err := lockFile(ctx, dir+".lock", unix.LOCK_EX)
+	unlock, err := lockFile(ctx, dir+".lock", filelock.Exclusive)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
 	if !ready(dir, boot) {
-		if err := s.unpack(ctx, img, ids, boot, dir); err != nil {
+		if err := s.unpack(ctx, unpacking{img: img, ids: ids, boot: boot, report: report}, dir); err != nil {
 			return "", fmt.Errorf("unpack image %s: %w", d.Short(), err)
 		}
 	}
@@ -131,21 +137,27 @@ func chainID(layers []Layer) string {
 	return chain.Hex()
 }
 
+// unpacking is a root to be made.
+type unpacking struct {
+	img    Image
+	ids    idSpace
+	boot   string
+	report func(done, total int64) // may be nil
+}
+
 // unpack makes the root at dir. The caller has the root's flock and a hold.
-func (s *Store) unpack(ctx context.Context, img Image, ids idSpace, boot, dir string) error {
+func (s *Store) unpack(ctx context.Context, p unpacking, dir string) error {
 	if err := removeRoot(dir); err != nil {
 		return err
 	}
 	temp := dir + ".tmp"
-	done := 0
-	base, n := s.nearestRoot(img, filepath.Dir(dir), boot)
+	base, done := s.nearestRoot(p.img, filepath.Dir(dir), p.boot)
 	err := errClone
-	if n > 0 {
-		done = n
-		err = s.unpackInto(ctx, img, ids, boot, temp, base, done)
+	if done > 0 {
+		err = s.unpackInto(ctx, p, temp, base, done)
 	}
 	if errors.Is(err, errClone) {
-		err = s.unpackInto(ctx, img, ids, boot, temp, "", 0)
+		err = s.unpackInto(ctx, p, temp, "", 0)
 	}
 	if err != nil {
 		return errors.Join(err, removal.Tree(temp))
@@ -158,7 +170,7 @@ func (s *Store) unpack(ctx context.Context, img Image, ids idSpace, boot, dir st
 
 // unpackInto makes a root in the folder temp: a clone of the root base, which holds the first done layers, and the
 // other layers on top.
-func (s *Store) unpackInto(ctx context.Context, img Image, ids idSpace, boot, temp, base string, done int) error {
+func (s *Store) unpackInto(ctx context.Context, p unpacking, temp, base string, done int) error {
 	if err := removal.Tree(temp); err != nil {
 		return err
 	}
@@ -170,10 +182,9 @@ func (s *Store) unpackInto(ctx context.Context, img Image, ids idSpace, boot, te
 		return err
 	}
 	defer root.Close()
-	u := newUnpacker(root, ids, s.limits)
+	u := newUnpacker(root, p.ids, s.limits)
 	defer u.close()
 	u.dirs["."] = attrs{mode: 0o755, mtime: time.Unix(0, 0)}
-	m := meta{Schema: metaSchema, Boot: boot, Layers: diffIDs(img.Layers)}
 	if done > 0 {
 		if err := u.clone(ctx, filepath.Join(base, "root")); err != nil {
 			return err
@@ -184,7 +195,8 @@ func (s *Store) unpackInto(ctx context.Context, img Image, ids idSpace, boot, te
 		}
 		u.skipped = under.Skipped
 	}
-	for _, l := range img.Layers[done:] {
+	u.read = newReadCount(p.img.Layers[done:], p.report)
+	for _, l := range p.img.Layers[done:] {
 		if err := s.unpackLayer(ctx, u, l); err != nil {
 			return err
 		}
@@ -192,8 +204,7 @@ func (s *Store) unpackInto(ctx context.Context, img Image, ids idSpace, boot, te
 	if err := u.finish(); err != nil {
 		return err
 	}
-	m.Skipped = u.skipped
-	data, err := json.Marshal(m)
+	data, err := json.Marshal(meta{Schema: metaSchema, Boot: p.boot, Layers: diffIDs(p.img.Layers), Skipped: u.skipped})
 	if err != nil {
 		return err
 	}
@@ -202,16 +213,39 @@ func (s *Store) unpackInto(ctx context.Context, img Image, ids idSpace, boot, te
 }
 
 func (s *Store) unpackLayer(ctx context.Context, u *unpacker, l Layer) error {
-	f, err := s.OpenBlob(l.Digest)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	if l.diffID() != l.Digest {
 		return fault.New(fault.Invalid, "unpack layer %s: it is compressed", l.Digest.Short()).
 			WithHint("import the image again: an import stores layers uncompressed")
 	}
-	return u.layer(ctx, f, l.Size, l.Digest)
+	r, err := s.OpenVerified(l.Descriptor)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return u.layer(ctx, r, l.Size, l.Digest)
+}
+
+// readCount counts what is read of an image's layers.
+type readCount struct {
+	done, total int64
+	report      func(done, total int64)
+}
+
+func newReadCount(layers []Layer, report func(done, total int64)) *readCount {
+	c := &readCount{report: report}
+	for _, l := range layers {
+		c.total += l.Size
+	}
+	c.add(0)
+	return c
+}
+
+func (c *readCount) add(n int) {
+	if c == nil || c.report == nil {
+		return
+	}
+	c.done += int64(n)
+	c.report(c.done, c.total)
 }
 
 func diffIDs(layers []Layer) []Digest {

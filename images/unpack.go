@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +30,7 @@ type unpacker struct {
 	devices int
 	skipped []Skipped
 	buf     []byte
+	read    *readCount // nil: nobody wants to know
 
 	dirs map[string]attrs // what folders get at the end, when nothing is written into them any more
 	seen map[string]bool  // paths of the layer under way and their parents: its whiteouts spare them
@@ -66,31 +66,50 @@ func (u *unpacker) skip(name, format string, args ...any) {
 	}
 }
 
-// layer applies one layer, given as an uncompressed tar of size bytes, and checks that it is the content of want.
+// layer applies one layer, given as an uncompressed tar of size bytes by a reader that checks it: what goes wrong with a
+// damaged layer is said as its damage.
 func (u *unpacker) layer(ctx context.Context, r io.Reader, size int64, want Digest) error {
-	hash := sha256.New()
-	in := bufio.NewReaderSize(io.TeeReader(contextReader{ctx, r}, hash), copyBuffer)
-	u.seen = map[string]bool{}
-	tr := tar.NewReader(in)
-	for {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("unpack layer %s: read tar: %w", want.Short(), err)
-		}
-		if err := u.entry(h, tr, size); err != nil {
-			return diskError(err, "unpack layer %s: entry %q", want.Short(), shorten(h.Name))
-		}
+	in := bufio.NewReaderSize(countedReader{contextReader{ctx, r}, u.read}, copyBuffer)
+	err := u.unpackTar(in, size)
+	if fault.Is(err, fault.NoSpace) || fault.Is(err, fault.Denied) || ctx.Err() != nil {
+		return fmt.Errorf("unpack layer %s: %w", want.Short(), cmp.Or(ctx.Err(), err))
 	}
-	if _, err := io.CopyBuffer(io.Discard, in, u.buf); err != nil {
+	if _, restErr := io.CopyBuffer(io.Discard, onlyReader{in}, u.buf); restErr != nil {
+		err = restErr
+	}
+	if err != nil {
 		return fmt.Errorf("unpack layer %s: %w", want.Short(), err)
 	}
-	if got := digestFromSum(hash.Sum(nil)); got != want {
-		return damaged(want, got)
-	}
 	return nil
+}
+
+// countedReader says how much is read.
+type countedReader struct {
+	r     io.Reader
+	count *readCount
+}
+
+func (c countedReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.count.add(n)
+	return n, err
+}
+
+// unpackTar applies the entries of a layer of size bytes.
+func (u *unpacker) unpackTar(in io.Reader, size int64) error {
+	u.seen = map[string]bool{}
+	for tr := tar.NewReader(in); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fault.New(fault.Invalid, "read tar: %w", err)
+		}
+		if err := u.entry(h, tr, size); err != nil {
+			return diskError(err, "entry %q", shorten(h.Name))
+		}
+	}
 }
 
 func shorten(name string) string {

@@ -1,11 +1,10 @@
 package images
 
 import (
+	"context"
 	"crypto/sha256"
 	"hash"
 	"io"
-
-	"github.com/bootandshoot/release/internal/fault"
 )
 
 // verifier hashes what is read through it.
@@ -22,31 +21,16 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (v *verifier) verify(want Digest) error {
-	if got := digestFromSum(v.hash.Sum(nil)); got != want {
-		return damaged(want, got)
-	}
-	return nil
-}
+func (v *verifier) digest() Digest { return digestFromSum(v.hash.Sum(nil)) }
 
-// CheckBlob reads a blob and compares it with its digest and size. A damaged one is fault.Failed, a missing one
+// CheckBlob reads a blob and compares it with its digest and size. A damaged one is ErrDamaged and fault.Failed, a missing one
 // fault.NotFound.
-func (s *Store) CheckBlob(d Descriptor) error {
-	f, err := s.OpenBlob(d.Digest)
+func (s *Store) CheckBlob(ctx context.Context, d Descriptor) error {
+	r, err := s.OpenVerified(d)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	v := newVerifier(f)
-	n, err := io.CopyBuffer(io.Discard, onlyReader{v}, make([]byte, copyBuffer))
-	if err != nil {
-		return err
-	}
-	if err := v.verify(d.Digest); err != nil {
-		return err
-	}
-	if d.Size >= 0 && n != d.Size {
-		return fault.New(fault.Failed, "read blob %s: it has %d bytes, its manifest says %d", d.Digest, n, d.Size)
-	}
-	return nil
+	defer r.Close()
+	_, err = io.CopyBuffer(io.Discard, onlyReader{contextReader{ctx, r}}, make([]byte, copyBuffer))
+	return err
 }

@@ -62,7 +62,7 @@ func (l *loader) debian(f *file, dir string) {
 		if p.Node == nil {
 			continue
 		}
-		if p.Version == "" && p.Suite == "" {
+		if p.Node.Get("version") == nil && p.Node.Get("suite") == nil {
 			l.fail(p.Node.Pos, "pins[%d] needs version or suite", i)
 		}
 		r.Pins = append(r.Pins, Pin{Package: p.Package, Version: p.Version, Suite: p.Suite, Priority: p.Priority, Pos: p.Node.Pos})

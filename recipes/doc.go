@@ -30,9 +30,10 @@
 // # Lockfile
 //
 // `<recipe>.lock` lies beside the recipe. It is YAML with a schema version and sorted lists, so that a changed pin is
-// a changed line. A recipe has either a base image or a Debian release; a package is one line of text (LockedPackage):
+// a changed line. A recipe has either a base image or a Debian release; a package is one line of text (LockedPackage), and
+// sum is over all lines that decide on an architecture's packages, so that one that was lost does not make another image:
 //
-//	schema: 1
+//	schema: 2
 //	base:
 //	  image: debian:bookworm-slim
 //	  digest: sha256:…
@@ -46,6 +47,7 @@
 //	      date: 2024-02-03T04:05:06Z
 //	  packages:
 //	    amd64:
+//	      sum: base 1 added 1 sha256 …
 //	      base:
 //	        - name version architecture suite size sha256 path
 //	      added:
@@ -65,4 +67,6 @@
 //	    ref: v1.2.3
 //	    commit: …
 //	    date: 2024-02-03T04:05:06Z
+//
+// Schema 1 is the same without sums.
 package recipes

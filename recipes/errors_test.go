@@ -36,7 +36,12 @@ func TestErrors(t *testing.T) {
 		"copy link":        {"copy: [{from: out, to: /a}]\n", `2:15: copy[0].from out: a link on the path leaves the project PROJECT`},
 		"copy link folder": {"copy: [{from: outdir/hosts, to: /a}]\n", `2:15: copy[0].from outdir/hosts: a link on the path leaves the project PROJECT`},
 		"copy pipe":        {"copy: [{from: pipe, to: /a}]\n", `2:15: copy[0].from pipe: is neither a file nor a folder`},
+		"base pipe":        {"=base: {image: ./pipe}\n", `1:15: base.image ./pipe: is neither a file nor a folder`},
+		"include pipe":     {"include: [pipe]\n", `2:11: include pipe: it is a pipe, wanted is a file`},
+		"extension pipe":   {"extensions: [{name: a, version: \"1\", source: ./pipe, path: /a}]\n", `2:46: extensions[0].source ./pipe: is neither a file nor a folder`},
+		"file pipe":        {"files: [{from: pipe, to: /a}]\n", `2:16: files[0].from pipe: is no file`},
 		"copy ignored":     {"copy: [{from: left, to: /a}]\n", `2:15: copy[0].from left: left out by p/.releaseignore:1`},
+		"extension left":   {"extensions: [{name: a, version: \"1\", source: ./left, path: /a}]\n", `2:46: extensions[0].source ./left: left out by p/.releaseignore:1`},
 		"copy git":         {"copy: [{from: ../.git, to: /a}]\n", `2:15: copy[0].from ../.git: left out by the rule that .git is never copied`},
 		"copy empty":       {"copy: [{from: \"\", to: /a}]\n", `2:15: copy[0].from : the path is empty`},
 		"copy to":          {"copy: [{from: file, to: a}]\n", `2:25: copy[0].to "a" must be an absolute path in the image`},
@@ -84,7 +89,7 @@ func TestErrors(t *testing.T) {
 		"include escape":   {"include: [../../x.yaml]\n", `2:11: include ../../x.yaml: the path leaves the project PROJECT`},
 		"include self":     {"include: [r.yaml]\n", `2:11: include cycle: p/r.yaml -> p/r.yaml`},
 		"include cycle":    {"include: [one.yaml]\n", `p/sub/two.yaml:1:11: include cycle: p/r.yaml -> p/one.yaml -> p/sub/two.yaml -> p/r.yaml`},
-		"include folder":   {"include: [dir]\n", `2:11: include dir: is a directory`},
+		"include folder":   {"include: [dir]\n", `2:11: include dir: it is a folder, wanted is a file`},
 		"include broken":   {"include: [broken.yaml]\ncopi: 1\n", "3:1: unknown key \"copi\", did you mean \"copy\"?\np/broken.yaml:1:7: sequence end token ']' not found"},
 		"include wrong":    {"include: [wrong.yaml]\n", `p/wrong.yaml:2:7: user "a b" must be name, uid, name:group or uid:gid, ids up to 65535`},
 		"duplicate":        {"user: a\nuser: b\ncopi: 1\n", "3:1: key \"user\" is given twice, first in line 2\n4:1: unknown key \"copi\", did you mean \"copy\"?"},
@@ -144,4 +149,31 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A number that is not in quotes is one mistake, wherever text is wanted.
+func TestNumbersForText(t *testing.T) {
+	for src, want := range map[string]int{
+		"base: scratch\nvars: {port: 8080, debug: true}\n":                                                           2,
+		"base: scratch\nextensions: [{name: seo, version: 1.10, source: \"https://x/y\", path: /x}]\n":               1,
+		"base: scratch\nextensions: [{name: 5, version: 2, source: 7, ref: 1.2, sha256: 3, path: 8}]\n":              6,
+		"base: scratch\nfetch: [{url: 5, sha256: 1, to: 5}]\ngit: [{url: 5, ref: 1.2, to: 3}]\n":                     6,
+		"base: scratch\ncopy: [{from: 5, to: 6}]\nrun: [{cmd: a, dir: 4, user: 3, secrets: [5]}]\n":                  5,
+		"base: scratch\nallow: [{path: 5, reason: 5}]\nservices: {a: {cmd: [5], dir: 3, after: [3]}}\n":              5,
+		"base: {debian: 12}\npackages: [nginx, 5]\npins: [{package: a, version: 1.2, priority: 1}]\n":                3,
+		"base: {debian: x}\nrepositories: [{name: 5, url: 4, suite: 3, keyring: 2, components: [4]}]\n":              5,
+		"base: {debian: x}\npackages: [5]\npins: [{package: 5, suite: 4, priority: 3}, {package: a, priority: 3}]\n": 4,
+	} {
+		project(t, map[string]string{"r.yaml": src})
+		_, err := recipes.Load("r.yaml")
+		list := fault.All(err)
+		if len(list) != want {
+			t.Errorf("%d errors, want %d, of %s%v", len(list), want, src, err)
+		}
+		for _, e := range list {
+			if !strings.Contains(e.Message, "must be text, not ") && !strings.Contains(e.Message, "pins[1] needs version or suite") {
+				t.Errorf("%s: %v", src, e)
+			}
+		}
+	}
 }

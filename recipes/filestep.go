@@ -29,7 +29,8 @@ func (l *loader) fileStep(e *fileEntry, i int, dir string) {
 	l.recipe.FileEntries = append(l.recipe.FileEntries, f)
 }
 
-// projectFile finds a regular file of the project.
+// projectFile finds a regular file of the project. What .releaseignore leaves out of copies counts as well: who names one
+// file means it.
 func (l *loader) projectFile(pos Position, where, name, dir string) string {
 	abs, problem := l.inProject(dir, name)
 	if problem != "" {
@@ -114,7 +115,15 @@ func (l *loader) localExtension(e *extensionEntry, x *Extension, where string) {
 	}
 	x.Local = abs
 	l.errs = append(l.errs, l.recipe.Ignore.load(filepath.Dir(abs))...)
-	if info, err := os.Stat(abs); err == nil && info.IsDir() {
+	switch info, err := os.Stat(abs); {
+	case err != nil:
+		l.fail(pos, "%s.source %s: %s", where, e.Source, reason(err))
+	case info.IsDir():
 		l.errs = append(l.errs, l.recipe.Ignore.load(abs)...)
+		if rule := l.recipe.leftOut(abs, true); rule != "" {
+			l.fail(pos, "%s.source %s: left out by %s", where, e.Source, rule)
+		}
+	case !info.Mode().IsRegular():
+		l.fail(pos, "%s.source %s: is neither a file nor a folder", where, e.Source)
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/plainfile"
 )
 
 // IgnoreName is the name of the files that Ignore reads.
@@ -102,13 +102,16 @@ func (i *Ignore) load(dir string) fault.List {
 	}
 }
 
+// maxIgnore bounds a file of patterns, in bytes.
+const maxIgnore = 1 << 20
+
 func readIgnore(dir, shown string) ([]ignoreRule, fault.List) {
-	data, err := os.ReadFile(filepath.Join(dir, IgnoreName))
+	data, err := plainfile.Read(filepath.Join(dir, IgnoreName), maxIgnore)
 	if errors.Is(err, fs.ErrNotExist) {
 		return []ignoreRule{}, nil
 	}
 	if err != nil {
-		return nil, fault.List{fault.New(fault.Invalid, "read %s: %w", shown, err)}
+		return nil, fault.All(err)
 	}
 	return parseIgnore(shown, string(data))
 }

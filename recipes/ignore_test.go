@@ -148,3 +148,13 @@ func FuzzIgnore(f *testing.F) {
 		recipes.ParseIgnore(rules).Match(path, false)
 	})
 }
+
+// A single file that is named is meant, whatever is left out of copies.
+func TestIgnoreIsForCopies(t *testing.T) {
+	project(t, map[string]string{".releaseignore": "deploy/\n*.zip\n", "deploy/nginx.conf": "x", "deploy/base.yaml": "base: scratch\n", "a.zip": "z",
+		"r.yaml": "include: [deploy/base.yaml]\nfiles: [{from: deploy/nginx.conf, to: /etc/nginx.conf}]\nextensions: [{name: a, version: \"1\", source: ./a.zip, path: /a}]\n"})
+	r, err := recipes.Load("r.yaml")
+	if err != nil || len(r.FileEntries) != 1 || len(r.Extensions) != 1 {
+		t.Errorf("%+v %v", r, err)
+	}
+}

@@ -46,9 +46,10 @@ func noRecipe(path string) error {
 // loader composes one recipe.
 type loader struct {
 	recipe *Recipe
-	top    *file           // the recipe itself
-	chain  []included      // files being read, outermost first
-	seen   map[string]bool // absolute paths of all files read
+	top    *file             // the recipe itself
+	chain  []included        // files being read, outermost first
+	seen   map[string]bool   // absolute paths of all files read
+	told   map[Position]bool // values of another kind than wanted
 	errs   fault.List
 }
 
@@ -71,7 +72,7 @@ func newLoader(path string) (*loader, error) {
 	}
 	r := &Recipe{Path: filepath.Join(dir, filepath.Base(abs)), Dir: dir, Root: projectRoot(dir)}
 	r.Ignore = newIgnore(r.Root)
-	return &loader{recipe: r, seen: map[string]bool{}}, nil
+	return &loader{recipe: r, seen: map[string]bool{}, told: map[Position]bool{}}, nil
 }
 
 // projectRoot is the nearest folder from dir upward that holds release.yaml or .git, else dir.
@@ -88,9 +89,12 @@ func projectRoot(dir string) string {
 	}
 }
 
+// fail reports a mistake. What is wrong with the meaning of a value of the wrong kind is no second mistake.
 func (l *loader) fail(pos Position, format string, args ...any) *fault.Error {
 	err := pos.Errorf(format, args...)
-	l.errs = append(l.errs, err)
+	if !l.told[pos] {
+		l.errs = append(l.errs, err)
+	}
 	return err
 }
 
@@ -110,7 +114,12 @@ func (l *loader) compose(shown, abs string, root *strictyaml.Node, err error) {
 	}
 	var f file
 	strictyaml.Defaults(&f)
-	l.errs = append(l.errs, strictyaml.Decode(root, &f)...)
+	for _, err := range strictyaml.Decode(root, &f) {
+		l.errs = append(l.errs, err)
+		if errors.Is(err, strictyaml.ErrKind) {
+			l.told[Position{File: err.File, Line: err.Line, Column: err.Column}] = true
+		}
+	}
 	f.Node = root
 	if l.top == nil {
 		l.top = &f

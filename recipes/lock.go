@@ -2,8 +2,8 @@ package recipes
 
 import "time"
 
-// LockSchema is the version of the lockfile's format.
-const LockSchema = 1
+// LockSchema is the version of the lockfile's format that is written. The one before had no sums, and is read too.
+const LockSchema = 2
 
 // Lock pins what a recipe gets from elsewhere. All lists are sorted and name each thing once.
 type Lock struct {
@@ -33,6 +33,8 @@ type LockedSuite struct {
 
 // LockedPackages are the packages for one architecture.
 type LockedPackages struct {
+	// Sum is that of the list when it was saved: a line that is lost later, by hand or in a merge, is noticed by it.
+	Sum   string          `yaml:"sum,omitempty"`
 	Base  []LockedPackage `yaml:"base,required"` // essential and required ones, apt, and what they need
 	Added []LockedPackage `yaml:"added,omitempty"`
 }

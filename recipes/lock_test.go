@@ -19,7 +19,7 @@ import (
 const commit = "0123456789abcdef0123456789abcdef01234567"
 
 const lockText = `# Pins of what the recipe gets from elsewhere, written by release. Commit this file.
-schema: 1
+schema: 2
 base:
   image: debian:bookworm-slim
   digest: sha256:` + sum + `
@@ -124,7 +124,7 @@ func TestLockErrors(t *testing.T) {
 	}
 	for src, want := range map[string]string{
 		"":                      `1:1: the file must be a mapping, but is empty`,
-		"schema: 2\nnew: x\n":   `1:9: the lockfile has schema 2, this version of release reads 1`,
+		"schema: 3\nnew: x\n":   `1:9: the lockfile has schema 3, this version of release reads those up to 2`,
 		"base: {}\n":            "1:1: schema is missing\n1:7: base.image is missing\n1:7: base.digest is missing",
 		"schema: 1\nbass: {}\n": `2:1: unknown key "bass", did you mean "base"?`,
 		"schema: 1\nbase: {image: \"\", digest: x}\n":                                               "2:15: \"\" is not the name of an image\n2:27: \"x\" is not a digest",
@@ -148,6 +148,7 @@ func TestLockErrors(t *testing.T) {
 func FuzzLock(f *testing.F) {
 	f.Add([]byte(lockText))
 	f.Add([]byte("schema: 1\n"))
+	f.Add([]byte("schema: 1\ndebian:\n  request: [debian bookworm]\n  suites: [{name: bookworm}]\n  packages: {amd64: {base: [apt 1 amd64 bookworm 7 " + sum + " p]}}\n"))
 	path := filepath.Join(f.TempDir(), "a.lock")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -193,7 +194,7 @@ func TestLockedPackages(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `# Pins of what the recipe gets from elsewhere, written by release. Commit this file.
-schema: 1
+schema: 2
 debian:
   request:
     - debian bookworm
@@ -203,6 +204,7 @@ debian:
       date: 2023-11-14T22:13:20Z
   packages:
     amd64:
+      sum: base 2 added 1 sha256 ` + sumOfPackages + `
       base:
         - apt 1:2.6.1~x amd64 bookworm 7 ` + sum + ` pool/main/apt.deb
         - libc6 2.36-9 amd64 bookworm 7 ` + sum + ` pool/main/libc6.deb
@@ -223,6 +225,71 @@ debian:
 		"apt 1 amd64 bookworm 7 " + sum + " ../apt.deb", "apt 1 amd64", "apt  1 amd64 bookworm 7 " + sum + " p"} {
 		if err := new(recipes.LockedPackage).UnmarshalText([]byte(bad)); err == nil {
 			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+// sumOfPackages is that of TestLockedPackages, by another hand: the lines of the lockfile with what they are, through sha256sum.
+const sumOfPackages = "08e9d541a33e5827a03f17eb6460cbb8611cc6305985ec98761006bc5bdcb665"
+
+// A line that was lost, in the base of all places, must not make another image without a word.
+func TestLockedPackagesChanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.lock")
+	pkg := func(name string) recipes.LockedPackage {
+		return recipes.LockedPackage{Name: name, Version: "1", Arch: "amd64", Suite: "bookworm", Size: 7, SHA256: sum, Path: "pool/" + name + ".deb"}
+	}
+	l := &recipes.Lock{Debian: &recipes.LockedDebian{
+		Request: []string{"debian bookworm", "package nginx", "package jq"},
+		Suites:  []recipes.LockedSuite{{Name: "bookworm", Date: time.Unix(1700000000, 0)}, {Name: "bookworm-updates", Date: time.Unix(1700000001, 0)}},
+		Packages: map[string]recipes.LockedPackages{
+			"amd64": {Base: []recipes.LockedPackage{pkg("apt"), pkg("bash"), pkg("dpkg")}, Added: []recipes.LockedPackage{pkg("jq"), pkg("nginx")}},
+			"arm64": {Base: []recipes.LockedPackage{pkg("apt")}},
+		},
+	}}
+	if err := l.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := func(name string) string {
+		return "        - " + name + " 1 amd64 bookworm 7 " + sum + " pool/" + name + ".deb\n"
+	}
+	const hand = " were changed by hand or in a merge: "
+	for name, c := range map[string]struct{ old, new, want string }{
+		"nothing":              {"", "", ""},
+		"lines in other order": {line("apt") + line("bash"), line("bash") + line("apt"), ""},
+		"a line of the base":   {line("bash"), "", "16:7: the pins of amd64" + hand + "base has 2 packages and was written with 3"},
+		"a line more":          {line("jq"), line("jq") + line("curl"), "20:7: the pins of amd64" + hand + "added has 3 packages and was written with 2"},
+		"all of a part":        {"      added:\n" + line("jq") + line("nginx"), "", "15:7: the pins of amd64" + hand + "added has 0 packages and was written with 2"},
+		"another version":      {"bash 1 ", "bash 2 ", "15:7: the pins of amd64" + hand + "a line of it, of the request or of the suites is not as it was written"},
+		"a sum":                {"      sum: base 1 ", "      #", "23:5: the pins of arm64" + hand + "it has no sum"},
+		"a cut sum":            {"sum: base 1 added 0 sha256", "sum: base", "24:7: the pins of arm64" + hand + "a line of it, of the request or of the suites is not as it was written"},
+		"a suite": {"    - name: bookworm-updates\n      date: 2023-11-14T22:13:21Z\n", "", "13:7: the pins of amd64" + hand + "a line of it, of the request or of the suites is not as it was written\n" +
+			"22:7: the pins of arm64" + hand + "a line of it, of the request or of the suites is not as it was written"},
+		"a schema without sums": {"schema: 2", "schema: 1", ""},
+	} {
+		text := strings.Replace(string(good), c.old, c.new, 1)
+		if c.old != "" && text == string(good) {
+			t.Fatalf("%s: nothing was changed", name)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := recipes.LoadLock(path)
+		got := ""
+		if err != nil {
+			got = strings.ReplaceAll(err.Error(), path+":", "")
+			if hint := fault.All(err)[0].Hint; !strings.Contains(hint, "release lock --update") {
+				t.Errorf("%s: no next step: %q", name, hint)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %s\nwant %s", name, got, c.want)
+		}
+		if again, err := recipes.LoadLockAsIs(path); err != nil || again.Debian == nil || (again.Schema == 1) != (c.want != "" || c.new == "schema: 1") {
+			t.Errorf("%s: as it is: %v", name, err)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/plainfile"
 	"github.com/bootandshoot/release/internal/strictyaml"
 )
 
@@ -29,7 +29,13 @@ var (
 
 // LoadLock reads a lockfile. The error is a fault.List with all problems and their places, or fault.NotFound when there
 // is no such file.
-func LoadLock(path string) (*Lock, error) {
+func LoadLock(path string) (*Lock, error) { return loadLock(path, true) }
+
+// LoadLockAsIs is LoadLock for who makes all pins anew: that lines were lost or changed since it was saved is no error. Such
+// a lock has schema 1, as those without sums.
+func LoadLockAsIs(path string) (*Lock, error) { return loadLock(path, false) }
+
+func loadLock(path string, sums bool) (*Lock, error) {
 	root, readErr := strictyaml.ReadLong(path)
 	if root == nil {
 		if err := mergeConflict(path); err != nil {
@@ -37,13 +43,19 @@ func LoadLock(path string) (*Lock, error) {
 		}
 		return nil, readErr
 	}
-	if n := root.Get("schema"); n != nil && n.Kind == strictyaml.Int && n.Text != fmt.Sprint(LockSchema) {
-		return nil, fault.List{n.Pos.Errorf("the lockfile has schema %s, this version of release reads %d", n.Text, LockSchema).
+	if n := root.Get("schema"); n != nil && n.Kind == strictyaml.Int && n.Text != "1" && n.Text != fmt.Sprint(LockSchema) {
+		return nil, fault.List{n.Pos.Errorf("the lockfile has schema %s, this version of release reads those up to %d", n.Text, LockSchema).
 			WithHint("take a newer release, or remove the file and lock again")}
 	}
 	l := &Lock{}
 	c := lockChecker{root: root, errs: append(strictyaml.Decode(root, l), fault.All(readErr)...)}
 	c.check(l)
+	if len(c.errs) == 0 && l.Debian != nil && l.Schema == LockSchema {
+		l.Debian.checkSums(&c)
+		if !sums && len(c.errs) > 0 {
+			l.Schema, c.errs = 1, nil
+		}
+	}
 	if err := strictyaml.Sort(c.errs).Err(); err != nil {
 		return nil, err
 	}
@@ -53,7 +65,7 @@ func LoadLock(path string) (*Lock, error) {
 
 // mergeConflict says where a file has the marks that version control leaves where two sides changed the same lines.
 func mergeConflict(path string) error {
-	data, err := os.ReadFile(path)
+	data, err := plainfile.Read(path, strictyaml.MaxLong)
 	if err != nil {
 		return nil
 	}
@@ -156,12 +168,13 @@ func seconds(t time.Time) time.Time {
 func (l *Lock) Save(path string) error {
 	l.Schema = LockSchema
 	l.sort()
+	l.Debian.sum()
 	data, err := strictyaml.Encode(l)
 	if err != nil {
 		return fmt.Errorf("write lockfile %s: %w", path, err)
 	}
 	data = append([]byte(lockHeader), data...)
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+	if old, err := plainfile.Read(path, int64(len(data))); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
 	return atomicfile.Write(path, data, 0o644)
@@ -174,6 +187,7 @@ func (l *Lock) Same(o *Lock) bool {
 		// An empty list is as good as none.
 		c.Schema, c.Fetch, c.Git = LockSchema, append([]LockedURL(nil), c.Fetch...), append([]LockedGit(nil), c.Git...)
 		c.Extensions = append([]LockedExtension(nil), c.Extensions...)
+		c.Debian = c.Debian.unsummed()
 		c.sort()
 	}
 	return reflect.DeepEqual(a, b)

@@ -14,12 +14,16 @@ import (
 // MarshalText gives the line. What could not be read again, such as a package that its archive gives no hash for, is an error:
 // a lockfile with it would stop every later bake.
 func (p LockedPackage) MarshalText() ([]byte, error) {
-	text := fmt.Appendf(nil, "%s %s %s %s %d %s %s", p.Name, p.Version, p.Arch, p.Suite, p.Size, p.SHA256, p.Path)
+	text := []byte(p.line())
 	if err := new(LockedPackage).UnmarshalText(text); err != nil {
 		return nil, fault.New(fault.Failed, "package %s %s of %s cannot be pinned: %w", p.Name, p.Version, p.Suite, err).
 			WithHint("its archive's index says so: leave the package out, take it from another archive, or tell who keeps that one")
 	}
 	return text, nil
+}
+
+func (p LockedPackage) line() string {
+	return fmt.Sprintf("%s %s %s %s %d %s %s", p.Name, p.Version, p.Arch, p.Suite, p.Size, p.SHA256, p.Path)
 }
 
 // UnmarshalText reads the line.

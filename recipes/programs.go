@@ -39,7 +39,7 @@ func (l *loader) wholeServices() {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]
 		for _, before := range s.After {
-			if _, ok := all[before]; !ok {
+			if _, ok := all[before]; !ok && before != "" { // which was no text
 				l.fail(s.Pos, "services.%s.after names %q, which is no service", name, before).
 					WithHint("there are: %s", strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/strictyaml"
 )
 
@@ -20,7 +21,7 @@ func (l *loader) base(f *file, dir string) {
 		return
 	}
 	b := Base{Scratch: f.Base.Scratch, Pos: f.Base.Node.Pos}
-	if f.Base.Debian != "" {
+	if n := f.Base.Node.Get("debian"); f.Base.Debian != "" || n != nil && n.Kind != strictyaml.Text {
 		b.Debian = l.debianBase(f.Base, dir)
 	}
 	image := f.Base.Image
@@ -46,10 +47,11 @@ func (l *loader) localImage(pos Position, image, dir string) string {
 		l.fail(pos, "base.image %s: %s", image, reason(err))
 		return ""
 	}
-	if info.IsDir() {
-		if _, err := os.Stat(filepath.Join(abs, "oci-layout")); err != nil {
-			l.fail(pos, "base.image %s: the folder is not an OCI layout: it has no file oci-layout", image)
-		}
+	switch _, err := os.Stat(filepath.Join(abs, "oci-layout")); {
+	case info.IsDir() && err != nil:
+		l.fail(pos, "base.image %s: the folder is not an OCI layout: it has no file oci-layout", image)
+	case !info.IsDir() && !info.Mode().IsRegular():
+		l.fail(pos, "base.image %s: is neither a file nor a folder", image)
 	}
 	return abs
 }
@@ -142,11 +144,14 @@ func within(root, path string) bool {
 // reason is an error of the file system without the path, which the message has already.
 func reason(err error) string {
 	var p *fs.PathError
+	var f *fault.Error
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "no such file or folder"
 	case errors.As(err, &p):
 		return p.Err.Error()
+	case errors.As(err, &f) && f.Cause != nil:
+		return f.Cause.Error()
 	}
 	return err.Error()
 }

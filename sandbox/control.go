@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootandshoot/release/internal/pid1"
 	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
@@ -80,7 +81,7 @@ func (c *Control) ask(ctx context.Context, m guest.Message) (guest.Message, int,
 // Signal sends a signal to the command.
 func (c *Control) Signal(ctx context.Context, s syscall.Signal) error {
 	if _, _, err := c.ask(ctx, guest.Message{Signal: int(s)}); err != nil {
-		return fmt.Errorf("send signal %s: %w", guest.SignalName(s), err)
+		return fmt.Errorf("send signal %s: %w", pid1.SignalName(s), err)
 	}
 	return nil
 }

@@ -1,7 +1,10 @@
 package sandbox
 
 import (
+	"errors"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
 )
@@ -30,4 +33,32 @@ var initHints = []initHint{
 	{"", "no space left on device", fault.NoSpace, "free some disk space or inodes, then try again"},
 	{"", "permission denied", fault.Denied,
 		"the folders of the image and of the node must be reachable by this user: check the permissions of the folders above them"},
+}
+
+func explainClone(err error) error {
+	code := fault.Failed
+	hint := ""
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		code, hint = fault.Denied, "the kernel refuses user namespaces to this process: run `release doctor`"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		code, hint = fault.Denied, "raise user.max_user_namespaces: sysctl -w user.max_user_namespaces=15000"
+	case errors.Is(err, unix.EINVAL):
+		code, hint = fault.Unsupported, "this kernel lacks a namespace: run `release doctor`"
+	case errors.Is(err, unix.EAGAIN):
+		hint = "the limit of processes is reached: raise `ulimit -u` or stop other nodes"
+	}
+	return fault.New(code, "clone into new namespaces: %w", err).WithHint("%s", hint)
+}
+
+// explainInit puts the next step to what the init could not do.
+func explainInit(text string) error {
+	e := fault.New(fault.Failed, "%s", text)
+	for _, x := range initHints {
+		if x.matches(text) {
+			e.Code = x.code
+			return e.WithHint("%s", x.hint)
+		}
+	}
+	return e
 }

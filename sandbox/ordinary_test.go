@@ -3,13 +3,10 @@ package sandbox
 import (
 	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
+	"github.com/bootandshoot/release/internal/usertest"
 	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
@@ -33,30 +30,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// asOrdinaryUser runs tests of this binary again as the user releasetest, in the user namespace that
+// asOrdinaryUser runs tests of this binary again as an ordinary user, in the user namespace that
 // EnterUserNamespace makes.
 func asOrdinaryUser(t *testing.T, run string, env ...string) (string, error) {
 	t.Helper()
 	if os.Geteuid() != 0 || HostUID() != 0 {
 		t.Skip("only root can become another user; the tests themselves run as an ordinary user here")
 	}
-	u, err := user.Lookup("releasetest")
-	if err != nil {
-		t.Fatal("this test needs an ordinary user with a range of ids: apt-get install uidmap && useradd -m releasetest")
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	dir, err := os.MkdirTemp(u.HomeDir, "sandbox-*")
-	check(t, err)
-	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
-	check(t, os.Chown(dir, uid, gid))
-	binary, err := os.ReadFile("/proc/self/exe")
-	check(t, err)
-	check(t, os.WriteFile(filepath.Join(dir, "test"), binary, 0o755))
-	cmd := exec.Command(filepath.Join(dir, "test"), "-test.run", run, "-test.timeout", "100s")
+	u := usertest.Need(t)
+	dir := u.Dir(t)
+	cmd := exec.Command(usertest.Self(t, dir), "-test.run", run, "-test.timeout", "100s")
 	cmd.Dir = dir
 	cmd.Env = append([]string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH"), enterVar + "=1"}, env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	u.Become(cmd)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -97,8 +97,12 @@ func runInUserns(args []string) (int, error) {
 	cmd.ExtraFiles = []*os.File{mapped, alive}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 	signals := make(chan os.Signal, 16)
+	nohup := signal.Ignored(unix.SIGHUP)
 	signal.Notify(signals)
 	defer signal.Stop(signals)
+	if nohup {
+		signal.Ignore(unix.SIGHUP) // here and in the second process
+	}
 	err = cmd.Start()
 	guest.CloseAll([]*os.File{mapped, alive})
 	if err != nil {

@@ -110,8 +110,8 @@ func mixedCase(body []byte) bool {
 	return upper && lower
 }
 
-// rule makes a rule of a token.
-func (t token) rule() rule {
+// rule makes a rule of a token; all are the prefixes of all kinds.
+func (t token) rule(all []string) rule {
 	return rule{id: t.id, description: t.description, anchors: t.prefixes, textOnly: t.textOnly,
 		check: func(f *fileInfo, data []byte, at, after int) bool {
 			if !isOneOf(data[at:after], t.prefixes) || at > 0 && isWord(data[at-1]) && isWord(data[at]) {
@@ -124,7 +124,7 @@ func (t token) rule() rule {
 			if end := after + len(body); end < len(data) && isWord(data[end]) {
 				return false
 			}
-			if f.binary && t.words() && !random(body[:min(len(body), maxRandom)]) {
+			if f.binary && t.words() && (holdsOne(body, all) || !random(body[:min(len(body), maxRandom)])) {
 				return false
 			}
 			return t.also == nil || t.also(body)
@@ -134,6 +134,16 @@ func (t token) rule() rule {
 // words reports whether the body may be words joined by signs: then what follows the prefix in a program is as often as not
 // the next of its texts.
 func (t token) words() bool { return t.body('-') || t.body('_') || t.body('.') }
+
+// holdsOne reports whether one of the prefixes is in the body: then it is a list of them, as programs that look for tokens have.
+func holdsOne(body []byte, prefixes []string) bool {
+	for _, p := range prefixes {
+		if bytes.Contains(body, []byte(p)) {
+			return true
+		}
+	}
+	return false
+}
 
 func isOneOf(text []byte, list []string) bool {
 	for _, s := range list {
@@ -206,8 +216,13 @@ func allRules() []rule {
 		{id: "url-password", description: "an address with a password", anchors: []string{"://"}, textOnly: true, check: urlPassword},
 		{id: assigned, description: "a random value under a name of a secret", anchors: keywords(), textOnly: true, check: assignment},
 	}
-	for _, t := range tokens() {
-		list = append(list, t.rule())
+	all := tokens()
+	var prefixes []string
+	for _, t := range all {
+		prefixes = append(prefixes, t.prefixes...)
+	}
+	for _, t := range all {
+		list = append(list, t.rule(prefixes))
 	}
 	return list
 }

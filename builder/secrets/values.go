@@ -2,15 +2,11 @@ package secrets
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"maps"
-	"net/url"
 	"slices"
-	"strings"
 )
 
 // MinValue is the length of the shortest value that is searched for and masked, in bytes: a shorter one is in any file.
@@ -19,15 +15,11 @@ const MinValue = 6
 // middle is how much of a long value is searched for: its middle, since a beginning may be that of any file of its kind.
 const middle = 256
 
-// minLine is the length of the shortest line of a value with several that is masked.
-const minLine = 8
-
 // Values are secrets that are known: it finds them in files and hides them in output.
 type Values struct {
-	forms  *automaton
-	names  []string // by the forms' values
-	masks  *strings.Replacer
-	margin int
+	forms *automaton
+	names []string // by the forms' values
+	masks masker
 }
 
 // NewValues makes the search for values by name: as they are, without blanks at their ends, in base64 (in any position,
@@ -35,7 +27,7 @@ type Values struct {
 func NewValues(byName map[string][]byte) *Values {
 	v := &Values{}
 	var texts [][]byte
-	var masks []string
+	var values [][]byte
 	seen := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		value := bytes.TrimSpace(byName[name])
@@ -48,19 +40,9 @@ func NewValues(byName map[string][]byte) *Values {
 				texts, v.names = append(texts, form), append(v.names, name)
 			}
 		}
-		for _, text := range masked(value) {
-			masks = append(masks, text)
-			v.margin = max(v.margin, len(text))
-		}
+		values = append(values, value)
 	}
-	v.forms = newAutomaton(texts, false)
-	// The longest first: a value may be in another.
-	slices.SortStableFunc(masks, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, m := range masks {
-		pairs = append(pairs, m, "***")
-	}
-	v.masks = strings.NewReplacer(pairs...)
+	v.forms, v.masks = newAutomaton(texts, false), newMasker(values)
 	return v
 }
 
@@ -69,35 +51,23 @@ func forms(value []byte) [][]byte {
 	if n := len(value); n > middle {
 		value = value[(n-middle)/2 : (n+middle)/2]
 	}
-	list := [][]byte{value, []byte(hex.EncodeToString(value)), []byte(strings.ToUpper(hex.EncodeToString(value))),
-		[]byte(url.QueryEscape(string(value))), []byte(url.PathEscape(string(value)))}
-	if quoted, err := json.Marshal(string(value)); err == nil {
-		list = append(list, quoted[1:len(quoted)-1])
+	var list [][]byte
+	for _, text := range written(string(value)) {
+		list = append(list, []byte(text))
 	}
-	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-		for shift := range 3 {
-			// What stands before the value moves it in the groups of three bytes. The characters at both ends, which
-			// hold bits of other bytes, are left out.
-			text := encoding.EncodeToString(append(make([]byte, shift), value...))
-			from := []int{0, 2, 3}[shift]
-			to := (shift + len(value)) * 8 / 6
-			list = append(list, []byte(text[min(from, to):to]))
-		}
+	for _, c := range encodings(value) {
+		list = append(list, []byte(c.text))
 	}
 	return list
 }
 
-// masked are what of a value may stand in a line of output.
-func masked(value []byte) []string {
-	list := []string{string(value)}
-	if bytes.ContainsRune(value, '\n') {
-		for line := range strings.Lines(string(value)) {
-			if line = strings.TrimSpace(line); len(line) >= minLine {
-				list = append(list, line)
-			}
-		}
+// inJSON is a text between the quotes of JSON.
+func inJSON(text string) string {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		return text // texts can be encoded
 	}
-	return list
+	return string(quoted[1 : len(quoted)-1])
 }
 
 // Find gives the names of the values that are in what r gives, sorted.
@@ -135,8 +105,10 @@ func (v *Values) scan(state uint32, data []byte, found *[]string) uint32 {
 	})
 }
 
-// Mask hides the values in a text.
-func (v *Values) Mask(text string) string { return v.masks.Replace(text) }
+// Mask hides the values in a line of output: as they are, line by line, as URLs and JSON write them, and in base64 and hex, of
+// which pieces of at least eight characters are hidden wherever a line was wrapped or cut.
+func (v *Values) Mask(text string) string { return v.masks.hide(text) }
 
-// Margin is the length of the longest text that Mask hides, in bytes: a text that is cut must keep as much together.
-func (v *Values) Margin() int { return v.margin }
+// Margin is the length of the longest text that Mask hides as a whole only, in bytes: a text that is cut must keep as much
+// together.
+func (v *Values) Margin() int { return v.masks.margin }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -17,8 +18,12 @@ import (
 // Skew is how much the clocks of this machine and of the archive may differ.
 const Skew = 5 * time.Minute
 
-// stall is how long a server may send nothing.
-const stall = time.Minute
+// How long mirrors are waited for.
+const (
+	stall    = 30 * time.Second // that one sends nothing, or as good as nothing
+	notice   = 10 * time.Second // until it is told, and told again
+	patience = 90 * time.Second // that all tries for one file may take without a byte
+)
 
 // Options say how a Client works. Only Cache is needed.
 type Options struct {
@@ -29,6 +34,7 @@ type Options struct {
 	AllowExpired bool             // take release files past their Valid-Until
 	AllowOlder   bool             // take a release file that is older than one seen before
 	Progress     func(Progress)   // nil: none; never called twice at once
+	Waiting      func(Waiting)    // nil: none; never called twice at once
 	Log          *slog.Logger     // nil: none; retries and mirrors that fail
 }
 
@@ -44,6 +50,12 @@ type Progress struct {
 	Count    int   // files
 }
 
+// Waiting says that a mirror sends nothing.
+type Waiting struct {
+	Mirror string        // its address, without a password
+	Since  time.Duration // how long so far
+}
+
 // Client is one run's access to archives: what it learns about mirrors holds as long as it. It may be used by several
 // goroutines.
 type Client struct {
@@ -54,6 +66,9 @@ type Client struct {
 	pauses    func() backoff.BackOff
 	packings  []string // forms of an index, best first
 	reporting sync.Mutex
+	told      map[string]time.Time // by mirror: when it was told last that it sends nothing
+
+	stall, notice, patience time.Duration
 }
 
 // New makes a client and the cache's folders.
@@ -68,9 +83,10 @@ func New(o Options) (*Client, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.HTTP == nil {
-		o.HTTP = &http.Client{Transport: download.Transport(stall)}
+		o.HTTP = &http.Client{Transport: download.Transport()}
 	}
-	c := &Client{o: o, mirrors: newMirrors(), pauses: pauses, packings: []string{".xz", ".gz", "", ".bz2"}}
+	c := &Client{o: o, mirrors: newMirrors(), pauses: pauses, packings: []string{".xz", ".gz", "", ".bz2"}, told: map[string]time.Time{},
+		stall: stall, notice: notice, patience: patience}
 	var err error
 	if c.downloads, err = download.Open(filepath.Join(o.Cache, "downloads")); err != nil {
 		return nil, err
@@ -97,6 +113,25 @@ func (c *Client) path(elem ...string) string {
 func pauses() backoff.BackOff {
 	return backoff.WithMaxRetries(backoff.NewExponentialBackOff(backoff.WithInitialInterval(200*time.Millisecond),
 		backoff.WithMaxInterval(5*time.Second)), 4)
+}
+
+// watch is for a request to a mirror. Of all requests that wait for it at the same time, one tells so.
+func (c *Client) watch(mirror string, got *atomic.Int64) download.Watch {
+	w := download.Watch{Stall: c.stall, Every: c.notice, Got: got}
+	if c.o.Waiting != nil {
+		w.Tell = func(since time.Duration) { c.waiting(mirror, since) }
+	}
+	return w
+}
+
+func (c *Client) waiting(mirror string, since time.Duration) {
+	c.reporting.Lock()
+	defer c.reporting.Unlock()
+	if last, ok := c.told[mirror]; ok && time.Since(last) < c.notice/2 {
+		return
+	}
+	c.told[mirror] = time.Now()
+	c.o.Waiting(Waiting{Mirror: redact(mirror), Since: since})
 }
 
 // progress adds up the files of one call.

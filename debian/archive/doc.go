@@ -37,4 +37,5 @@
 // The mirrors of a source are asked in their order. One that cannot be connected to is not asked again by this Client while
 // another one is there; a file that a mirror does not have, or has with other content, is asked of the next one. Failures
 // that may pass are tried again after a growing pause; what has come of a file is kept and continued, at any mirror.
+// One that sends nothing for stall, or less than a KiB, counts as failed; after patience without a byte of a file it is given up.
 package archive

@@ -30,11 +30,11 @@ type Download struct {
 func (d *Download) check() error {
 	switch {
 	case !cleanPath(d.Path):
-		return fault.New(fault.Invalid, "fetch %s: %q is no path below a mirror", d.Name, d.Path)
+		return fault.New(fault.Failed, "fetch %s: %q is no path below a mirror", d.Name, d.Path)
 	case len(d.SHA256) != 64 || strings.Trim(d.SHA256, "0123456789abcdef") != "":
-		return fault.New(fault.Invalid, "fetch %s: its sha256 is not known", d.Name).WithHint("archives without SHA256 sums are not taken")
+		return fault.New(fault.Failed, "fetch %s: its sha256 is not known", d.Name).WithHint("archives without SHA256 sums are not taken")
 	case d.Size <= 0:
-		return fault.New(fault.Invalid, "fetch %s: its size is not known", d.Name)
+		return fault.New(fault.Failed, "fetch %s: its size is not known", d.Name)
 	}
 	return nil
 }
@@ -116,8 +116,8 @@ func (c *Client) fetch(ctx context.Context, cache *download.Cache, d *Download, 
 	t := &tour{c: c, what: "fetch " + d.Name, mirrors: d.Mirrors,
 		gone:  "the mirror has other versions by now: resolve again, or use a mirror that keeps old ones",
 		wrong: "the mirror is being updated or is broken: try again in some minutes, or use another one",
-		ask: func(ctx context.Context, mirror string) error {
-			return c.get(ctx, p, d, mirror, report)
+		ask: func(ctx context.Context, mirror string, watch download.Watch) error {
+			return c.get(ctx, p, d, mirror, watch, report)
 		}}
 	if len(d.Mirrors) == 0 {
 		return fault.New(fault.Invalid, "fetch %s: no mirror is given", d.Name)
@@ -130,8 +130,8 @@ func (c *Client) fetch(ctx context.Context, cache *download.Cache, d *Download, 
 }
 
 // get asks one mirror.
-func (c *Client) get(ctx context.Context, p *download.Partial, d *Download, mirror string, report *progress) error {
-	r := download.Request{SHA256: d.SHA256, Size: d.Size, Stall: stall,
+func (c *Client) get(ctx context.Context, p *download.Partial, d *Download, mirror string, watch download.Watch, report *progress) error {
+	r := download.Request{SHA256: d.SHA256, Size: d.Size, Watch: watch,
 		Progress: func(got, size int64) { report.at(d.SHA256, d.Name, got, size, false) }}
 	if d.byHash != "" {
 		r.URL = join(mirror, d.byHash)

@@ -24,7 +24,7 @@ func hello(t *testing.T, o Options, before ...string) (*site, *Client, Download)
 	c := client(t, o)
 	d := downloads(t, mustUpdate(t, c, s.source()))[0]
 	d.Mirrors = append(before, d.Mirrors...)
-	s.requests()
+	s.Requests()
 	return s, c, d
 }
 
@@ -64,8 +64,8 @@ func TestFetch(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(c.o.Cache, "downloads/partial/*")); len(left) > 0 {
 		t.Errorf("%v is left", left)
 	}
-	s.requests()
-	if _, err := c.Fetch(t.Context(), all); err != nil || len(s.requests()) > 0 {
+	s.Requests()
+	if _, err := c.Fetch(t.Context(), all); err != nil || len(s.Requests()) > 0 {
 		t.Error("asked again", err)
 	}
 }
@@ -73,7 +73,7 @@ func TestFetch(t *testing.T) {
 func TestFetchResumes(t *testing.T) {
 	s, c, d := hello(t, Options{})
 	var ranges []string
-	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+	s.Answer(func(w http.ResponseWriter, r *http.Request) bool {
 		ranges = append(ranges, r.Header.Get("Range"))
 		if len(ranges) > 1 {
 			return false
@@ -103,7 +103,7 @@ func TestFetchResumesInAnotherProcess(t *testing.T) {
 			if err != nil || !bytes.Equal(content(t, paths), s.debs["hello"]) {
 				t.Fatal(err)
 			}
-			if asked := s.requests(); name == "all of it" && len(asked) > 0 {
+			if asked := s.Requests(); name == "all of it" && len(asked) > 0 {
 				t.Errorf("asked for %v", asked)
 			}
 		})
@@ -116,13 +116,13 @@ func TestFetchRefuses(t *testing.T) {
 		code   fault.Code
 		words  []string
 	}{
-		"other content": {func(b []byte) []byte { b[7] ^= 1; return b }, fault.Invalid, []string{"hello 1.0-1", "sha256"}},
-		"truncated":     {func(b []byte) []byte { return b[:len(b)-1] }, fault.Invalid, []string{"239999 bytes", "240000"}},
-		"too long":      {func(b []byte) []byte { return append(b, 0) }, fault.Invalid, []string{"240001"}},
+		"other content": {func(b []byte) []byte { b[7] ^= 1; return b }, fault.Failed, []string{"hello 1.0-1", "sha256"}},
+		"truncated":     {func(b []byte) []byte { return b[:len(b)-1] }, fault.Failed, []string{"239999 bytes", "240000"}},
+		"too long":      {func(b []byte) []byte { return append(b, 0) }, fault.Failed, []string{"240001"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, c, d := hello(t, Options{})
-			s.change(d.Path, test.change)
+			s.Change(d.Path, test.change)
 			_, err := c.Fetch(t.Context(), []Download{d})
 			refused(t, err, test.code, test.words...)
 			if c.Have(d) {
@@ -137,7 +137,7 @@ func TestFetchRefuses(t *testing.T) {
 	t.Run("endless", func(t *testing.T) {
 		s, c, d := hello(t, Options{})
 		var sent atomic.Int64
-		s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		s.Answer(func(w http.ResponseWriter, r *http.Request) bool {
 			for piece := make([]byte, 64<<10); r.Context().Err() == nil; {
 				n, err := w.Write(piece)
 				if sent.Add(int64(n)); err != nil {
@@ -147,28 +147,34 @@ func TestFetchRefuses(t *testing.T) {
 			return true
 		})
 		_, err := c.Fetch(t.Context(), []Download{d})
-		refused(t, err, fault.Invalid, "more than the 240000 bytes")
+		refused(t, err, fault.Failed, "more than the 240000 bytes")
 		if n := sent.Load(); n > 64<<20 {
 			t.Errorf("%d bytes were sent", n)
 		}
 	})
 	t.Run("gone", func(t *testing.T) {
 		s, c, d := hello(t, Options{})
-		delete(s.files, d.Path)
+		s.Remove(d.Path)
 		_, err := c.Fetch(t.Context(), []Download{d})
-		refused(t, err, fault.NotFound, "404", s.url)
-		if asked := s.requests(); len(asked) != 1 {
+		refused(t, err, fault.NotFound, "404", s.URL)
+		if asked := s.Requests(); len(asked) != 1 {
 			t.Errorf("asked %d times", len(asked))
 		}
 	})
-	for name, change := range map[string]func(*Download){
-		"path": func(d *Download) { d.Path = "../../etc/passwd" }, "size": func(d *Download) { d.Size = 0 },
-		"sum": func(d *Download) { d.SHA256 = "../" + d.SHA256[3:] }, "mirrors": func(d *Download) { d.Mirrors = nil },
+	for name, test := range map[string]struct {
+		change func(*Download)
+		code   fault.Code
+		say    string
+	}{
+		"path":    {func(d *Download) { d.Path = "../../etc/passwd" }, fault.Failed, "no path below a mirror"},
+		"size":    {func(d *Download) { d.Size = 0 }, fault.Failed, "size is not known"},
+		"sum":     {func(d *Download) { d.SHA256 = "../" + d.SHA256[3:] }, fault.Failed, "sha256 is not known"},
+		"mirrors": {func(d *Download) { d.Mirrors = nil }, fault.Invalid, "no mirror is given"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, c, d := hello(t, Options{})
-			change(&d)
-			if _, err := c.Fetch(t.Context(), []Download{d}); !fault.Is(err, fault.Invalid) {
+			test.change(&d)
+			if _, err := c.Fetch(t.Context(), []Download{d}); !fault.Is(err, test.code) || !strings.Contains(err.Error(), test.say) {
 				t.Error(err)
 			}
 		})
@@ -181,7 +187,7 @@ func TestFailover(t *testing.T) {
 		s := newSite(t)
 		c := client(t, Options{})
 		x := mustUpdate(t, c, s.source(down))
-		if x.Suites[0].Mirrors[0] != s.url || c.mirrors.failed(down) == nil {
+		if x.Suites[0].Mirrors[0] != s.URL || c.mirrors.failed(down) == nil {
 			t.Errorf("%v", x.Suites[0].Mirrors)
 		}
 		if _, err := c.Fetch(t.Context(), downloads(t, x)); err != nil {
@@ -204,25 +210,25 @@ func TestFailover(t *testing.T) {
 	})
 	t.Run("one that has other content", func(t *testing.T) {
 		bad := newSite(t)
-		bad.change(strings.TrimPrefix(helloPath, "/debian/"), func(b []byte) []byte { b[7] ^= 1; return b })
-		_, c, d := hello(t, Options{}, bad.url)
+		bad.Change(strings.TrimPrefix(helloPath, "/debian/"), func(b []byte) []byte { b[7] ^= 1; return b })
+		_, c, d := hello(t, Options{}, bad.URL)
 		if _, err := c.Fetch(t.Context(), []Download{d}); err != nil {
 			t.Error(err)
 		}
-		if c.mirrors.failed(bad.url) != nil {
+		if c.mirrors.failed(bad.URL) != nil {
 			t.Error("one wrong file makes a mirror no use for others")
 		}
 	})
 	t.Run("one that stops amid a file", func(t *testing.T) {
 		bad := newSite(t)
-		bad.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		bad.Answer(func(w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Content-Length", "240000")
 			_, _ = w.Write(bad.debs["hello"][:120000])
 			panic(http.ErrAbortHandler)
 		})
-		s, c, d := hello(t, Options{}, bad.url)
+		s, c, d := hello(t, Options{}, bad.URL)
 		var began string
-		s.answer(func(_ http.ResponseWriter, r *http.Request) bool { began = r.Header.Get("Range"); return false })
+		s.Answer(func(_ http.ResponseWriter, r *http.Request) bool { began = r.Header.Get("Range"); return false })
 		if paths, err := c.Fetch(t.Context(), []Download{d}); err != nil || !bytes.Equal(content(t, paths), s.debs["hello"]) {
 			t.Error(err)
 		}
@@ -233,7 +239,7 @@ func TestFailover(t *testing.T) {
 	t.Run("one whose release file is refused", func(t *testing.T) {
 		bad := newSite(t) // signed by another key
 		s := newSite(t)
-		if x := mustUpdate(t, client(t, Options{}), s.source(bad.url)); x.Suites[0].Mirrors[0] != s.url {
+		if x := mustUpdate(t, client(t, Options{}), s.source(bad.URL)); x.Suites[0].Mirrors[0] != s.URL {
 			t.Error(x.Suites[0].Mirrors)
 		}
 	})
@@ -250,7 +256,7 @@ func TestFailover(t *testing.T) {
 	t.Run("the only one comes back", func(t *testing.T) {
 		s, c, d := hello(t, Options{})
 		var asked int
-		s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		s.Answer(func(w http.ResponseWriter, r *http.Request) bool {
 			if asked++; asked > 2 {
 				return false
 			}
@@ -273,7 +279,7 @@ func TestFailover(t *testing.T) {
 func TestFetchIsCancelled(t *testing.T) {
 	s, c, d := hello(t, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+	s.Answer(func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Content-Length", "240000")
 		_, _ = w.Write(s.debs["hello"][:120000])
 		w.(http.Flusher).Flush()
@@ -285,7 +291,7 @@ func TestFetchIsCancelled(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	s.answer(nil)
+	s.Answer(nil)
 	if paths, err := c.Fetch(t.Context(), []Download{d}); err != nil || !bytes.Equal(content(t, paths), s.debs["hello"]) {
 		t.Error(err)
 	}

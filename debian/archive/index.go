@@ -62,11 +62,16 @@ func (c *Client) Update(ctx context.Context, sources []Source, arch string) (*In
 	}
 	x := &Index{Arch: arch, Suites: make([]Suite, len(sources))}
 	packages := make([][]debian.Package, len(sources))
+	absent := make([]error, len(sources))
 	report := c.newProgress()
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range sources {
 		group.Go(func() error {
 			got, err := c.release(ctx, &sources[i])
+			if !c.o.Offline && fault.Is(err, fault.NotFound) {
+				absent[i] = err
+				return nil // the others are asked, too
+			}
 			if err != nil {
 				return err
 			}
@@ -76,6 +81,9 @@ func (c *Client) Update(ctx context.Context, sources []Source, arch string) (*In
 		})
 	}
 	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	if err := missing(sources, absent); err != nil {
 		return nil, err
 	}
 	x.Packages = slices.Concat(packages...)

@@ -36,7 +36,7 @@ func MachineKeyring(root string) ([]byte, error) {
 				return nil, fmt.Errorf("read Debian's keyring: %w", err)
 			}
 			if data, err = dearmor(data); err != nil {
-				return nil, fault.New(fault.Invalid, "read Debian's keyring %s: %w", file, err)
+				return nil, fault.New(fault.Failed, "read Debian's keyring %s: %w", file, err)
 			}
 			keys = append(keys, data...)
 		}

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/bootandshoot/release/debian/archive/archivetest"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -40,8 +40,7 @@ func TestMachineSources(t *testing.T) {
 	debian, other := newKey(t, made), newKey(t, made)
 	keyring := public(t, debian)
 	fingerprint := fmt.Sprintf("%X", debian.PrimaryKey.Fingerprint)
-	signed := &site{t: t, keys: []*openpgp.Entity{debian}, date: time.Now().Add(-time.Hour)}
-	list := string(signed.inRelease([]byte("Suite: x\n")))
+	list := string(archivetest.InRelease(t, []byte("Suite: x\n"), time.Now().Add(-time.Hour), debian))
 	both := "Types: deb\nURIs: http://m.example/debian/\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n" +
 		"Types: deb deb-src\nURIs: http://m.example/debian-security\nSuites: bookworm-security\nComponents: main contrib\nSigned-By:\n /usr/share/keyrings/debian-archive-keyring.gpg\n"
 	for name, test := range map[string]struct {

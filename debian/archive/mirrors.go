@@ -8,11 +8,14 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/bootandshoot/release/internal/download"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // perHost is how many connections one host gets at a time.
@@ -67,12 +70,13 @@ type tour struct {
 	c       *Client
 	what    string // "fetch nginx 1.22": the beginning of the error
 	mirrors []string
-	ask     func(ctx context.Context, mirror string) error
+	ask     func(ctx context.Context, mirror string, watch download.Watch) error
 	gone    string // the hint when all mirrors answer that they have it not
 	wrong   string // the hint when what they have is not the right thing
 
-	final map[string]error // by mirror: it will not do better
-	last  map[string]error // by mirror: what it did last
+	final  map[string]error // by mirror: it will not do better
+	last   map[string]error // by mirror: what it did last
+	silent time.Duration    // how long tries took in which nothing came, one after the other
 }
 
 // run asks until one mirror succeeds, in rounds with growing pauses between them. The winner is given back.
@@ -125,7 +129,7 @@ func (t *tour) round(ctx context.Context) (string, error) {
 		}
 		t.c.o.Log.Info("mirror failed", "doing", t.what, "mirror", redact(mirror), "error", err)
 	}
-	if !hope {
+	if !hope || t.silent >= t.c.patience {
 		return "", backoff.Permanent(errors.New("no mirror has it"))
 	}
 	return "", errors.New("no mirror had it in this round")
@@ -137,7 +141,14 @@ func (t *tour) once(ctx context.Context, mirror string) error {
 		return err
 	}
 	defer leave()
-	return t.ask(ctx, mirror)
+	var got atomic.Int64
+	began := time.Now()
+	if err = t.ask(ctx, mirror, t.c.watch(mirror, &got)); got.Load() > 0 {
+		t.silent = 0
+	} else {
+		t.silent += time.Since(began)
+	}
+	return err
 }
 
 // another reports whether a mirror is left besides this one.
@@ -191,9 +202,12 @@ func (t *tour) failure() error {
 	case own != nil:
 		return fault.New(own.Code, "%s", text).WithHint("%s", own.Hint)
 	case content != nil:
-		return fault.New(fault.Invalid, "%s", text).WithHint("%s", t.wrong)
+		return fault.New(fault.Failed, "%s", text).WithHint("%s", t.wrong)
 	case notFound:
 		return fault.New(fault.NotFound, "%s", text).WithHint("%s", t.gone)
+	}
+	if t.silent >= t.c.patience {
+		text += fmt.Sprintf(" (given up after %s without a byte)", human.Span(t.silent.Round(time.Second)))
 	}
 	return fault.New(fault.Unavailable, "%s", text).
 		WithHint("check the network, or give another mirror with %s; what has come is kept and continued", MirrorVariable)

@@ -14,13 +14,13 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/mikelolasagasti/xz"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/download"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/xz"
 )
 
 // maxIndex bounds an index, packed and unpacked. The largest of Debian has 60 MB.
@@ -80,7 +80,7 @@ func (c *Client) choose(rel *debian.Release, name string) (debian.File, string, 
 func bounded(s *Source, files ...debian.File) error {
 	for _, f := range files {
 		if f.Size > maxIndex {
-			return fault.New(fault.Invalid, "read package index of %s: %s has %d bytes, more than the %d that are taken", s, f.Path, f.Size, maxIndex)
+			return fault.New(fault.Failed, "read package index of %s: %s has %d bytes, more than the %d that are taken", s, f.Path, f.Size, maxIndex)
 		}
 	}
 	return nil
@@ -133,7 +133,7 @@ func (c *Client) unpackIndex(s *Source, packed debian.File, packing string, want
 				WithHint("make room, or put the cache elsewhere with RELEASE_IMAGES_DIR; what has come is kept")
 		}
 		// Whatever is wrong with it, the next try shall not find it here.
-		return "", errors.Join(fault.New(fault.Invalid, "unpack package index of %s: %s: %w", s, packed.Path, err).
+		return "", errors.Join(fault.New(fault.Failed, "unpack package index of %s: %s: %w", s, packed.Path, err).
 			WithHint("try again; if it stays, the archive has published a broken index"), c.indexes.Remove(packed.SHA256))
 	}
 	return text, nil
@@ -142,7 +142,7 @@ func (c *Client) unpackIndex(s *Source, packed debian.File, packing string, want
 func unpacker(in io.Reader, packing string) (io.Reader, error) {
 	switch packing {
 	case ".xz":
-		return xz.NewReader(in, xz.DefaultDictMax)
+		return xz.NewReader(in, xz.MaxDictionary)
 	case ".gz":
 		return gzip.NewReader(in)
 	case ".bz2":

@@ -10,8 +10,8 @@ import (
 
 	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/internal/atomicfile"
-	"github.com/bootandshoot/release/internal/download"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/filelock"
 )
 
 // recordSchema is the form of the kept release files; others do not count.
@@ -51,7 +51,7 @@ func (c *Client) keepRelease(ctx context.Context, s *Source, date time.Time, kep
 	if kept == fresh {
 		return nil
 	}
-	lock, err := download.Lock(ctx, c.path("lock"))
+	lock, err := filelock.Lock(ctx, c.path("lock"), 0o600, filelock.Exclusive)
 	if err != nil {
 		return fault.New(fault.CodeOf(err), "keep release file of %s: %w", s, err)
 	}

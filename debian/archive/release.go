@@ -38,11 +38,11 @@ func (c *Client) release(ctx context.Context, s *Source) (*checked, error) {
 	}
 	var got *checked
 	var fresh *record
-	t := &tour{c: c, what: "fetch release file of " + s.String(), mirrors: s.Mirrors,
-		gone:  "check the name of the suite and the mirror's address: dists lies below it",
+	t := &tour{c: c, what: releaseOf(s), mirrors: s.Mirrors,
+		gone:  meant(s.Suite),
 		wrong: "use another mirror",
-		ask: func(ctx context.Context, mirror string) error {
-			if fresh, err = c.askRelease(ctx, s, mirror, kept); err != nil {
+		ask: func(ctx context.Context, mirror string, watch download.Watch) error {
+			if fresh, err = c.askRelease(ctx, s, mirror, watch, kept); err != nil {
 				return err
 			}
 			got, err = c.check(s, keys, fresh)
@@ -60,6 +60,8 @@ func (c *Client) release(ctx context.Context, s *Source) (*checked, error) {
 	}
 	return got, c.keepRelease(ctx, s, got.rel.Date, kept, fresh)
 }
+
+func releaseOf(s *Source) string { return "fetch release file of " + s.String() }
 
 func (c *Client) offlineRelease(s *Source, keys openpgp.EntityList, kept *record, known bool) (*checked, error) {
 	if !known {
@@ -79,36 +81,36 @@ func (c *Client) offlineRelease(s *Source, keys openpgp.EntityList, kept *record
 }
 
 // askRelease asks a mirror for the release file; one that has not changed is the kept one.
-func (c *Client) askRelease(ctx context.Context, s *Source, mirror string, kept *record) (*record, error) {
+func (c *Client) askRelease(ctx context.Context, s *Source, mirror string, watch download.Watch, kept *record) (*record, error) {
 	address := join(mirror, s.folder(), "InRelease")
 	fresh := &record{Schema: recordSchema, URL: address}
 	if kept.URL != address {
 		kept = &record{}
 	}
-	text, err := c.small(ctx, address, &fresh.Validator, kept.Validator)
+	text, err := c.small(ctx, address, watch, &fresh.Validator, kept.Validator)
 	if errors.Is(err, errUnchanged) {
 		return kept, nil
 	}
 	var status *download.StatusError
 	if errors.As(err, &status) && status.Code == http.StatusNotFound {
-		return c.askDetached(ctx, s, mirror, err)
+		return c.askDetached(ctx, s, mirror, watch, err)
 	}
 	fresh.Text = text
 	return fresh, err
 }
 
 // askDetached asks for a release file with its signature in another, as old archives have it.
-func (c *Client) askDetached(ctx context.Context, s *Source, mirror string, missing error) (*record, error) {
+func (c *Client) askDetached(ctx context.Context, s *Source, mirror string, watch download.Watch, missing error) (*record, error) {
 	fresh := &record{Schema: recordSchema, URL: join(mirror, s.folder(), "Release")}
 	var err error
-	if fresh.Text, err = c.small(ctx, fresh.URL, nil, ""); err != nil {
+	if fresh.Text, err = c.small(ctx, fresh.URL, watch, nil, ""); err != nil {
 		var status *download.StatusError
 		if errors.As(err, &status) && !status.Temporary() {
 			return nil, missing
 		}
 		return nil, err
 	}
-	fresh.Signature, err = c.small(ctx, fresh.URL+".gpg", nil, "")
+	fresh.Signature, err = c.small(ctx, fresh.URL+".gpg", watch, nil, "")
 	var status *download.StatusError
 	if errors.As(err, &status) && !status.Temporary() {
 		return nil, fault.New(fault.Denied, "its release file is not signed").WithHint("use another mirror; unsigned archives are not taken")
@@ -120,9 +122,13 @@ var errUnchanged = errors.New("the file has not changed")
 
 // small gets a small file into memory. validator takes what may be given as known the next time: errUnchanged if it still is
 // the same file.
-func (c *Client) small(ctx context.Context, address string, validator *string, known string) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, stall, download.ErrStalled)
-	defer cancel()
+func (c *Client) small(ctx context.Context, address string, watch download.Watch, validator *string, known string) ([]byte, error) {
+	ctx, watching := watch.Begin(ctx)
+	data, err := c.readSmall(ctx, address, watching, validator, known)
+	return data, watching.End(err)
+}
+
+func (c *Client) readSmall(ctx context.Context, address string, watching *download.Watching, validator *string, known string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, &download.ContentError{Why: err.Error()}
@@ -141,7 +147,7 @@ func (c *Client) small(ctx context.Context, address string, validator *string, k
 	case resp.StatusCode != http.StatusOK:
 		return nil, &download.StatusError{Status: resp.Status, Code: resp.StatusCode}
 	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxRelease+1))
+	data, err := io.ReadAll(io.LimitReader(watching.Reader(resp.Body), maxRelease+1))
 	if err == nil && len(data) > maxRelease {
 		err = &download.ContentError{Why: fmt.Sprintf("it has more than the %d bytes that are taken", maxRelease)}
 	}

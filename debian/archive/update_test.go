@@ -15,6 +15,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
+	"github.com/bootandshoot/release/debian/archive/archivetest"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -23,13 +24,13 @@ const indexPath = "dists/test/main/binary-amd64/Packages.gz"
 func TestUpdate(t *testing.T) {
 	for name, set := range map[string]func(*site){
 		"by hash":            func(*site) {},
-		"by name":            func(s *site) { s.byHash = false },
-		"not packed":         func(s *site) { s.packed = "" },
-		"detached signature": func(s *site) { s.detached = true },
-		"without end":        func(s *site) { s.until = time.Time{} },
-		"no index for all":   func(s *site) { s.silent = true },
+		"by name":            func(s *site) { s.ByHash = false },
+		"not packed":         func(s *site) { s.Packed = "" },
+		"detached signature": func(s *site) { s.Detached = true },
+		"without end":        func(s *site) { s.Until = time.Time{} },
+		"no index for all":   func(s *site) { s.Silent = true },
 		"announced by hash, not there": func(s *site) {
-			s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			s.Answer(func(w http.ResponseWriter, r *http.Request) bool {
 				if strings.Contains(r.URL.Path, "by-hash") {
 					http.NotFound(w, r)
 					return true
@@ -47,12 +48,12 @@ func TestUpdate(t *testing.T) {
 			if len(x.Packages) != 2 || x.Packages[0].Name != "hello" || x.Packages[0].Suite != 0 {
 				t.Errorf("%+v", x.Packages)
 			}
-			if got := x.Suites[0]; got.Codename != "test" || !got.Date.Equal(s.date) || len(got.Signers) != 1 || got.Mirrors[0] != s.url {
+			if got := x.Suites[0]; got.Codename != "test" || !got.Date.Equal(s.Date) || len(got.Signers) != 1 || got.Mirrors[0] != s.URL {
 				t.Errorf("%+v", got)
 			}
-			s.requests()
+			s.Requests()
 			again := mustUpdate(t, c, s.source())
-			if asked := s.requests(); slices.ContainsFunc(asked, func(name string) bool { return strings.Contains(name, "Packages") || strings.Contains(name, "by-hash") }) {
+			if asked := s.Requests(); slices.ContainsFunc(asked, func(name string) bool { return strings.Contains(name, "Packages") || strings.Contains(name, "by-hash") }) {
 				t.Errorf("asked again for %v", asked)
 			}
 			if len(again.Packages) != 2 {
@@ -68,7 +69,7 @@ func TestUpdateAsksForWhatChanged(t *testing.T) {
 	mustUpdate(t, c, s.source())
 	old := sum(s.packages())
 	s.debs["more"] = []byte("more")
-	s.date = s.date.Add(time.Minute)
+	s.Date = s.Date.Add(time.Minute)
 	s.publish()
 	if x := mustUpdate(t, c, s.source()); len(x.Packages) != 3 {
 		t.Errorf("%+v", x.Packages)
@@ -76,9 +77,9 @@ func TestUpdateAsksForWhatChanged(t *testing.T) {
 	if _, err := os.Stat(c.indexes.Path(old)); !os.IsNotExist(err) {
 		t.Errorf("the old index is kept: %v", err)
 	}
-	s.requests()
+	s.Requests()
 	mustUpdate(t, c, s.source())
-	if asked := s.requests(); !slices.Equal(asked, []string{"dists/test/InRelease"}) {
+	if asked := s.Requests(); !slices.Equal(asked, []string{"dists/test/InRelease"}) {
 		t.Errorf("asked for %v", asked)
 	}
 }
@@ -87,7 +88,7 @@ func TestKeyrings(t *testing.T) {
 	s := newSite(t)
 	other := newKey(t, today.AddDate(-1, 0, 0))
 	for name, keyring := range map[string][]byte{
-		"several": public(t, other, s.keys[0]), "armored": []byte(armoredKey(t, s.keys[0])), "armored blocks": []byte(armoredKey(t, other) + armoredKey(t, s.keys[0])),
+		"several": public(t, other, s.Keys[0]), "armored": []byte(armoredKey(t, s.Keys[0])), "armored blocks": []byte(armoredKey(t, other) + armoredKey(t, s.Keys[0])),
 	} {
 		source := s.source()
 		source.Keyring = keyring
@@ -111,12 +112,12 @@ func TestSignatures(t *testing.T) {
 		source := s.source()
 		source.Keyring = public(t, newKey(t, long))
 		_, err := update(client(t, Options{}), source)
-		refused(t, err, fault.Denied, s.keys[0].PrimaryKey.KeyIdString(), "none of which is in the keyring", "test")
+		refused(t, err, fault.Denied, s.Keys[0].PrimaryKey.KeyIdString(), "none of which is in the keyring", "test")
 	})
 	t.Run("one key of two known", func(t *testing.T) {
 		s := newSite(t)
 		source := s.source()
-		s.keys = []*openpgp.Entity{newKey(t, long), s.keys[0]}
+		s.Keys = []*openpgp.Entity{newKey(t, long), s.Keys[0]}
 		s.publish()
 		if x := mustUpdate(t, client(t, Options{}), source); len(x.Suites[0].Signers) != 1 {
 			t.Error(x.Suites[0].Signers)
@@ -124,24 +125,24 @@ func TestSignatures(t *testing.T) {
 	})
 	t.Run("expired key", func(t *testing.T) {
 		s := newSite(t)
-		config := at(long)
+		config := archivetest.At(long)
 		config.KeyLifetimeSecs = 24 * 3600
 		key, err := openpgp.NewEntity("Old", "", "old@mirror.example", config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		good := s.keys[0]
-		s.keys = []*openpgp.Entity{key}
+		good := s.Keys[0]
+		s.Keys = []*openpgp.Entity{key}
 		s.publish()
 		_, err = update(client(t, Options{}), s.source())
 		refused(t, err, fault.Denied, "is expired", key.PrimaryKey.KeyIdString())
-		s.keys = []*openpgp.Entity{key, good}
+		s.Keys = []*openpgp.Entity{key, good}
 		s.publish()
 		mustUpdate(t, client(t, Options{}), s.source()) // the other signature counts
 	})
 	t.Run("revoked key", func(t *testing.T) {
 		s := newSite(t)
-		if err := s.keys[0].RevokeKey(packet.KeyCompromised, "lost", at(long)); err != nil {
+		if err := s.Keys[0].RevokeKey(packet.KeyCompromised, "lost", archivetest.At(long)); err != nil {
 			t.Fatal(err)
 		}
 		_, err := update(client(t, Options{}), s.source())
@@ -149,13 +150,13 @@ func TestSignatures(t *testing.T) {
 	})
 	t.Run("weak key", func(t *testing.T) {
 		s := newSite(t)
-		config := at(long)
+		config := archivetest.At(long)
 		config.Algorithm, config.RSABits = packet.PubKeyAlgoRSA, 1024
 		key, err := openpgp.NewEntity("Weak", "", "weak@mirror.example", config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.keys = []*openpgp.Entity{key}
+		s.Keys = []*openpgp.Entity{key}
 		s.publish()
 		_, err = update(client(t, Options{}), s.source())
 		refused(t, err, fault.Denied, "1024 bits")
@@ -185,7 +186,7 @@ func TestTamperedReleaseFiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			s.change("dists/test/InRelease", test.change)
+			s.Change("dists/test/InRelease", test.change)
 			c := client(t, Options{})
 			_, err := update(c, s.source())
 			if err == nil || !strings.Contains(err.Error(), test.word) {
@@ -198,17 +199,17 @@ func TestTamperedReleaseFiles(t *testing.T) {
 	}
 	t.Run("detached, changed", func(t *testing.T) {
 		s := newSite(t)
-		s.detached = true
+		s.Detached = true
 		s.publish()
-		s.change("dists/test/Release", func(b []byte) []byte { return append(b, '\n') })
+		s.Change("dists/test/Release", func(b []byte) []byte { return append(b, '\n') })
 		_, err := update(client(t, Options{}), s.source())
 		refused(t, err, fault.Denied, "does not fit its content")
 	})
 	t.Run("detached, without signature", func(t *testing.T) {
 		s := newSite(t)
-		s.detached = true
+		s.Detached = true
 		s.publish()
-		delete(s.files, "dists/test/Release.gpg")
+		s.Remove("dists/test/Release.gpg")
 		_, err := update(client(t, Options{}), s.source())
 		refused(t, err, fault.Denied, "not signed")
 	})
@@ -231,7 +232,7 @@ func TestDates(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			s.date, s.until, s.signed = test.date, test.until, test.signed
+			s.Date, s.Until, s.Signed = test.date, test.until, test.signed
 			s.publish()
 			_, err := update(client(t, test.o), s.source())
 			if test.word == "" && err != nil {
@@ -246,7 +247,7 @@ func TestDates(t *testing.T) {
 
 func TestSuiteSwap(t *testing.T) {
 	s := newSite(t)
-	s.codename = "other"
+	s.Codename = "other"
 	s.publish()
 	_, err := update(client(t, Options{}), s.source())
 	refused(t, err, fault.Denied, "suite other", "asked for is test")
@@ -255,34 +256,32 @@ func TestSuiteSwap(t *testing.T) {
 func TestReplay(t *testing.T) {
 	s := newSite(t)
 	o := Options{Cache: t.TempDir()}
-	old := s.files["dists/test/InRelease"]
-	s.date = s.date.Add(30 * time.Minute)
+	old := s.File("dists/test/InRelease")
+	s.Date = s.Date.Add(30 * time.Minute)
 	s.debs["more"] = []byte("more")
 	s.publish()
 	mustUpdate(t, client(t, o), s.source())
 
 	replayed := newSite(t) // another mirror of the archive, with an old state of it
-	replayed.keys = s.keys
+	replayed.Keys = s.Keys
 	replayed.publish()
 	source := s.source()
-	source.Mirrors = []string{replayed.url}
+	source.Mirrors = []string{replayed.URL}
 	_, err := update(client(t, o), source)
 	refused(t, err, fault.Denied, "2026-11-21 11:00", "2026-11-21 11:30")
 
-	source.Mirrors = []string{replayed.url, s.url}
-	if x := mustUpdate(t, client(t, o), source); len(x.Packages) != 3 || x.Suites[0].Mirrors[0] != s.url {
+	source.Mirrors = []string{replayed.URL, s.URL}
+	if x := mustUpdate(t, client(t, o), source); len(x.Packages) != 3 || x.Suites[0].Mirrors[0] != s.URL {
 		t.Errorf("%+v", x)
 	}
-	source.Mirrors = []string{replayed.url}
+	source.Mirrors = []string{replayed.URL}
 	older := o
 	older.AllowOlder = true
 	mustUpdate(t, client(t, older), source)
 	_, err = update(client(t, o), source)
 	refused(t, err, fault.Denied)
 
-	s.mu.Lock()
-	s.files["dists/test/InRelease"], s.modified = old, time.Time{}
-	s.mu.Unlock()
+	s.Put("dists/test/InRelease", old)
 	_, err = update(client(t, o), s.source())
 	refused(t, err, fault.Denied)
 }
@@ -290,40 +289,40 @@ func TestReplay(t *testing.T) {
 func TestWrongIndexes(t *testing.T) {
 	t.Run("other content", func(t *testing.T) {
 		s := newSite(t)
-		s.byHash = false
+		s.ByHash = false
 		s.publish()
-		s.change(indexPath, func(b []byte) []byte { b[20] ^= 1; return b })
+		s.Change(indexPath, func(b []byte) []byte { b[20] ^= 1; return b })
 		_, err := update(client(t, Options{}), s.source())
-		refused(t, err, fault.Invalid, "Packages.gz", "sha256")
+		refused(t, err, fault.Failed, "Packages.gz", "sha256")
 	})
 	t.Run("truncated", func(t *testing.T) {
 		s := newSite(t)
-		s.byHash = false
+		s.ByHash = false
 		s.publish()
-		s.change(indexPath, func(b []byte) []byte { return b[:len(b)-9] })
+		s.Change(indexPath, func(b []byte) []byte { return b[:len(b)-9] })
 		_, err := update(client(t, Options{}), s.source())
-		refused(t, err, fault.Invalid, "bytes")
+		refused(t, err, fault.Failed, "bytes")
 	})
 	t.Run("unpacks to something else", func(t *testing.T) {
 		s := newSite(t)
-		s.change("dists/test/InRelease", func(b []byte) []byte {
+		s.Change("dists/test/InRelease", func(b []byte) []byte {
 			_, rel, _ := bytes.Cut(b, []byte("\n\n"))
 			rel, _, _ = bytes.Cut(rel, []byte("\n-----BEGIN"))
-			return s.inRelease(bytes.Replace(rel, []byte(sum(s.packages())), []byte(strings.Repeat("0", 64)), 1))
+			return s.InRelease(bytes.Replace(rel, []byte(sum(s.packages())), []byte(strings.Repeat("0", 64)), 1))
 		})
 		c := client(t, Options{})
 		_, err := update(c, s.source())
-		refused(t, err, fault.Invalid, "sha256 is not")
+		refused(t, err, fault.Failed, "sha256 is not")
 		if left, _ := filepath.Glob(c.path("indexes", "*[0-9a-f]")); len(left) > 0 {
 			t.Errorf("%v is left", left)
 		}
 	})
 	t.Run("a bomb", func(t *testing.T) {
 		s := newSite(t)
-		s.change("dists/test/InRelease", func(b []byte) []byte {
+		s.Change("dists/test/InRelease", func(b []byte) []byte {
 			_, rel, _ := bytes.Cut(b, []byte("\n\n"))
 			rel, _, _ = bytes.Cut(rel, []byte("\n-----BEGIN"))
-			return s.inRelease(bytes.Replace(rel, []byte(sum(s.packages())+" "), []byte(sum(s.packages())+" 9999999999"), 1))
+			return s.InRelease(bytes.Replace(rel, []byte(sum(s.packages())+" "), []byte(sum(s.packages())+" 9999999999"), 1))
 		})
 		_, err := update(client(t, Options{}), s.source())
 		if err == nil || !strings.Contains(err.Error(), "more than the") {
@@ -365,9 +364,9 @@ func TestOffline(t *testing.T) {
 	refused(t, err, fault.NotFound, "test", "offline", "never fetched")
 
 	x := mustUpdate(t, client(t, o), s.source())
-	s.requests()
+	s.Requests()
 	y := mustUpdate(t, client(t, offline), s.source())
-	if len(y.Packages) != len(x.Packages) || len(s.requests()) > 0 {
+	if len(y.Packages) != len(x.Packages) || len(s.Requests()) > 0 {
 		t.Error("offline it asks, or has something else")
 	}
 	_, err = client(t, offline).Fetch(t.Context(), downloads(t, y))
@@ -375,8 +374,8 @@ func TestOffline(t *testing.T) {
 	if _, err = client(t, o).Fetch(t.Context(), downloads(t, x)); err != nil {
 		t.Fatal(err)
 	}
-	s.requests()
-	if _, err = client(t, offline).Fetch(t.Context(), downloads(t, y)); err != nil || len(s.requests()) > 0 {
+	s.Requests()
+	if _, err = client(t, offline).Fetch(t.Context(), downloads(t, y)); err != nil || len(s.Requests()) > 0 {
 		t.Error(err)
 	}
 	if err := os.Remove(client(t, offline).indexes.Path(sum(s.packages()))); err != nil {
@@ -388,11 +387,10 @@ func TestOffline(t *testing.T) {
 
 func TestFlatArchive(t *testing.T) {
 	s := newSite(t)
-	s.mu.Lock()
 	index := s.packages()
-	rel := []byte("Date: " + s.date.Format(time.RFC1123) + "\nSHA256:\n " + sum(index) + " " + strconv.Itoa(len(index)) + " Packages\n")
-	s.files["flat/InRelease"], s.files["flat/Packages"] = s.inRelease(rel), index
-	s.mu.Unlock()
+	rel := []byte("Date: " + s.Date.Format(time.RFC1123) + "\nSHA256:\n " + sum(index) + " " + strconv.Itoa(len(index)) + " Packages\n")
+	s.Put("flat/InRelease", s.InRelease(rel))
+	s.Put("flat/Packages", index)
 	source := s.source()
 	source.Suite, source.Components = "flat/", nil
 	x := mustUpdate(t, client(t, Options{}), source)
@@ -427,7 +425,7 @@ func TestTwoUpdatesAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	asked := s.requests()
+	asked := s.Requests()
 	for _, deb := range []string{"pool/main/hello_1.0-1_amd64.deb", "pool/main/world_1.0-1_amd64.deb"} {
 		if n := len(asked) - len(slices.DeleteFunc(slices.Clone(asked), func(a string) bool { return a == deb })); n != 1 {
 			t.Errorf("%s was downloaded %d times", deb, n)

@@ -9,9 +9,9 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/xz"
 )
 
 // maxDictionary is what `xz -9` asks for; it bounds the memory of a decoder.
@@ -58,8 +58,10 @@ func explain(err error) error {
 	switch {
 	case err == nil, errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return err
-	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+	case errors.Is(err, xz.ErrMemory), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return refused("decompressing it takes more than %d MiB of memory", maxDictionary>>20)
+	case errors.Is(err, xz.ErrUnsupported):
+		return fault.New(fault.Unsupported, "decompress: %w", err)
 	}
 	var f *fault.Error
 	if errors.As(err, &f) {

@@ -25,7 +25,7 @@ type Package struct {
 	control, data member
 }
 
-// Open reads the frame of a .deb of size bytes. Errors are fault.Invalid; they say nothing of the file's name.
+// Open reads the frame of a .deb of size bytes. Errors are fault.Failed; they say nothing of the file's name.
 func Open(src io.ReaderAt, size int64, limits Limits) (*Package, error) {
 	members, err := readMembers(src, size, func(name string) bool { return strings.HasPrefix(name, dataBase) })
 	if err != nil {

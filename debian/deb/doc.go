@@ -85,11 +85,11 @@ type Script struct {
 }
 
 func refused(format string, args ...any) error {
-	return fault.New(fault.Invalid, "refused: "+format, args...).
+	return fault.New(fault.Failed, "refused: "+format, args...).
 		WithHint("the file is damaged or means harm: fetch the package again, or leave it out")
 }
 
 func truncated(format string, args ...any) error {
-	return fault.New(fault.Invalid, "truncated or damaged: "+format, args...).
+	return fault.New(fault.Failed, "truncated or damaged: "+format, args...).
 		WithHint("delete the file and fetch the package again")
 }

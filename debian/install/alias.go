@@ -24,11 +24,14 @@ func mergedLinks(arch string) []string {
 // findAliases tells what is known of links to folders before anything is unpacked.
 func (s *stage) findAliases() {
 	s.aliases = map[string]string{}
-	if !s.first() {
+	if s.onTop && s.o.Under != nil {
 		return // the view shows them
 	}
 	for _, name := range mergedLinks(s.o.Arch) {
 		s.aliases[name] = "usr/" + name
+	}
+	if s.onTop {
+		return
 	}
 	holder := s.batches[0].packages[0]
 	for _, p := range s.batches[0].packages {

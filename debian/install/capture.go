@@ -37,11 +37,7 @@ func (s *stage) capture(ctx context.Context) (images.Layer, error) {
 // normalise applies the rules to what was captured. A folder from which everything went, and which was there before, is
 // left out with it.
 func (s *stage) normalise(list []upper.Piece) ([]upper.Piece, error) {
-	var dirs []string
-	for _, g := range s.done {
-		dirs = append(dirs, g.root)
-	}
-	before := newView(append(dirs, s.under...))
+	before := newView(s.lower())
 	kept := list[:0:0]
 	for _, p := range list {
 		rule := ruleFor(p.Entry)

@@ -68,8 +68,8 @@ func parseStatus(text string) ([]*installed, error) {
 }
 
 // checkInstalled refuses packages that are there already, and finds the version of dpkg.
-func (s *stage) checkInstalled() error {
-	text, err := s.below.content(statusFile)
+func (s *stage) checkInstalled(below *view) error {
+	text, err := below.content(statusFile)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (s *stage) checkInstalled() error {
 		}
 	}
 	if s.dpkgVersion == "" {
-		return fault.New(fault.Invalid, "there is no dpkg among the packages, nor in what they come on").
+		return fault.New(fault.Failed, "there is no dpkg among the packages, nor in what they come on").
 			WithHint("begin with a base of Debian")
 	}
 	return nil

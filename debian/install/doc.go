@@ -58,7 +58,10 @@ type Options struct {
 	Batches  [][]Item
 	Cache    Cache       // nil: nothing is looked up or kept
 	Progress func(Event) // nil: nobody wants to know; called from several goroutines, one at a time
-	Log      *slog.Logger
+	// Idle, when given, is called once the last package is being unpacked: from then on scripts run, one after the other,
+	// and leave the other cores to who calls Begin.
+	Idle func()
+	Log  *slog.Logger
 
 	// alter changes the sandbox of scripts, in tests: to give it another clock.
 	alter func(*sandbox.Spec)
@@ -92,10 +95,19 @@ type Event struct {
 // lowest first. The caller holds the store (images.Store.Hold) until an image with them is put. Errors name the package,
 // the file or script, and the next step; then no layer is kept.
 func Install(ctx context.Context, o Options) ([]images.Layer, error) {
-	s, err := newStage(o)
+	s, err := newStage(o, len(o.Under) > 0)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	return s.install(ctx)
+	return s.install(ctx, func(ctx context.Context) error {
+		if err := s.begin(ctx); err != nil {
+			return err
+		}
+		if err := s.attach(ctx); err != nil {
+			return err
+		}
+		s.startUnpacking(ctx)
+		return nil
+	})
 }

@@ -72,7 +72,7 @@ func (s *stage) makeGroups() error {
 			return cmp.Or(strings.Compare(y.name[:1], x.name[:1]), strings.Compare(x.name, y.name))
 		})
 		for j, g := range b.groups {
-			if err := g.open(s.path(fmt.Sprintf("group-%d-%d", i, j))); err != nil {
+			if err := g.open(s.dir, fmt.Sprintf("group-%d-%d-", i, j)); err != nil {
 				return err
 			}
 		}
@@ -105,13 +105,12 @@ func hashOf(text string) uint64 {
 	return binary.BigEndian.Uint64(sum[:8])
 }
 
-func (g *group) open(dir string) error {
-	g.root = dir
-	if err := os.Mkdir(dir, 0o755); err != nil {
+// open makes the group's folder, with a name of its own so that its place on the disk is another one each time.
+func (g *group) open(dir, name string) (err error) {
+	if g.root, err = os.MkdirTemp(dir, name); err != nil {
 		return err
 	}
-	var err error
-	g.dir, err = os.Open(dir)
+	g.dir, err = os.Open(g.root)
 	return err
 }
 

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/bootandshoot/release/debian"
+	"github.com/bootandshoot/release/debian/archive/archivetest"
 )
 
 // differences are what a system may have otherwise than one that mmdebstrap made of the same packages.
@@ -62,10 +63,10 @@ func TestLikeMmdebstrap(t *testing.T) {
 	}
 	var items []Item
 	for _, p := range packages {
-		items = append(items, fetchPackage(t, debCache(t), p.Name, string(p.Version), p.Arch))
+		items = append(items, itemOf(t, archivetest.Fetch(t, p.Name, string(p.Version), p.Arch)))
 	}
 	s, work := newStore(t, dir)
-	layers, err := Install(t.Context(), Options{Store: s, Work: work, Arch: debArch(), Epoch: testEpoch, Batches: [][]Item{items}})
+	layers, err := Install(t.Context(), Options{Store: s, Work: work, Arch: archivetest.Arch(), Epoch: testEpoch, Batches: [][]Item{items}})
 	if err != nil {
 		t.Fatal(err)
 	}

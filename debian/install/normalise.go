@@ -31,7 +31,7 @@ var rules = [...]rule{
 	{pattern: "var/log/**", do: empty, why: "what a system logged while it was made is nobody's; who writes there expects the file"},
 	{pattern: "var/cache/ldconfig/aux-cache", do: drop, why: "holds inode numbers and times of this disk; ldconfig makes it again"},
 	{pattern: "var/cache/apt/*.bin", do: drop, why: "apt makes it again, and it holds times of this disk"},
-	{pattern: "var/cache/man/**", do: drop, why: "man-db makes it again, and its databases hold times"},
+	{pattern: "var/cache/man/**", do: drop, why: "man-db makes it again, and its databases hold times; in a bake it is not made, see fakes"},
 	{pattern: "var/cache/debconf/*-old", do: drop, why: "a copy of the state before the last script"},
 	{pattern: "var/lib/dpkg/*-old", do: drop, why: "a copy of the state before the last change"},
 	{pattern: "var/lib/dpkg/lock", do: drop, why: "dpkg makes its locks again"},

@@ -83,9 +83,6 @@ func (s *stage) open(ctx context.Context) error {
 	if err := opening.Wait(); err != nil {
 		return err
 	}
-	if err := s.checkInstalled(); err != nil {
-		return err
-	}
 	s.joinBatches()
 	return nil
 }
@@ -119,7 +116,7 @@ func (p *pkg) parse() error {
 		return err
 	}
 	if own.Name != p.Name || own.Version != p.Version || own.Arch != p.Arch {
-		return fault.New(fault.Invalid, "the file holds %s %s for %s", own.Name, own.Version, own.Arch).
+		return fault.New(fault.Failed, "the file holds %s %s for %s", own.Name, own.Version, own.Arch).
 			WithHint("delete the file and fetch the package again")
 	}
 	p.paragraph = paragraph
@@ -138,7 +135,7 @@ func (p *pkg) readConffiles() error {
 		}
 		name, remove := strings.CutPrefix(line, "remove-on-upgrade ")
 		if name = strings.TrimSpace(name); !path.IsAbs(name) {
-			return fault.New(fault.Invalid, "its conffile %q is not an absolute path", name)
+			return fault.New(fault.Failed, "its conffile %q is not an absolute path", name)
 		}
 		p.conffiles = append(p.conffiles, conffile{path: path.Clean(name), remove: remove})
 	}

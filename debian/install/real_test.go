@@ -2,84 +2,31 @@ package install
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/bootandshoot/release/debian"
+	"github.com/bootandshoot/release/debian/archive/archivetest"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/sandbox"
 )
 
-// minbase is what a base of Debian is: essential, required, apt.
-var minbase = []string{"?or(?essential,?priority(required))", "apt", "usr-is-merged"}
-
 // realPackages fetches what apt would install of the machine's own sources into a system where under is installed.
 func realPackages(t testing.TB, under []Item, want ...string) []Item {
 	t.Helper()
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		t.Fatal("this test installs real packages: run it on Debian, with apt sources that answer (apt-get update)")
-	}
-	status := filepath.Join(t.TempDir(), "status")
-	var text strings.Builder
+	var installed []string
 	for _, item := range under {
-		text.WriteString(run(t, "", "dpkg-deb", "-f", item.File) + "Status: install ok installed\n\n")
+		installed = append(installed, item.File)
 	}
-	if err := os.WriteFile(status, []byte(text.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"-s", "-qq", "-o", "Dir::State::Status=" + status, "-o", "APT::Install-Recommends=false", "install"}
-	out := run(t, "", "apt-get", append(args, want...)...)
-	dir := debCache(t)
 	var items []Item
-	for line := range strings.Lines(out) {
-		f := strings.Fields(line)
-		if len(f) < 4 || f[0] != "Inst" {
-			continue
-		}
-		name, version, arch := f[1], strings.TrimPrefix(f[2], "("), debArch()
-		for _, a := range f {
-			if strings.HasPrefix(a, "[all]") {
-				arch = "all"
-			}
-		}
-		items = append(items, fetchPackage(t, dir, name, version, arch))
-	}
-	if len(items) == 0 {
-		t.Fatalf("apt-get installs nothing: %s", out)
+	for _, file := range archivetest.Download(t, installed, want...) {
+		items = append(items, itemOf(t, file))
 	}
 	return items
-}
-
-func debArch() string { return strings.ReplaceAll(runtime.GOARCH, "386", "i386") }
-
-// debCache is where packages stay for the next run of the tests.
-func debCache(t testing.TB) string {
-	t.Helper()
-	base, err := os.UserCacheDir()
-	if err != nil {
-		base = os.TempDir()
-	}
-	dir := filepath.Join(base, "release-test", "debs")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func fetchPackage(t testing.TB, dir, name, version, arch string) Item {
-	t.Helper()
-	name, _, _ = strings.Cut(name, ":")
-	file := filepath.Join(dir, fmt.Sprintf("%s_%s_%s.deb", name, strings.ReplaceAll(version, ":", "%3a"), arch))
-	if _, err := os.Stat(file); err != nil {
-		run(t, dir, "apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", name+"="+version)
-	}
-	return itemOf(t, file)
 }
 
 // itemOf describes a package file by what it says itself.
@@ -147,14 +94,14 @@ func base(t testing.TB) system {
 		t.Fatal("this test installs a system: run it as root")
 	}
 	shared.Do(func() {
-		items := realPackages(t, nil, minbase...)
+		items := realPackages(t, nil, archivetest.Minbase...)
 		dir, err := os.MkdirTemp("", "install-test-")
 		if err != nil {
 			t.Fatal(err)
 		}
 		shared.dir = dir
 		s, work := newStore(t, dir)
-		layers, err := Install(t.Context(), Options{Store: s, Work: work, Arch: debArch(), Epoch: testEpoch, Batches: [][]Item{items},
+		layers, err := Install(t.Context(), Options{Store: s, Work: work, Arch: archivetest.Arch(), Epoch: testEpoch, Batches: [][]Item{items},
 			Progress: logOutput(t)})
 		if err != nil {
 			t.Fatal(err)
@@ -178,7 +125,7 @@ func logOutput(t testing.TB) func(Event) {
 // on installs packages on the base.
 func (s system) on(t testing.TB, batches ...[]Item) ([]images.Layer, error) {
 	t.Helper()
-	layers, err := Install(t.Context(), Options{Store: s.store, Work: s.work, Arch: debArch(), Epoch: testEpoch, Under: s.layers,
+	layers, err := Install(t.Context(), Options{Store: s.store, Work: s.work, Arch: archivetest.Arch(), Epoch: testEpoch, Under: s.layers,
 		Batches: batches, Progress: logOutput(t)})
 	left, rerr := os.ReadDir(s.work)
 	if rerr != nil || len(left) > 0 {

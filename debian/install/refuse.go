@@ -22,7 +22,7 @@ func refuse(e deb.Entry, at string) error {
 	default:
 		return nil
 	}
-	return fault.New(fault.Invalid, "/%s is refused: %s", e.Path, because).
+	return fault.New(fault.Failed, "/%s is refused: %s", e.Path, because).
 		WithHint("leave the package out, or tell its maintainer")
 }
 

@@ -64,7 +64,7 @@ func (t *settler) readOverrides() error {
 		gid, gok := groups[f[1]]
 		mode, err := strconv.ParseUint(f[2], 8, 12)
 		if !ok || !gok || err != nil {
-			return fault.New(fault.Invalid, "/%s: %q names an owner or a mode that the system does not know", statOverrideFile, strings.TrimSpace(line)).
+			return fault.New(fault.Failed, "/%s: %q names an owner or a mode that the system does not know", statOverrideFile, strings.TrimSpace(line)).
 				WithHint("add the user before the override, or take the override out")
 		}
 		at, err := t.real(strings.TrimPrefix(f[3], "/"))

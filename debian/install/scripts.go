@@ -19,15 +19,53 @@ const insideDir = "/run/release-install"
 // mark begins a line by which the driver says what it does next.
 const mark = "\x1e"
 
-// fakes stand over programs of the system while scripts run; nothing of them gets into the image.
+// fake stands over a program of the system while scripts run; nothing of it gets into the image.
+type fake struct {
+	name, target, text string
+	// instead: only where the system has the program. Scripts may change its owner and mode then.
+	instead bool
+}
+
+// fakes are the programs that do in a bake what they should do there.
 //
 //	policy-rc.d        invoke-rc.d asks it, and it denies starting any service
 //	start-stop-daemon  for scripts that do not ask
 //	ischroot           this is no running machine: libc6, for one, would tell init and wait
-var fakes = [...][3]string{
-	{"policy-rc.d", "/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"},
-	{"start-stop-daemon", "/usr/sbin/start-stop-daemon", "#!/bin/sh\nexit 0\n"},
-	{"ischroot", "/usr/bin/ischroot", "#!/bin/sh\nexit 0\n"},
+//	mandb              would index all manuals at each trigger; its index is left out, see rules
+var fakes = [...]fake{
+	{name: "policy-rc.d", target: "usr/sbin/policy-rc.d", text: "#!/bin/sh\nexit 101\n"},
+	{name: "start-stop-daemon", target: "usr/sbin/start-stop-daemon", text: "#!/bin/sh\nexit 0\n"},
+	{name: "ischroot", target: "usr/bin/ischroot", text: "#!/bin/sh\nexit 0\n"},
+	{name: "mandb", target: "usr/bin/mandb", text: "#!/bin/sh\nexit 0\n", instead: true},
+}
+
+// fakeMounts writes the fakes and says where they go.
+func (s *stage) fakeMounts() ([]sandbox.Mount, error) {
+	now := newView(append([]string{s.upper}, s.lower()...))
+	var mounts []sandbox.Mount
+	for _, f := range fakes {
+		if f.instead && now.file(f.target) == "" {
+			continue
+		}
+		file := s.path("fake-" + f.name)
+		if err := os.WriteFile(file, []byte(f.text), 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.Chmod(file, 0o755); err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, sandbox.Mount{Source: file, Target: "/" + f.target, ReadOnly: !f.instead})
+	}
+	return mounts, nil
+}
+
+// lower are the folders below what scripts change, topmost first.
+func (s *stage) lower() []string {
+	var dirs []string
+	for _, g := range slices.Backward(s.done) {
+		dirs = append(dirs, g.root)
+	}
+	return append(dirs, s.under...)
 }
 
 // environment is what scripts see, and nothing else.
@@ -119,25 +157,14 @@ func (s *stage) run(ctx context.Context, b *batch, script string) error {
 	if err := os.WriteFile(s.path("inside", "driver"), []byte("cd /\nulimit -c 0\n"+script), 0o644); err != nil {
 		return err
 	}
-	mounts := []sandbox.Mount{{Source: s.path("inside"), Target: insideDir, ReadOnly: true}}
-	for _, f := range fakes {
-		file := s.path("fake-" + f[0])
-		if err := os.WriteFile(file, []byte(f[2]), 0o755); err != nil {
-			return err
-		}
-		if err := os.Chmod(file, 0o755); err != nil {
-			return err
-		}
-		mounts = append(mounts, sandbox.Mount{Source: file, Target: f[1], ReadOnly: true})
+	mounts, err := s.fakeMounts()
+	if err != nil {
+		return err
 	}
-	var lower []string
-	for _, g := range slices.Backward(s.done) {
-		lower = append(lower, g.root)
-	}
-	lower = append(lower, s.under...)
+	mounts = append(mounts, sandbox.Mount{Source: s.path("inside"), Target: insideDir, ReadOnly: true})
 	out := &output{tell: s.tell}
 	spec := sandbox.Spec{
-		Root:    sandbox.Root{Lower: lower, Upper: s.upper, Work: s.path("work")},
+		Root:    sandbox.Root{Lower: s.lower(), Upper: s.upper, Work: s.path("work")},
 		Command: []string{"/bin/sh", insideDir + "/driver"}, Env: s.environment(), Fixed: true,
 		Network: sandbox.NoNetwork, Mounts: mounts, Emulator: s.emulator, Stdout: out, Stderr: out,
 	}

@@ -30,11 +30,8 @@ type settler struct {
 
 // settle decides where each name of the batch goes, moves what lies elsewhere and brings dpkg's database up to date.
 func (s *stage) settle(ctx context.Context, b *batch) error {
-	dirs := []string{s.upper}
-	for _, g := range slices.Backward(s.done) {
-		dirs = append(dirs, g.root)
-	}
-	t := &settler{stage: s, batch: b, below: newView(append(dirs, s.under...)), names: map[string]*node{}, dirs: map[string]string{}}
+	below := newView(append([]string{s.upper}, s.lower()...))
+	t := &settler{stage: s, batch: b, below: below, names: map[string]*node{}, dirs: map[string]string{}}
 	if err := t.readRules(); err != nil {
 		return err
 	}
@@ -81,7 +78,7 @@ func (t *settler) folder(dir string) (string, error) {
 	}
 	real, ok := resolve(dir, t.look)
 	if !ok {
-		return "", fault.New(fault.Invalid, "refused: its folder /%s leads through a file, or through links in a circle", dir).
+		return "", fault.New(fault.Failed, "refused: its folder /%s leads through a file, or through links in a circle", dir).
 			WithHint("this package does not fit the others: leave one of them out")
 	}
 	t.dirs[dir] = real
@@ -105,6 +102,9 @@ func (t *settler) place(r *record) error {
 			return err
 		}
 	}
+	if err := refuse(r.Entry, at); err != nil {
+		return err // where it was unpacked to was only probable
+	}
 	if o, ok := t.overrides[at]; ok {
 		r.UID, r.GID, r.Mode = o.uid, o.gid, o.mode
 		if r.disk != "" {
@@ -121,7 +121,7 @@ func (t *settler) place(r *record) error {
 		if r.Type == deb.Symlink {
 			return t.drop(r) // dpkg never puts a link in a folder's place
 		}
-		return fault.New(fault.Invalid, "it is a folder in the system already").WithHint("this package does not fit the others: leave one of them out")
+		return fault.New(fault.Failed, "it is a folder in the system already").WithHint("this package does not fit the others: leave one of them out")
 	}
 	if old.kind != noNode {
 		stays, err := t.contend(r, at, old)
@@ -148,7 +148,7 @@ func (t *settler) placeDir(r *record, at string, old *node) error {
 		}
 	}
 	if old.kind != noNode {
-		return fault.New(fault.Invalid, "it is no folder in the system").WithHint("this package does not fit the others: leave one of them out")
+		return fault.New(fault.Failed, "it is no folder in the system").WithHint("this package does not fit the others: leave one of them out")
 	}
 	t.put(r, at)
 	return nil
@@ -220,7 +220,7 @@ func (t *settler) overUnowned(r *record, at string) (bool, error) {
 }
 
 func conflict(at, owner string) error {
-	return fault.New(fault.Invalid, "the package %s has this file too, and neither of the two replaces the other", owner).
+	return fault.New(fault.Failed, "the package %s has this file too, and neither of the two replaces the other", owner).
 		WithHint("leave one of the two packages out, or tell their maintainers that they do not fit (/%s)", at)
 }
 

@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
+	"github.com/bootandshoot/release/debian/archive/archivetest"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/usertest"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -97,7 +96,7 @@ func installPlan(dir string) error {
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return err
 	}
-	o := Options{Store: s, Work: work, Arch: debArch(), Epoch: testEpoch, Batches: [][]Item{plan.Base}}
+	o := Options{Store: s, Work: work, Arch: archivetest.Arch(), Epoch: testEpoch, Batches: [][]Item{plan.Base}}
 	if o.Under, err = Install(context.Background(), o); err != nil {
 		return err
 	}
@@ -116,9 +115,6 @@ func installPlan(dir string) error {
 	return nil
 }
 
-// ordinary is the user that tests without root run as.
-const ordinary = "releasetest"
-
 // TestSameLayersForEverybody installs once more as an ordinary user, in another folder, with another umask, locale and
 // timezone.
 func TestSameLayersForEverybody(t *testing.T) {
@@ -135,12 +131,12 @@ func TestSameLayersForEverybody(t *testing.T) {
 	cmd, dir := asOrdinaryUser(t, s.items, items)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("install as %s: %v\n%s", ordinary, err, out)
+		t.Fatalf("install as %s: %v\n%s", usertest.Name, err, out)
 	}
 	if string(out) == want.String() {
 		return
 	}
-	t.Errorf("root made\n%s%s made\n%s", &want, ordinary, out)
+	t.Errorf("root made\n%s%s made\n%s", &want, usertest.Name, out)
 	showDifferences(t, s.store, filepath.Join(dir, "store"), strings.Fields(want.String()), strings.Fields(string(out)))
 }
 
@@ -164,7 +160,7 @@ func TestSameLayersOnAnotherDay(t *testing.T) {
 		t.Fatalf("no libfaketime: %v, %v", found, err)
 	}
 	store, work := newStore(t, dir)
-	o := Options{Store: store, Work: work, Arch: debArch(), Epoch: testEpoch, Batches: [][]Item{s.items}, alter: func(spec *sandbox.Spec) {
+	o := Options{Store: store, Work: work, Arch: archivetest.Arch(), Epoch: testEpoch, Batches: [][]Item{s.items}, alter: func(spec *sandbox.Spec) {
 		spec.Mounts = append(spec.Mounts, sandbox.Mount{Source: found[0], Target: "/run/faketime.so", ReadOnly: true})
 		spec.Env = append(spec.Env, "LD_PRELOAD=/run/faketime.so", "FAKETIME=+401d", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1")
 	}}
@@ -216,17 +212,8 @@ func showDifferences(t *testing.T, s *images.Store, other string, a, b []string)
 // asOrdinaryUser prepares this test binary to install as an ordinary user.
 func asOrdinaryUser(t *testing.T, base, top []Item) (*exec.Cmd, string) {
 	t.Helper()
-	u, err := user.Lookup(ordinary)
-	if err != nil {
-		t.Fatalf("this test needs an ordinary user with a range of ids: useradd -m %s, and apt install uidmap: %v", ordinary, err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	dir, err := os.MkdirTemp(u.HomeDir, "install-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = exec.Command("rm", "-rf", dir).Run() })
+	u := usertest.Need(t)
+	dir := u.Dir(t)
 	var plan struct{ Base, Top []Item }
 	for _, list := range []struct {
 		from []Item
@@ -251,10 +238,10 @@ func asOrdinaryUser(t *testing.T, base, top []Item) (*exec.Cmd, string) {
 		t.Fatal(err)
 	}
 	run(t, "", "cp", self, filepath.Join(dir, "installer"))
-	run(t, "", "chown", "-R", fmt.Sprintf("%d:%d", uid, gid), dir)
+	u.Own(t, dir)
 	cmd := exec.Command("sh", "-c", "umask 077; exec "+dir+"/installer")
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + u.HomeDir, "USER=" + ordinary, "LC_ALL=de_DE.UTF-8", "TZ=Asia/Tokyo", installVar + "=" + dir}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + u.Home, "USER=" + usertest.Name, "LC_ALL=de_DE.UTF-8", "TZ=Asia/Tokyo", installVar + "=" + dir}
+	u.Become(cmd)
 	return cmd, dir
 }

@@ -27,7 +27,7 @@ func (p *pkg) interests() ([]interest, error) {
 			continue
 		}
 		if len(f) != 2 || strings.Contains(f[1], "/") && !path.IsAbs(f[1]) || strings.HasPrefix(f[1], ".") {
-			return nil, fault.New(fault.Invalid, "its file of triggers has the line %q", strings.TrimSpace(line))
+			return nil, fault.New(fault.Failed, "its file of triggers has the line %q", strings.TrimSpace(line))
 		}
 		switch f[0] {
 		case "interest", "interest-await":
@@ -35,7 +35,7 @@ func (p *pkg) interests() ([]interest, error) {
 		case "interest-noawait":
 			list = append(list, interest{f[1], p.db() + "/noawait"})
 		default:
-			return nil, fault.New(fault.Invalid, "its file of triggers has the line %q", strings.TrimSpace(line))
+			return nil, fault.New(fault.Failed, "its file of triggers has the line %q", strings.TrimSpace(line))
 		}
 	}
 	return list, nil

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,25 @@ type record struct {
 	md5  string // of a file, when it is wanted
 	// unlisted: another package has the name now, dpkg's list is without it.
 	unlisted bool
+}
+
+// unpacking is under way until done is closed; then err says how it ended.
+type unpacking struct {
+	stop context.CancelCauseFunc
+	done chan struct{}
+	err  error
+}
+
+func (s *stage) startUnpacking(ctx context.Context) {
+	ctx, stop := context.WithCancelCause(ctx)
+	u := &unpacking{stop: stop, done: make(chan struct{})}
+	s.unpacking = u
+	workers, ctx := errgroup.WithContext(ctx)
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	go func() {
+		defer close(u.done)
+		u.err = s.unpackAll(ctx, workers)
+	}()
 }
 
 // unpackAll writes all packages to their groups' folders, batch after batch.
@@ -58,6 +78,9 @@ func (s *stage) unpackAll(ctx context.Context, workers *errgroup.Group) error {
 				return nil
 			})
 		}
+	}
+	if s.o.Idle != nil && ctx.Err() == nil {
+		s.o.Idle()
 	}
 	return workers.Wait()
 }
@@ -120,7 +143,10 @@ func (s *stage) probably(name string) *node {
 	if to, ok := s.aliases[name]; ok {
 		return &node{kind: linkNode, link: to}
 	}
-	return s.below.look(name)
+	if below := s.below.Load(); below != nil {
+		return below.look(name)
+	}
+	return nothing
 }
 
 // write makes a record at its place in the group's folder.

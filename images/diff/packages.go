@@ -11,8 +11,7 @@ import (
 	"strings"
 
 	"github.com/bootandshoot/release/debian"
-	"github.com/bootandshoot/release/images"
-	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/images/dpkg"
 )
 
 // Package is a difference in what dpkg has installed.
@@ -25,9 +24,6 @@ type Package struct {
 	Files        int    `json:"files"` // how many of its files differ
 	Bytes        int64  `json:"bytes"` // by how much its files grew
 }
-
-// recordLimit is the largest record that is read: dpkg's status has about 1 KB a package.
-const recordLimit = 64 << 20
 
 // installed is a package of one image.
 type installed struct {
@@ -103,53 +99,26 @@ func unionKeys[V any](a, b map[string]V) []string {
 
 // installed reads dpkg's records, by name and architecture.
 func (x side) installed() (map[string]installed, error) {
+	records, err := dpkg.Records(x.files)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", x.digest.Short(), err)
+	}
 	found := map[string]installed{}
-	read := func(name string, part bool) error {
-		data, err := x.files.Read(name, recordLimit)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	for _, r := range records {
+		data, err := x.files.Read(r.Name, dpkg.RecordLimit)
 		if err != nil {
-			return fmt.Errorf("image %s: %w", x.digest.Short(), err)
+			return nil, fmt.Errorf("image %s: %w", x.digest.Short(), err)
 		}
-		if err := addInstalled(found, "/"+name, string(data), part); err != nil {
-			return fmt.Errorf("image %s: %w", x.digest.Short(), err)
+		packages, err := dpkg.Installed(r.Name, string(data))
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", x.digest.Short(), err)
 		}
-		return nil
-	}
-	if err := read(debian.StatusFile, false); err != nil {
-		return nil, err
-	}
-	parts, err := x.files.Resolve(debian.StatusParts)
-	if err != nil || parts.Type != images.Dir {
-		return found, nil //nolint:nilerr // most images have none
-	}
-	for _, part := range parts.Children() {
-		if part.Type != images.File || strings.HasSuffix(part.Path, ".md5sums") {
-			continue
-		}
-		if err := read(part.Path, true); err != nil {
-			return nil, err
+		for _, p := range packages {
+			i := installed{name: p.Get("Package"), arch: p.Get("Architecture"), version: debian.Version(p.Get("Version"))}
+			found[i.name+":"+i.arch] = i
 		}
 	}
 	return found, nil
-}
-
-// addInstalled reads paragraphs of packages. Those of a part are installed, others only when their status says so.
-func addInstalled(found map[string]installed, file, text string, part bool) error {
-	paragraphs, err := debian.ParseParagraphs(file, text)
-	if err != nil {
-		return fault.New(fault.Invalid, "read records of packages: %w", err)
-	}
-	for _, p := range paragraphs {
-		state := strings.Fields(p.Get("Status"))
-		if !part && (len(state) != 3 || state[2] == "not-installed" || state[2] == "config-files") {
-			continue
-		}
-		i := installed{name: p.Get("Package"), arch: p.Get("Architecture"), version: debian.Version(p.Get("Version"))}
-		found[i.name+":"+i.arch] = i
-	}
-	return nil
 }
 
 // claim notes which paths belong to a package: those of its list, and dpkg's records of it.
@@ -158,12 +127,12 @@ func (x side) claim(p installed, owner map[string]int, at int) error {
 	if err != nil {
 		return nil //nolint:nilerr // an image without lists: its files belong to nobody
 	}
-	for _, name := range []string{p.name, p.name + ":" + p.arch} {
+	for _, name := range dpkg.ListNames(p.name, p.arch) {
 		for _, kind := range recordKinds() {
 			owner["/"+path.Join(info.Path, name+"."+kind)] = at
 		}
 		owner["/"+path.Join(debian.StatusParts, name)], owner["/"+path.Join(debian.StatusParts, name+".md5sums")] = at, at
-		list, err := x.files.Read(path.Join(info.Path, name+".list"), recordLimit)
+		list, err := x.files.Read(path.Join(info.Path, name+".list"), dpkg.RecordLimit)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -51,32 +51,57 @@ type Found struct {
 	notes     map[string]string
 }
 
+// Bad is an artifact that is attached as provenance and is none of its image: damaged, or about something else.
+type Bad struct {
+	Artifact images.Digest
+	Err      error
+}
+
 // Find reads the provenance of an image, oldest first; none is fine. A damaged one, or one of something else, is an error.
 func Find(s *images.Store, image images.Digest) ([]Found, error) {
+	all, bad, err := Look(s, image)
+	if err == nil && len(bad) > 0 {
+		return nil, bad[0].Err
+	}
+	return all, err
+}
+
+// Look is Find that passes over what is damaged or of something else, and names it.
+func Look(s *images.Store, image images.Digest) (all []Found, bad []Bad, err error) {
 	list, err := s.Referrers(image, "")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var all []Found
 	for _, r := range list {
 		if r.Type != images.ArtifactStatement && r.Type != images.ArtifactAttestation {
 			continue
 		}
-		a, err := s.OpenArtifact(r.Digest)
+		found, err := read(s, r.Digest, image)
 		if err != nil {
-			return nil, fmt.Errorf("read provenance of image %s: %w", image.Short(), err)
+			bad = append(bad, Bad{r.Digest, err})
 		}
-		for _, b := range a.Blobs {
-			f, err := open(b, image)
-			if f.Statement.Type == StatementType && f.Statement.PredicateType != PredicateType {
-				continue // somebody's statement of another kind
-			}
-			if err != nil {
-				return nil, fmt.Errorf("provenance %s: %w", r.Digest.Short(), err)
-			}
-			f.Artifact, f.notes = r.Digest, a.Annotations
-			all = append(all, f)
+		all = append(all, found...)
+	}
+	return all, bad, nil
+}
+
+// read reads all statements of an artifact, or none.
+func read(s *images.Store, artifact, image images.Digest) ([]Found, error) {
+	a, err := s.OpenArtifact(artifact)
+	if err != nil {
+		return nil, fmt.Errorf("read provenance of image %s: %w", image.Short(), err)
+	}
+	var all []Found
+	for _, b := range a.Blobs {
+		f, err := open(b, image)
+		if f.Statement.Type == StatementType && f.Statement.PredicateType != PredicateType {
+			continue // somebody's statement of another kind
 		}
+		if err != nil {
+			return nil, fmt.Errorf("provenance %s: %w", artifact.Short(), err)
+		}
+		f.Artifact, f.notes = artifact, a.Annotations
+		all = append(all, f)
 	}
 	return all, nil
 }
@@ -106,9 +131,9 @@ func open(b images.ArtifactBlob, image images.Digest) (Found, error) {
 }
 
 // Sign puts the key's signature on provenance of an image: on the statements whose bytes have the digests in only, on all
-// without any. changed is false when it was there already.
+// without any; what is none of the image's is left as it is. changed is false when it was there already.
 func Sign(ctx context.Context, s *images.Store, image images.Digest, key *signature.PrivateKey, only ...images.Digest) (changed bool, err error) {
-	all, err := Find(s, image)
+	all, _, err := Look(s, image)
 	if err != nil {
 		return false, err
 	}

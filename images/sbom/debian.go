@@ -2,8 +2,6 @@ package sbom
 
 import (
 	"cmp"
-	"errors"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -11,6 +9,7 @@ import (
 
 	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/images/dpkg"
 )
 
 // record is an installed package as dpkg's records have it.
@@ -45,29 +44,15 @@ func (r *reader) debian() error {
 	return nil
 }
 
+// installed is what the records say, each read with its layer.
 func (r *reader) installed() ([]record, error) {
-	var list []record
-	add := func(name string) error {
-		n, err := r.files.Resolve(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			list = append(list, r.facts.Records[n.Content]...)
-		}
-		return err
-	}
-	if err := add(debian.StatusFile); err != nil {
+	files, err := dpkg.Records(r.files)
+	if err != nil {
 		return nil, err
 	}
-	parts, err := r.files.Resolve(debian.StatusParts)
-	if err != nil || parts.Type != images.Dir {
-		return list, nil //nolint:nilerr // most images have none
-	}
-	for _, part := range parts.Children() {
-		if err := add(part.Path); err != nil {
-			return nil, err
-		}
+	var list []record
+	for _, f := range files {
+		list = append(list, r.facts.Records[f.File.Content]...)
 	}
 	return list, nil
 }
@@ -109,7 +94,7 @@ func (r *reader) ownedIn(list *images.ImageFile) int {
 // claim notes which files belong to a package. A list says /bin/ls where the image has a link from /bin to /usr/bin, so
 // what is not there by that name is looked up.
 func (r *reader) claim(p record) {
-	for _, name := range []string{p.Name, p.Name + ":" + p.Arch} {
+	for _, name := range dpkg.ListNames(p.Name, p.Arch) {
 		n, err := r.files.Resolve(path.Join(debian.InfoFolder, name+".list"))
 		if err != nil {
 			continue

@@ -15,13 +15,11 @@ import (
 
 	"github.com/bootandshoot/release/debian"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/images/dpkg"
 )
 
-// Limits of what is read whole. What is larger says nothing.
-const (
-	recordLimit   = 64 << 20 // dpkg's status has about 1 KB a package
-	metadataLimit = 1 << 20  // copyright files, METADATA, package.json
-)
+// metadataLimit is the largest description that is read: copyright files, METADATA, package.json. What is larger says nothing.
+const metadataLimit = 1 << 20
 
 // scanner finds out what the files of one layer say.
 type scanner struct {
@@ -65,7 +63,7 @@ func scan(ctx context.Context, s *images.Store, l images.Layer) (*layerFacts, er
 func (c *scanner) file(e images.FileFacts) error {
 	dir, base := path.Split(e.Path)
 	switch {
-	case e.Path == debian.StatusFile || dir == debian.StatusParts+"/" && !strings.HasSuffix(base, ".md5sums"):
+	case dpkg.IsRecord(e.Path):
 		return c.records(e)
 	case dir == debian.InfoFolder+"/" && strings.HasSuffix(base, ".list"):
 		return c.list(e)
@@ -92,20 +90,16 @@ func (c *scanner) read(e images.FileFacts, limit int64) (data []byte, ok bool, e
 
 // records reads dpkg's status: one that cannot be understood fails the whole, for a bill without packages would lie.
 func (c *scanner) records(e images.FileFacts) error {
-	data, ok, err := c.read(e, recordLimit)
+	data, ok, err := c.read(e, dpkg.RecordLimit)
 	if !ok {
 		return err
 	}
-	paragraphs, err := debian.ParseParagraphs("/"+e.Path, string(data))
+	packages, err := dpkg.Installed(e.Path, string(data))
 	if err != nil {
 		return err
 	}
 	list := []record{}
-	for _, p := range paragraphs {
-		state := strings.Fields(p.Get("Status"))
-		if e.Path == debian.StatusFile && (len(state) != 3 || state[2] == "not-installed" || state[2] == "config-files") {
-			continue
-		}
+	for _, p := range packages {
 		source, version, _ := strings.Cut(p.Get("Source"), " ")
 		if source != "" {
 			source += " " + orElse(strings.Trim(version, "() "), p.Get("Version"))
@@ -125,7 +119,7 @@ func orElse(text, other string) string {
 }
 
 func (c *scanner) list(e images.FileFacts) error {
-	data, ok, err := c.read(e, recordLimit)
+	data, ok, err := c.read(e, dpkg.RecordLimit)
 	if !ok {
 		return err
 	}

@@ -191,6 +191,7 @@ func Write(ctx context.Context, s *images.Store, epoch int64, list []Piece) (*im
 	if err != nil {
 		return nil, err
 	}
+	w.KeepFacts() // the bill of materials needs them
 	for _, p := range list {
 		if err := p.addTo(w); err != nil {
 			w.Abort()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/images/provenance"
@@ -55,7 +56,7 @@ func Image(ctx context.Context, s *images.Store, d images.Digest, keys []signatu
 func (r *Result) add(name string, err error, format string, args ...any) {
 	c := Check{Name: name, OK: err == nil, Detail: fmt.Sprintf(format, args...), err: err}
 	if err != nil {
-		c.Detail = err.Error()
+		c.Detail = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	r.Checks = append(r.Checks, c)
 }
@@ -71,21 +72,41 @@ func names(keys []signature.PublicKey) string {
 	return text
 }
 
-// blobs reads every blob of the image.
+// Content checks only that every blob of an image, and of what is attached to it, has its digest. The error names all that
+// have not.
+func Content(ctx context.Context, s *images.Store, d images.Digest) (Result, error) {
+	r := Result{Image: string(d), Keys: []string{}}
+	count, err := blobs(ctx, s, d)
+	r.add("blobs", err, "%d blobs have their digests", count)
+	return r, err
+}
+
+// blobs reads every blob of the image and of its artifacts.
 func blobs(ctx context.Context, s *images.Store, d images.Digest) (int, error) {
-	list, err := s.Blobs(d)
-	if err != nil {
-		return 0, err
-	}
-	for _, b := range list {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		if err := s.CheckBlob(b); err != nil {
-			return 0, fmt.Errorf("verify image %s: %w", d.Short(), err)
+	var bad fault.List
+	note := func(err error) {
+		if err != nil {
+			bad = append(bad, fault.All(fmt.Errorf("verify image %s: %w", d.Short(), err))...)
 		}
 	}
-	return len(list), nil
+	attached, err := s.Referrers(d, "")
+	note(err)
+	checked := map[images.Digest]bool{}
+	for _, of := range append([]images.Referrer{{Descriptor: images.Descriptor{Digest: d}}}, attached...) {
+		list, err := s.Blobs(of.Digest)
+		note(err)
+		for _, b := range list {
+			if checked[b.Digest] {
+				continue
+			}
+			checked[b.Digest] = true
+			note(s.CheckBlob(ctx, b))
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+		}
+	}
+	return len(checked), bad.Err()
 }
 
 // statements are those about the image that a key signed.

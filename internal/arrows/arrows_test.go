@@ -43,42 +43,60 @@ var rules = []rule{
 		"a driver knows its contract and images, and this one what isolates a command"},
 	{"router", nil, "the contract of the backends stands alone"},
 	{"router/routertest", []string{"router"}, "the suite knows the contract, not a backend"},
-	{"router/embedded", []string{"router"}, "a backend knows its contract only: traffic never depends on the agent"},
+	{"router/haproxy", []string{"router"}, "a backend knows its contract only, and speaks to HAProxy as a person could"},
+	{"router/embedded", []string{"router", "router/embedded/http1", "router/embedded/certs", "router/embedded/proxyproto", "router/embedded/websocket"},
+		"a backend knows its contract only: traffic never depends on the agent"},
+	{"router/embedded/http1", nil, "bytes become messages without anything that moves them"},
+	{"router/embedded/certs", []string{"router"}, "certificates are of routes, whoever serves them"},
+	{"router/embedded/proxyproto", nil, "a format is read without connections and routes"},
+	{"router/embedded/websocket", nil, "a format is read without connections and routes"},
+	{"router/consul", []string{"router"}, "a backend knows its contract only; the data plane that it works beside is handed in"},
+	{"router/consul/certstore", nil, "a storage of certificates knows bytes, whoever shows them"},
 	{"store", nil, "the contract of the stores stands alone"},
 	{"store/local", []string{"store"}, "what stores in one process share knows the contract only"},
 	{"store/storetest", []string{"store", "store/local"}, "the suite knows the contract, and its store in memory what stores share"},
 	{"store/embedded", []string{"store", "store/local"}, "a store knows its contract, not what is stored"},
+	{"store/consul", []string{"store", "store/local"}, "a store knows its contract, not what is stored"},
 	{"recipes/library", nil, "ready recipes are files, and what shows them"},
 	{"recipes", nil, "recipes are read without anything that bakes or runs them"},
 	{"config", nil, "configuration is read without anything that acts on it"},
 	{"images/upper", []string{"images"}, "what an overlay captured becomes a layer; bakes and installs both do it"},
 	{"debian", nil, "formats are read without files and network"},
 	{"debian/archive", []string{"debian"}, "an archive knows what packages are, not who wants which of them"},
+	{"debian/archive/archivetest", []string{"debian/deb"}, "an archive for tests is what mirrors are, and knows no client"},
 	{"debian/resolve", []string{"debian"}, "what a request needs follows from lists of packages, wherever they are from"},
 	{"debian/deb", nil, "a package file is read without what resolves or installs it"},
 	{"debian/install", []string{"debian", "debian/deb", "images", "images/upper", "sandbox"},
 		"an install lays packages out as layers and runs their scripts; where they come from is the caller's business"},
 	{"images", nil, "images stand alone: bake, agent and drivers share them"},
 	{"images/signature", []string{"images"}, "signatures are of images and stand beside them"},
-	{"images/sbom", []string{"images", "debian"}, "a bill of materials reads images and what dpkg keeps in them"},
+	{"images/dpkg", []string{"images", "debian"}, "what dpkg keeps in an image is read in one place"},
+	{"images/sbom", []string{"images", "images/dpkg", "debian"}, "a bill of materials reads images and what dpkg keeps in them"},
 	{"images/provenance", []string{"images", "images/sbom", "images/signature"}, "provenance says of an image what it was made from"},
 	{"images/verify", []string{"images", "images/sbom", "images/signature", "images/provenance"}, "a check reads all that was said about an image"},
-	{"images/diff", []string{"images", "debian"}, "a comparison reads images and what dpkg keeps in them"},
+	{"images/diff", []string{"images", "images/dpkg", "debian"}, "a comparison reads images and what dpkg keeps in them"},
 	{"healthcheck", nil, "health is asked of addresses; running a command in a node is handed in"},
 	{"sandbox", nil, "the sandbox runs one command and knows nothing of bakes and fleets"},
 	{"api", nil, "the wire types and their client stand alone, so that any program can use them"},
 	{"examples", nil, "an example shows a user's program, which knows nothing of ours"},
 	{"test", []string{"..."}, "black-box tests and benchmarks may use whatever helps them"},
 	{"test/load", nil, "the load generator knows HTTP only"},
+	{"test/tools", nil, "programs of others are built without anything of ours"},
+	{"test/tools/pebbletest", []string{"test/tools"}, "an ACME server is run without anything of ours"},
+	{"test/tools/consultest", []string{"test/tools"}, "Consul is run without anything of ours"},
 	{"internal", nil, "what all may import imports none of them"},
 }
 
 // suites may be imported by every test file besides what its package may import.
-var suites = []string{"fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load"}
+var suites = []string{"debian/archive/archivetest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load", "test/tools", "test/tools/consultest", "test/tools/pebbletest"}
+
+// testOnly may be imported by test files alone, though they lie below internal.
+var testOnly = []string{"internal/usertest"}
 
 // testsMay are further imports of one package's test files.
 var testsMay = map[string][]string{
 	"internal/scaffold": {"config", "recipes"}, // what it writes must load
+	"router/consul":     {"router/embedded"},   // its edges are real data planes
 }
 
 // clients are modules of one outer system: only the packages named may know it. Tests may: they check against the
@@ -90,8 +108,10 @@ var clients = []struct {
 }{
 	{"github.com/docker/docker", []string{"fleet/docker", "test"}, "the engine's types stay behind the driver"},
 	{"go.etcd.io/bbolt", []string{"store/embedded"}, "the file's format stays behind the store"},
+	{"github.com/hashicorp/consul/api", []string{"internal/consulapi", "store/consul", "router/consul"}, "Consul is a store and a backend, nothing more"},
 	{"github.com/spf13/cobra", []string{"cmd/release"}, "flags are the command line's"},
 	{"github.com/prometheus/client_golang", []string{"router/embedded", "console"}, "metrics are served by processes, not by libraries"},
+	{"github.com/caddyserver/certmagic", []string{"router/embedded/certs", "router/consul/certstore"}, "how certificates are got stays behind those who hold them; its Storage alone may be built elsewhere"},
 	{"github.com/vishvananda/netlink", []string{"fleet/sandbox", "sandbox"}, "only sandboxes have networks of our making"},
 }
 
@@ -176,6 +196,8 @@ func check(file, imported string) string {
 	switch {
 	case !ok:
 		return folder + " has no rule: say in rules what it may import, and why"
+	case !isTest && ours != folder && slices.Contains(testOnly, ours):
+		return folder + " must not import " + ours + ": it is for tests"
 	case ours == folder, below(ours, "internal"), slices.Contains(r.may, "..."), slices.Contains(r.may, ours):
 		return ""
 	case below(ours, path.Join(folder, "internal")):
@@ -220,6 +242,8 @@ func TestRules(t *testing.T) {
 		{"orchestrator/next.go", module + "/fleet/docker", false},
 		{"orchestrator/next.go", module + "/recipes", false},
 		{"orchestrator/next.go", module + "/internal/fault", true},
+		{"sandbox/x_test.go", module + "/internal/usertest", true},
+		{"sandbox/x.go", module + "/internal/usertest", false},
 		{"orchestrator/next.go", module + "/store/storetest", false},
 		{"orchestrator/next_test.go", module + "/store/storetest", true},
 		{"orchestrator/next_test.go", module + "/recipes", false},

@@ -58,8 +58,8 @@ func get(t *testing.T, c *Cache, r Request) (Record, error) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if r.Stall == 0 {
-		r.Stall = time.Minute
+	if r.Watch.Stall == 0 {
+		r.Watch.Stall = time.Minute
 	}
 	if r.Max == 0 {
 		r.Max = 1 << 20
@@ -153,7 +153,7 @@ func TestStall(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer server.Close()
-	if _, err := get(t, open(t), Request{URL: server.URL, Stall: 50 * time.Millisecond}); !errors.Is(err, ErrStalled) {
+	if _, err := get(t, open(t), Request{URL: server.URL, Watch: Watch{Stall: 50 * time.Millisecond}}); !errors.Is(err, ErrStalled) {
 		t.Error(err)
 	}
 }
@@ -187,7 +187,7 @@ func TestBeginWaits(t *testing.T) {
 				return
 			}
 			asked.Add(1)
-			if _, err := p.Get(t.Context(), http.DefaultClient, Request{URL: url, SHA256: sumOf(text), Max: 1 << 20, Stall: time.Minute}); err != nil {
+			if _, err := p.Get(t.Context(), http.DefaultClient, Request{URL: url, SHA256: sumOf(text), Max: 1 << 20, Watch: Watch{Stall: time.Minute}}); err != nil {
 				t.Error(err)
 			}
 		})

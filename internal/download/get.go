@@ -9,15 +9,17 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/bootandshoot/release/internal/filelock"
 )
 
 // Request is one file from one server.
 type Request struct {
 	URL      string
-	SHA256   string                // "" takes what comes
-	Size     int64                 // bytes; 0 when it is not known
-	Max      int64                 // bytes that a file of unknown size may have
-	Stall    time.Duration         // how long the server may send nothing
+	SHA256   string // "" takes what comes
+	Size     int64  // bytes; 0 when it is not known
+	Max      int64  // bytes that a file of unknown size may have
+	Watch    Watch
 	Progress func(got, size int64) // bytes; size 0 is unknown. At most ten times a second, and at the end; may be nil
 }
 
@@ -34,9 +36,6 @@ func (e *StatusError) Temporary() bool {
 	return e.Code == http.StatusRequestTimeout || e.Code == http.StatusTooManyRequests || e.Code >= 500
 }
 
-// ErrStalled is in the error of a server that stopped sending.
-var ErrStalled = errors.New("the server stopped sending")
-
 // ContentError is a file that is not the one that was wanted.
 type ContentError struct {
 	Got string // its sha256; "" when it was not read to its end
@@ -45,11 +44,10 @@ type ContentError struct {
 
 func (e *ContentError) Error() string { return e.Why }
 
-// Transport is for downloads: what comes is hashed as it is, and a server that does not begin to answer is given up.
-func Transport(stall time.Duration) *http.Transport {
+// Transport is for downloads: what comes is hashed as it is.
+func Transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
-	t.ResponseHeaderTimeout = stall
 	t.MaxIdleConnsPerHost = 8
 	return t
 }
@@ -63,16 +61,16 @@ type Partial struct {
 // Begin locks the file under way of this name, which must be the same for the same file: a hash. It waits for another
 // process that has it: look into the cache again after Begin.
 func (c *Cache) Begin(ctx context.Context, name string) (*Partial, error) {
-	f, err := Lock(ctx, filepath.Join(c.dir, "partial", name))
+	f, err := filelock.Lock(ctx, filepath.Join(c.dir, "partial", name), 0o600, filelock.Exclusive)
 	if err != nil {
-		return nil, err
+		return nil, noSpace(err)
 	}
 	return &Partial{c: c, f: f}, nil
 }
 
 // Close lets go of the file. What has come of it stays; nothing is left of one of which nothing came.
 func (p *Partial) Close() error {
-	if fi, err := p.f.Stat(); err == nil && fi.Size() == 0 && StillThere(p.f, p.f.Name()) {
+	if fi, err := p.f.Stat(); err == nil && fi.Size() == 0 && filelock.StillThere(p.f, p.f.Name()) {
 		_ = os.Remove(p.f.Name())
 		_ = os.Remove(p.f.Name() + ".json")
 	}
@@ -81,8 +79,6 @@ func (p *Partial) Close() error {
 
 // Get asks the server once for the file, or for the rest of it, and puts it into the cache when it is whole and right.
 func (p *Partial) Get(ctx context.Context, client *http.Client, r Request) (Record, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	have, err := p.have(r)
 	if err != nil {
 		return Record{}, err
@@ -90,6 +86,12 @@ func (p *Partial) Get(ctx context.Context, client *http.Client, r Request) (Reco
 	if r.Size > 0 && have == r.Size { // it came whole, and who asked for it ended before it was checked
 		return p.take(strings.NewReader(""), r, have, r.Size, time.Time{})
 	}
+	ctx, watching := r.Watch.Begin(ctx)
+	done, err := p.request(ctx, client, r, have, watching)
+	return done, watching.End(err)
+}
+
+func (p *Partial) request(ctx context.Context, client *http.Client, r Request, have int64, watching *Watching) (Record, error) {
 	resp, err := p.ask(ctx, client, r, have)
 	if err != nil {
 		return Record{}, err
@@ -105,14 +107,8 @@ func (p *Partial) Get(ctx context.Context, client *http.Client, r Request) (Reco
 	if err := p.checkSize(r, size); err != nil {
 		return Record{}, err
 	}
-	timer := time.AfterFunc(r.Stall, func() { cancel(fmt.Errorf("%w: nothing came for %s", ErrStalled, r.Stall)) })
-	defer timer.Stop()
 	date, _ := http.ParseTime(resp.Header.Get("Last-Modified"))
-	done, err := p.take(&watched{r: resp.Body, timer: timer, stall: r.Stall}, r, have, size, date)
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
-		err = cause
-	}
-	return done, err
+	return p.take(watching.Reader(resp.Body), r, have, size, date)
 }
 
 // have is how many bytes are here already; more than the file has are none.

@@ -86,19 +86,6 @@ func (p *Partial) keep(url, sum string, size int64, date time.Time) (Record, err
 	return known, atomicfile.SyncDir(p.c.dir)
 }
 
-// watched puts off the stall timer with every read.
-type watched struct {
-	r     io.Reader
-	timer *time.Timer
-	stall time.Duration
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	w.timer.Reset(w.stall)
-	return n, err
-}
-
 // counted hashes what comes and reports it, at most every tenth of a second.
 type counted struct {
 	sum       hash.Hash

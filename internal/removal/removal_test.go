@@ -5,13 +5,11 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
-	"syscall"
 	"testing"
 
 	"github.com/bootandshoot/release/internal/removal"
+	"github.com/bootandshoot/release/internal/usertest"
 )
 
 // child is the folder that a process of the ordinary user removes.
@@ -76,23 +74,12 @@ func remove(t *testing.T, base, dir string) {
 		}
 		return
 	}
-	u, err := user.Lookup("releasetest")
-	if err != nil {
-		t.Fatalf("%v: make it with .ci/prepare", err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
+	u := usertest.Need(t)
 	open(t, base)
-	if err := filepath.WalkDir(base, func(path string, _ fs.DirEntry, err error) error {
-		return errors.Join(err, os.Lchown(path, uid, gid))
-	}); err != nil {
-		t.Fatal(err)
-	}
-	exe := filepath.Join(base, "test")
-	copyFile(t, os.Args[0], exe)
-	cmd := exec.Command(exe)
+	u.Own(t, base)
+	cmd := exec.Command(usertest.Self(t, base))
 	cmd.Dir, cmd.Env = base, []string{child + "=" + dir}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	u.Become(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("remove: %v: %s", err, out)
 	}
@@ -105,16 +92,5 @@ func open(t *testing.T, dir string) {
 		if err := os.Chmod(at, 0o755); err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	data, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, data, 0o755); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -143,8 +143,17 @@ func (d *decoder) want(n *Node, path string, kinds ...Kind) bool {
 	return false
 }
 
+// ErrKind is the cause of all errors of WrongKind. What such a value means need not be checked any more.
+var ErrKind = errors.New("a value of another kind")
+
 // WrongKind is the error for a value that is not what is wanted ("a list").
 func WrongKind(n *Node, path, want string) *fault.Error {
+	err := wrongKind(n, path, want)
+	err.Cause = ErrKind
+	return err
+}
+
+func wrongKind(n *Node, path, want string) *fault.Error {
 	switch n.Kind {
 	case Null:
 		return n.Pos.Errorf("%s must be %s, but is empty", describe(path), want)

@@ -123,8 +123,16 @@ func (e *encoder) flow(v reflect.Value) string {
 	return "[" + strings.Join(items, ", ") + "]"
 }
 
+// Shortener is implemented by types with two forms, one of which is a word: Short gives it when the value has it.
+type Shortener interface{ Short() (string, bool) }
+
 // scalar is the one-line form of a value that has one.
 func (e *encoder) scalar(v reflect.Value) (string, bool) {
+	if s, ok := v.Interface().(Shortener); ok {
+		if text, short := s.Short(); short {
+			return Quote(text), true
+		}
+	}
 	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
 		text, err := m.MarshalText()
 		if err != nil {

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -17,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/plainfile"
 )
 
 // Bounds of a document. They are far above any real file and keep a hostile one cheap: the parser takes time that grows
@@ -29,24 +27,19 @@ const (
 	MaxBlank  = 200 // empty lines in a row
 )
 
-// Read parses a file as Parse does. A file that is not there is fault.NotFound.
+// Read parses a file as Parse does. A file that is not there is fault.NotFound; one that is no regular file is not read.
 func Read(path string) (*Node, error) { return read(path, MaxSize) }
 
 // ReadLong is Read for files that programs write, which are longer than what people do; they have as many parts at most.
 func ReadLong(path string) (*Node, error) { return read(path, MaxLong) }
 
 func read(path string, most int) (*Node, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.NotFound, "read %s: %w", path, fs.ErrNotExist)
+	data, err := plainfile.Read(path, int64(most))
+	if errors.Is(err, plainfile.ErrTooLarge) {
+		return nil, Pos{File: path, Line: 1, Column: 1}.Errorf("the file is larger than %d bytes", most)
 	}
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "read %s: %w", path, err)
+		return nil, err
 	}
 	return parse(path, data, most)
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootandshoot/release/internal/pid1"
 	"github.com/bootandshoot/release/supervisor"
 )
 
@@ -75,13 +76,14 @@ func (r *runner) onSignal(s os.Signal) {
 	if !ok {
 		return
 	}
+	if pid1.Incidental(number) {
+		return
+	}
 	switch number {
-	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGTTIN, unix.SIGTTOU:
-		// Of a child, the Go runtime's own, and what only concerns who reads and writes.
 	case unix.SIGTERM, unix.SIGINT, unix.SIGQUIT:
 		r.do(r.machine.Stop(time.Now()))
 	default:
-		r.do(r.machine.Forward(nameOf(number)))
+		r.do(r.machine.Forward(pid1.SignalName(number)))
 	}
 }
 
@@ -127,25 +129,17 @@ func (r *runner) start(s supervisor.Service) []supervisor.Action {
 
 // reap takes every child that ended, orphans included.
 func (r *runner) reap() {
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || pid <= 0 {
-			return
-		}
+	pid1.Reap(func(pid int, status syscall.WaitStatus) {
 		name, ok := r.names[pid]
 		if !ok {
-			continue
+			return
 		}
 		// The rest of its group. The number is free from now on, but numbers are given in turn: not to another so soon.
 		_ = unix.Kill(-pid, unix.SIGKILL)
 		delete(r.names, pid)
 		delete(r.pids, name)
 		r.do(r.machine.Ended(time.Now(), name, statusOf(status)))
-	}
+	})
 }
 
 // endOrphans ends what services left behind outside of their groups, before the last output is taken. Under another PID 1
@@ -158,16 +152,9 @@ func (r *runner) endOrphans() {
 
 func statusOf(w syscall.WaitStatus) supervisor.Status {
 	if w.Signaled() {
-		return supervisor.Status{Code: 128 + int(w.Signal()), Reason: "signal " + nameOf(w.Signal())}
+		return supervisor.Status{Code: 128 + int(w.Signal()), Reason: "signal " + pid1.SignalName(w.Signal())}
 	}
 	return supervisor.Status{Code: w.ExitStatus()}
-}
-
-func nameOf(s syscall.Signal) string {
-	if name := unix.SignalName(s); len(name) > 3 {
-		return name[3:]
-	}
-	return fmt.Sprint(int(s))
 }
 
 // signalOf is the number of a name without SIG, or of a number; TERM for what is neither.

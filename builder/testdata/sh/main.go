@@ -87,6 +87,7 @@ var commands = map[string]program{
 		_, err := fmt.Fprintln(out, os.Getuid(), os.Getgid())
 		return err
 	},
+	"arch":  func(out io.Writer, _ []string) error { _, err := fmt.Fprintln(out, runtime.GOARCH); return err },
 	"pwd":   func(out io.Writer, _ []string) error { d, err := os.Getwd(); fmt.Fprintln(out, d); return err },
 	"date":  func(out io.Writer, _ []string) error { _, err := fmt.Fprintln(out, time.Now().UnixNano()); return err },
 	"world": world,

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/pid1"
 )
 
 // ErrNoGo: the starter died, or gave up, before the go-ahead.
@@ -196,11 +198,13 @@ func (g *guest) loop(signals <-chan os.Signal, main *child) syscall.WaitStatus {
 }
 
 func (g *guest) onSignal(s syscall.Signal, main *child) {
-	switch s {
-	case unix.SIGCHLD:
+	if s == unix.SIGCHLD {
 		g.spawner.reap()
-	case unix.SIGURG, unix.SIGPIPE, unix.SIGTTOU, unix.SIGTTIN:
-		// The Go runtime's own, and what only concerns who reads and writes.
+	}
+	if pid1.Incidental(s) {
+		return
+	}
+	switch s {
 	case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGWINCH:
 		if !g.spec.Terminal { // a terminal has sent it to the command already
 			_ = unix.Kill(main.pid, s)
@@ -222,7 +226,7 @@ func exitOf(status syscall.WaitStatus) Exit {
 	exit := Exit{Code: status.ExitStatus(), At: time.Now().UTC()}
 	if status.Signaled() {
 		exit.Code = 128 + int(status.Signal())
-		exit.Signal = SignalName(status.Signal())
+		exit.Signal = pid1.SignalName(status.Signal())
 	}
 	return exit
 }
@@ -259,15 +263,6 @@ func (g *guest) writeExit(exit Exit) error {
 		return fmt.Errorf("write exit: %w", err)
 	}
 	return nil
-}
-
-// SignalName is the name without SIG.
-func SignalName(s syscall.Signal) string {
-	name := unix.SignalName(s)
-	if len(name) > 3 {
-		return name[3:]
-	}
-	return fmt.Sprint(int(s))
 }
 
 // onThread runs f on a thread of its own that is never used for anything else afterwards.

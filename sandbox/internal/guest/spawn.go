@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/pid1"
 )
 
 // spawner starts processes from one thread that has given up what they must not have, and reaps all children.
@@ -92,20 +94,12 @@ func (s *spawner) start(file string, args []string, attr *syscall.ProcAttr) (*ch
 func (s *spawner) reap() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || pid <= 0 {
-			return
-		}
+	pid1.Reap(func(pid int, status syscall.WaitStatus) {
 		if c, ok := s.children[pid]; ok {
 			delete(s.children, pid)
 			c.ended <- status
 		}
-	}
+	})
 }
 
 // startMain starts the sandbox's command.
