@@ -40,34 +40,124 @@ func (v Version) Compare(w Version) int {
 
 // Table is all routes of a router as one whole.
 type Table struct {
-	Schema  int     `json:"schema"`
-	Version Version `json:"version"`
-	Routes  []Route `json:"routes"` // sorted by name
+	Schema  int       `json:"schema"`
+	Version Version   `json:"version"`
+	Routes  []Route   `json:"routes"`            // sorted by name
+	Closing []Closing `json:"closing,omitempty"` // sorted by node
 }
+
+// Closing asks the edges to end the long connections of a node that left the table: in order (WebSocket close 1001, end of
+// an event stream, GOAWAY), each at a time of its own within the given one, so that their clients do not come back all at once.
+type Closing struct {
+	Fleet  string        `json:"fleet"`
+	Node   string        `json:"node"`
+	Within time.Duration `json:"within"` // in nanoseconds
+}
+
+// Protocol is what a route's users speak.
+type Protocol string
+
+const (
+	HTTP Protocol = ""    // HTTP/1.0, HTTP/1.1, h2, and WebSocket over them
+	TCP  Protocol = "tcp" // connections are split, their bytes passed on
+)
+
+// Backend protocols: what a route's nodes speak.
+const (
+	NodeHTTP1 = ""    // HTTP/1.1
+	NodeH2C   = "h2c" // HTTP/2 without TLS, as gRPC servers speak it
+)
 
 // Route is one entry that users reach, and how its requests are split. Among the routes of one listen address the
 // longest matching path of the most specific matching host wins.
 type Route struct {
-	Name    string   `json:"name"`             // app/env/role
-	Listen  string   `json:"listen"`           // "host:port" or ":port" (loopback and all addresses alike, as in net.Listen)
-	Hosts   []string `json:"hosts,omitempty"`  // exact names or "*.example"; none: every host
-	Paths   []string `json:"paths,omitempty"`  // path prefixes on segment borders; none: "/"
-	TLS     *TLS     `json:"tls,omitempty"`    // nil: plain HTTP
-	Preview Preview  `json:"preview"`          // who may choose a release by the header X-Release
-	Fleets  []Fleet  `json:"fleets,omitempty"` // sorted by id
+	Name     string   `json:"name"`                // app/env/role
+	Protocol Protocol `json:"protocol,omitempty"`  // the same for all routes of a listen address
+	Listen   string   `json:"listen"`              // "host:port" or ":port" (loopback and all addresses alike, as in net.Listen)
+	Hosts    []string `json:"hosts,omitempty"`     // exact names or "*.example"; none: every host
+	Paths    []string `json:"paths,omitempty"`     // path prefixes on segment borders; none: "/"
+	TLS      *TLS     `json:"tls,omitempty"`       // nil: plain
+	Nodes    string   `json:"node_http,omitempty"` // NodeHTTP1 or NodeH2C
+	Preview  Preview  `json:"preview"`             // who may choose a release by the header X-Release
+	Trusted  []string `json:"trusted,omitempty"`   // networks (CIDR) of proxies in front, whose word for the client is taken
+	// ProxyProtocol: connections from Trusted begin with a PROXY protocol header, version 1 or 2. The same for all routes
+	// of a listen address.
+	ProxyProtocol bool    `json:"proxy_protocol,omitempty"`
+	Rules         []Rule  `json:"rules,omitempty"`  // in order, before the weights
+	Sticky        *Sticky `json:"sticky,omitempty"` // nil: every request is split by itself
+	Balance       Balance `json:"balance"`
+	Fleets        []Fleet `json:"fleets,omitempty"` // sorted by id
 }
 
-// TLS is a certificate from files (PEM). They are read again when they change.
+// TLS says which certificate a route has: one from files (PEM), read again when they change, or one that is got by ACME.
 type TLS struct {
-	Cert string `json:"cert"`
-	Key  string `json:"key"`
+	Cert string `json:"cert,omitempty"`
+	Key  string `json:"key,omitempty"`
+	ACME *ACME  `json:"acme,omitempty"`
+	// Redirect is a listen address where plain HTTP requests for the route's hosts are sent on to HTTPS; "": none.
+	Redirect string        `json:"redirect,omitempty"`
+	HSTS     time.Duration `json:"hsts,omitempty"`      // Strict-Transport-Security's max-age; 0: not sent
+	ClientCA string        `json:"client_ca,omitempty"` // PEM file: clients must show a certificate of it. The same for all routes of a listen address.
 }
 
-// Preview says whose X-Release header is obeyed: requests from one of the networks (CIDR; the peer's address, no
-// forwarded header), or with a header X-Release-Key whose SHA-256 is KeySHA256 (hex). Anybody else's is ignored.
+// ACME gets certificates for the route's hosts from a certificate authority (RFC 8555), by TLS-ALPN-01 on the route's own
+// port and by HTTP-01 on Redirect's.
+type ACME struct {
+	Email     string `json:"email,omitempty"`
+	Directory string `json:"directory,omitempty"` // URL; "": the client library's default
+	RootCA    string `json:"root_ca,omitempty"`   // PEM file that the directory's own certificate is checked with; "": the system's
+}
+
+// Preview says whose X-Release header is obeyed: requests from one of the networks (CIDR; the client's address, which only
+// Trusted proxies may tell), or with a header X-Release-Key whose SHA-256 is KeySHA256 (hex). Anybody else's is ignored.
 type Preview struct {
 	From      []string `json:"from,omitempty"`
 	KeySHA256 string   `json:"key_sha256,omitempty"`
+}
+
+// Rule sends requests to a fleet whatever the weights are. All conditions that are set must hold. A rule whose fleet is not
+// in the table, or has no node that can take the request, is passed over.
+type Rule struct {
+	Headers map[string]string `json:"headers,omitempty"` // by canonical name; "" as value: any, but present
+	Cookies map[string]string `json:"cookies,omitempty"` // the same
+	Paths   []string          `json:"paths,omitempty"`   // prefixes on segment borders; one of them
+	From    []string          `json:"from,omitempty"`    // networks (CIDR); one of them
+	Fleet   string            `json:"fleet"`             // id
+}
+
+// StickyBy is what makes a client the same one in two requests.
+type StickyBy string
+
+const (
+	StickyCookie  StickyBy = "cookie"         // a signed cookie of the router's own
+	StickyHeader  StickyBy = "header"         // a header's value; a request without it is split by itself
+	StickyAddress StickyBy = "client-address" // an IPv4 address, or the /64 of an IPv6 one
+)
+
+// Sticky keeps a client on its fleet. Clients are spread over the fleets by a weighted rendezvous hash, so that a share that
+// grows takes clients from those that shrink and moves nobody else.
+// [Schindelhauer, Schomaker: Weighted Distributed Hash Tables, SPAA 2005]
+type Sticky struct {
+	By     StickyBy `json:"by"`
+	Header string   `json:"header,omitempty"` // canonical name, for StickyHeader
+	Cookie string   `json:"cookie,omitempty"` // name, for StickyCookie
+	Key    string   `json:"key,omitempty"`    // hex, 32 bytes: signs the cookie (HMAC-SHA-256). The same at all edges.
+	// MaxAge of the cookie, renewed when half of it is over; 0: until the browser ends.
+	MaxAge time.Duration `json:"max_age,omitempty"`
+}
+
+// Balance is how a fleet's nodes share its requests. Zero values are the defaults.
+type Balance struct {
+	// SlowStart is how long a node that joins a serving fleet takes to get its full share; 0: at once.
+	SlowStart time.Duration `json:"slow_start,omitempty"`
+	// EjectAfter is how many failures in a row (5xx, broken or timed out answers) take a node out for a while; 0: none do.
+	// Connections that cannot be made always do. Never more than half of a fleet is out at a time for failures.
+	EjectAfter int `json:"eject_after,omitempty"`
+	// MaxInFlight is how many requests a node gets at a time; more wait, in order of arrival. 0: no limit.
+	MaxInFlight int           `json:"max_in_flight,omitempty"`
+	MaxQueue    int           `json:"max_queue,omitempty"`  // requests that wait for a fleet's nodes; more are 503 at once. 0: 1,024
+	QueueWait   time.Duration `json:"queue_wait,omitempty"` // then 503. 0: 5 s
+	Timeout     time.Duration `json:"timeout,omitempty"`    // to the end of an answer's header; 0: the edge's own setting
 }
 
 // Fleet is one target of a route's split.
@@ -75,11 +165,13 @@ type Fleet struct {
 	ID      string `json:"id"`      // fleet.FleetID in text form
 	Release string `json:"release"` // what X-Release names, "r8"
 	// Weight is the fleet's share in units; the share is Weight over the sum of all fleets of the route. 0: no
-	// requests but previews and, with Standby, spilled ones.
+	// requests but previews, sessions and, with Standby, spilled ones.
 	Weight int `json:"weight"`
 	// Standby lets a fleet of weight 0 take requests that no weighted fleet can: a warm old fleet.
-	Standby bool   `json:"standby,omitempty"`
-	Nodes   []Node `json:"nodes,omitempty"` // those that may get new requests; sorted by name
+	Standby bool `json:"standby,omitempty"`
+	// Sessions: clients whose sticky cookie names this fleet stay on it whatever the weights are.
+	Sessions bool   `json:"sessions,omitempty"`
+	Nodes    []Node `json:"nodes,omitempty"` // those that may get new requests; sorted by name
 }
 
 // Node is one address. A node that leaves the table gets no new requests, finishes those it has, and is
@@ -98,19 +190,25 @@ type Observation struct {
 // Edge is one router process. Counters rise from 0 at its start; Instance changes with each start, and a successor after
 // an upgrade carries its predecessor's counters on.
 type Edge struct {
-	ID        string          `json:"id"`        // stable name of the edge
+	ID        string          `json:"id"` // stable name of the edge
+	Host      string          `json:"host,omitempty"`
 	Instance  string          `json:"instance"`  // changes when counters begin anew
 	Confirmed Version         `json:"confirmed"` // the table it serves
 	PID       int             `json:"pid"`
 	Routes    []RouteTraffic  `json:"routes,omitempty"`
-	Nodes     []NodeTraffic   `json:"nodes,omitempty"` // nodes in the table, and others until they are empty
+	Nodes     []NodeTraffic   `json:"nodes,omitempty"` // nodes in the table, and others until they are empty and what they counted last was read
 	Listeners []ListenerState `json:"listeners,omitempty"`
+	// Silent is when an edge was heard of last that does not answer now; zero: it answers. All else is what it said then: it
+	// may still serve that table, and Nodes names every node that it may send requests to.
+	Silent time.Time `json:"silent,omitzero"`
 }
 
 // ListenerState is one listen address and why it does not serve, if so.
 type ListenerState struct {
 	Listen string `json:"listen"`
 	Error  string `json:"error,omitempty"`
+	// Warning is what a person should do something about while it still serves: a certificate that ends soon or does not load.
+	Warning string `json:"warning,omitempty"`
 }
 
 // RouteTraffic counts what is not any node's.
@@ -120,19 +218,22 @@ type RouteTraffic struct {
 	Requests uint64 `json:"requests"` // requests from users, each once however often it was tried
 	Retried  uint64 `json:"retried"`  // repeated on another node
 	Failed   uint64 `json:"failed"`   // answered 502, 503 or 504 by the router itself, or cut in the middle
+	Rejected uint64 `json:"rejected"` // refused as malformed or over a limit (4xx of the router itself)
 }
 
 // NodeTraffic counts one node's part.
 type NodeTraffic struct {
 	Fleet    string    `json:"fleet"`
 	Node     string    `json:"node"`
-	InFlight int       `json:"in_flight"` // requests, WebSockets included
+	InFlight int       `json:"in_flight"` // requests, long connections included
+	Long     int       `json:"long"`      // of those: WebSockets and the like, event streams, gRPC streams; and TCP connections
+	Ejected  bool      `json:"ejected"`   // gets no requests for a while, because of its failures
 	Requests uint64    `json:"requests"`  // sent to it
 	Status5x uint64    `json:"status_5xx"`
 	Connect  uint64    `json:"failed_connect"` // no connection could be made
 	Reset    uint64    `json:"failed_reset"`   // the connection broke before or within the answer
 	Timeout  uint64    `json:"failed_timeout"`
-	Cut      uint64    `json:"cut"` // upgraded connections that the router ended
+	Cut      uint64    `json:"cut"` // long connections that the router ended
 	Latency  Histogram `json:"latency"`
 }
 
@@ -155,12 +256,21 @@ type Histogram struct {
 // Backend is the contract.
 type Backend interface {
 	// Apply makes the table durable, then effective, then returns: every request that arrives at a live edge
-	// afterwards is routed by it. ErrStale for an older version, or for the same version with other bytes; the same
+	// afterwards is routed by it; silent edges are not waited for. ErrStale for an older version, or for the same version with other bytes; the same
 	// table again is success. A table that cannot be served at all (a port that is taken, a certificate that does not
 	// load) is refused whole with a *fault.Error that names the route, and the old one goes on.
 	Apply(ctx context.Context, t Table) error
 	// Applied reads the table back, or ErrNoTable.
 	Applied(ctx context.Context) (Table, error)
-	// Observe reads what each edge serves and saw. An edge that does not answer is missing.
+	// Observe reads what each edge serves and saw. An edge that does not answer is silent where the backend keeps a record
+	// of its edges, and missing where it keeps none.
 	Observe(ctx context.Context) (Observation, error)
+}
+
+// Prechecker is implemented by backends that can say before a fleet is booted why its route could not be served.
+type Prechecker interface {
+	// Precheck changes nothing. Its error says what stands in the way now: an address that is another program's
+	// (fault.Exists) or may not be listened on (fault.Denied), files of a certificate that do not load (fault.Invalid). That
+	// two routes of a table do not fit is for Table.Validate to say. What cannot be told is no error.
+	Precheck(ctx context.Context, r Route) error
 }

@@ -105,3 +105,46 @@ func TestSharedListen(t *testing.T) {
 		}
 	}
 }
+
+func TestValidateFeatures(t *testing.T) {
+	cookie := &Sticky{By: StickyCookie, Cookie: "c", Key: strings.Repeat("ab", 32)}
+	good := []Route{
+		{Listen: ":1", Protocol: TCP, Sticky: &Sticky{By: StickyAddress}},
+		{Listen: ":1", Hosts: []string{"a.example"}, TLS: &TLS{ACME: &ACME{Directory: "https://ca.example/"}, Redirect: ":80"}},
+		{Listen: ":1", Trusted: []string{"10.0.0.0/8"}, ProxyProtocol: true, Sticky: cookie},
+		{Listen: ":1", Rules: []Rule{{Headers: map[string]string{"X-Team": ""}, Fleet: "f"}}, Sticky: &Sticky{By: StickyHeader, Header: "X-User"}},
+	}
+	for i, r := range good {
+		r.Name = "r"
+		if err := (Table{Schema: Schema, Routes: []Route{r}}).Validate(); err != nil {
+			t.Errorf("good %d: %v", i, err)
+		}
+	}
+	bad := map[string]Route{
+		"neither http nor tcp":  {Protocol: "udp"},
+		"nodes' protocol":       {Nodes: "h3"},
+		"has no hosts":          {Protocol: TCP, Hosts: []string{"a"}},
+		"only be sticky by":     {Protocol: TCP, Sticky: cookie},
+		"choose one":            {TLS: &TLS{Cert: "/c", Key: "/k", ACME: &ACME{}}},
+		"acme needs hosts":      {TLS: &TLS{ACME: &ACME{}}},
+		"DNS challenge":         {Hosts: []string{"*.a"}, TLS: &TLS{ACME: &ACME{}}},
+		"not an https":          {Hosts: []string{"a"}, TLS: &TLS{ACME: &ACME{Directory: "http://a"}}},
+		"the same address":      {TLS: &TLS{Cert: "/c", Key: "/k", Redirect: ":1"}},
+		"trusted networks only": {ProxyProtocol: true},
+		"is not a CIDR":         {Trusted: []string{"10.0.0.1"}},
+		"no condition":          {Rules: []Rule{{Fleet: "f"}}},
+		"not a canonical name":  {Rules: []Rule{{Headers: map[string]string{"x-team": "a"}, Fleet: "f"}}},
+		"does not begin with /": {Rules: []Rule{{Paths: []string{"a"}, Fleet: "f"}}},
+		"key of 32 bytes":       {Sticky: &Sticky{By: StickyCookie, Cookie: "c", Key: "ab"}},
+		"sticky header":         {Sticky: &Sticky{By: StickyHeader}},
+		"sticky by \"moon\"":    {Sticky: &Sticky{By: "moon"}},
+		"less than nothing":     {Balance: Balance{MaxQueue: -1}},
+	}
+	for want, r := range bad {
+		r.Name, r.Listen = "r", ":1"
+		err := (Table{Schema: Schema, Routes: []Route{r}}).Validate()
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: got %v", want, err)
+		}
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -33,16 +31,19 @@ type accessEntry struct {
 }
 
 // log writes the exchange's line, if there is a log.
-func (x *exchange) log(r *http.Request) {
-	if x.e.access == nil {
+func (x *exchange) log() {
+	if x.e.access == nil || !x.sampled() {
 		return
 	}
 	entry := accessEntry{
-		Time: x.start.UTC().Format("2006-01-02T15:04:05.000000Z07:00"), Method: r.Method, Host: x.host, Path: r.URL.Path, Proto: r.Proto,
+		Time: x.start.UTC().Format("2006-01-02T15:04:05.000000Z07:00"), Method: string(x.req.Method), Host: x.host, Path: x.urlPath, Proto: x.proto,
 		Status: x.status, Bytes: x.bytes, Seconds: x.e.now().Sub(x.start).Seconds(), Tries: x.tries,
 		Preview: x.choice.release != "", Error: x.outcome,
 	}
-	entry.Client, _, _ = net.SplitHostPort(r.RemoteAddr)
+	entry.Client = x.peer.Addr().Unmap().String()
+	if x.client.IsValid() {
+		entry.Client = x.client.String()
+	}
 	if x.route != nil {
 		entry.Route = x.route.name
 	}
@@ -53,6 +54,12 @@ func (x *exchange) log(r *http.Request) {
 		entry.Node = x.node.name
 	}
 	x.e.access.write(entry)
+}
+
+// sampled says whether the exchange gets a line.
+func (x *exchange) sampled() bool {
+	share := x.e.cfg.AccessLogSample
+	return share >= 1 || x.outcome != "" || x.status >= 500 || float64(x.e.random()>>11)/(1<<53) < share
 }
 
 // accessLog appends JSON lines to a file, and at a size moves it to name.1, name.1 to name.2, and so on.
@@ -154,5 +161,3 @@ func (l *accessLog) close() {
 	defer l.mu.Unlock()
 	_ = l.f.Close()
 }
-
-var _ http.RoundTripper = (*exchange)(nil)

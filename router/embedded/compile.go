@@ -1,7 +1,11 @@
 package embedded
 
 import (
+	"cmp"
+	"time"
+
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/embedded/certs"
 )
 
 // compiled is a table ready to serve. It never changes.
@@ -9,22 +13,24 @@ type compiled struct {
 	table   router.Table
 	listens map[string]*listen
 	nodes   map[nodeKey]*node
-	certs   map[router.TLS]*certificate
+	certs   *certs.Set
 }
 
 // listen is what one listen address serves in a table.
 type listen struct {
-	paths *matcher[*path]
-	certs *matcher[*certificate] // nil: plain HTTP
-	first *certificate           // for clients that name no host we know
+	route   *router.Route // the first that needs it
+	paths   *matcher[*path]
+	secure  bool     // TLS
+	tcp     *path    // of a TCP route, else nil
+	proxied networks // who begins connections with a PROXY protocol header; nil: nobody
 }
 
-// memory is what outlives a table: nodes, counters and certificates by name. Its maps are guarded by engine.mu.
+// memory is what outlives a table: nodes and counters by name. Its maps are guarded by engine.mu.
 type memory struct {
-	nodes  map[nodeKey]*node
-	routes map[string]*routeStats
-	fleets map[fleetKey]*fleetStats
-	certs  map[router.TLS]*certificate
+	nodes   map[nodeKey]*node
+	routes  map[string]*routeStats
+	fleets  map[fleetKey]*fleetStats
+	closing map[fleetNode]bool // whose long connections are being ended
 }
 
 func newMemory() *memory {
@@ -32,44 +38,54 @@ func newMemory() *memory {
 		nodes:  map[nodeKey]*node{},
 		routes: map[string]*routeStats{},
 		fleets: map[fleetKey]*fleetStats{},
-		certs:  map[router.TLS]*certificate{},
 	}
 }
 
 // compile builds the table's serving form out of what is remembered. New nodes are remembered only by keep.
-func (m *memory) compile(t router.Table, cfg Config) *compiled {
-	c := &compiled{table: t, listens: map[string]*listen{}, nodes: map[nodeKey]*node{}, certs: map[router.TLS]*certificate{}}
+func (m *memory) compile(t router.Table, now int64) *compiled {
+	c := &compiled{table: t, listens: map[string]*listen{}, nodes: map[nodeKey]*node{}}
 	for i := range t.Routes {
 		r := &t.Routes[i]
-		l := c.listens[r.Listen]
-		if l == nil {
-			l = &listen{paths: newMatcher[*path]()}
-			c.listens[r.Listen] = l
+		p := m.path(c, r, now)
+		l := c.listen(r.Listen, r)
+		l.paths.add(r.Hosts, r.Paths, p)
+		if r.Protocol == router.TCP {
+			l.tcp = p
 		}
-		l.paths.add(r.Hosts, r.Paths, m.path(c, r, cfg))
-		if r.TLS != nil {
-			l.secure(r, m.certificate(c, *r.TLS))
+		if r.ProxyProtocol {
+			l.proxied = p.trusted
+		}
+		l.secure = l.secure || r.TLS != nil
+		if r.TLS != nil && r.TLS.Redirect != "" {
+			plain := *p
+			plain.redirects = true
+			c.listen(r.TLS.Redirect, r).paths.add(r.Hosts, r.Paths, &plain)
 		}
 	}
 	return c
 }
 
-// secure adds the route's certificate for its hosts.
-func (l *listen) secure(r *router.Route, cert *certificate) {
-	if l.certs == nil {
-		l.certs, l.first = newMatcher[*certificate](), cert
+func (c *compiled) listen(address string, r *router.Route) *listen {
+	if c.listens[address] == nil {
+		c.listens[address] = &listen{route: r, paths: newMatcher[*path]()}
 	}
-	l.certs.add(r.Hosts, nil, cert)
+	return c.listens[address]
 }
 
-func (m *memory) path(c *compiled, r *router.Route, cfg Config) *path {
-	p := &path{name: r.Name, stats: lookup(m.routes, r.Name), preview: newPreviewRule(r.Preview)}
+func (m *memory) path(c *compiled, r *router.Route, now int64) *path {
+	p := &path{
+		name: r.Name, route: r, stats: lookup(m.routes, r.Name), preview: newPreviewRule(r.Preview), sticky: newSticky(r.Sticky),
+		trusted: newNetworks(r.Trusted), limits: newLimits(r.Balance),
+	}
 	var weights []int
 	for i := range r.Fleets {
 		f := &r.Fleets[i]
-		t := &target{id: f.ID, release: f.Release, stats: lookup(m.fleets, fleetKey{r.Name, f.ID, f.Release})}
+		t := &target{
+			id: f.ID, release: f.Release, seed: hashBytes([]byte(f.ID)), weight: float64(f.Weight), sessions: f.Sessions,
+			stats: lookup(m.fleets, fleetKey{r.Name, f.ID, f.Release}),
+		}
 		for _, n := range f.Nodes {
-			t.nodes = append(t.nodes, m.node(c, nodeKey{f.ID, n.Name, n.Address}, cfg))
+			t.nodes = append(t.nodes, m.node(c, nodeKey{f.ID, n.Name, n.Address}, now))
 		}
 		if len(t.nodes) == 0 {
 			continue
@@ -83,32 +99,39 @@ func (m *memory) path(c *compiled, r *router.Route, cfg Config) *path {
 			p.standby = append(p.standby, t)
 		}
 	}
+	for _, u := range r.Rules {
+		for _, t := range p.targets {
+			if t.id == u.Fleet {
+				p.rules = append(p.rules, newRule(u, t))
+			}
+		}
+	}
 	p.split = newSplit(weights)
 	return p
 }
 
-func (m *memory) node(c *compiled, k nodeKey, cfg Config) *node {
+const (
+	defaultQueue     = 1024
+	defaultQueueWait = 5 * time.Second
+)
+
+func newLimits(b router.Balance) limits {
+	return limits{
+		slowStart: b.SlowStart, ejectAfter: b.EjectAfter, maxInFlight: int64(b.MaxInFlight),
+		maxQueue: cmp.Or(b.MaxQueue, defaultQueue), queueWait: cmp.Or(b.QueueWait, defaultQueueWait), timeout: b.Timeout,
+	}
+}
+
+func (m *memory) node(c *compiled, k nodeKey, now int64) *node {
 	if n := c.nodes[k]; n != nil {
 		return n
 	}
 	n := m.nodes[k]
 	if n == nil {
-		n = newNode(k, cfg.NodeTimeout)
+		n = newNode(k, now)
 	}
 	c.nodes[k] = n
 	return n
-}
-
-func (m *memory) certificate(c *compiled, files router.TLS) *certificate {
-	cert := c.certs[files]
-	if cert == nil {
-		cert = m.certs[files]
-	}
-	if cert == nil {
-		cert = &certificate{files: files}
-	}
-	c.certs[files] = cert
-	return cert
 }
 
 // lookup finds or makes a counter; an entry too many, of a table that is then refused, does no harm.
@@ -124,22 +147,43 @@ func lookup[K comparable, V any](m map[K]*V, k K) *V {
 const maxRetired = 1000
 
 // keep remembers what the table that became effective uses.
-func (m *memory) keep(c *compiled) {
+func (m *memory) keep(e *engine, c *compiled) {
 	for k, n := range c.nodes {
 		m.nodes[k] = n
+		n.enter()
 	}
 	for k, n := range m.nodes {
 		if c.nodes[k] == nil {
-			n.close()
+			n.leave(e)
 		}
 	}
-	m.certs = c.certs
-	m.forget(c)
+	m.forget(e, c)
 }
 
-// forget drops nodes and counters of fleets that are in no table, once they are empty. Counters of routes stay: a route
+// closeLong begins to end the long connections of nodes that the table names for the first time.
+func (m *memory) closeLong(list []router.Closing) {
+	closing := map[fleetNode]bool{}
+	for _, c := range list {
+		k := fleetNode{c.Fleet, c.Node}
+		closing[k] = true
+		if m.closing[k] {
+			continue
+		}
+		for key, n := range m.nodes {
+			if key.fleet == c.Fleet && key.name == c.Node {
+				n.cut(c.Within)
+			}
+		}
+	}
+	m.closing = closing
+}
+
+// fleetNode names a node whatever its address is.
+type fleetNode struct{ fleet, name string }
+
+// forget drops nodes and counters of fleets that are in no table, once they are empty and were shown so. Counters of routes stay: a route
 // that comes back goes on counting.
-func (m *memory) forget(c *compiled) {
+func (m *memory) forget(e *engine, c *compiled) {
 	fleets := map[string]bool{}
 	for _, r := range c.table.Routes {
 		for _, f := range r.Fleets {
@@ -148,8 +192,13 @@ func (m *memory) forget(c *compiled) {
 	}
 	full := len(m.nodes)-len(c.nodes) > maxRetired
 	for k, n := range m.nodes {
-		if c.nodes[k] == nil && n.inFlight.Load() == 0 && (full || !fleets[k.fleet]) {
-			n.close()
+		switch now := e.now(); {
+		case c.nodes[k] != nil || n.inFlight.Load() != 0 || !full && fleets[k.fleet]:
+			n.empty = time.Time{}
+		case n.empty.IsZero() && !full:
+			n.empty = now
+		case full || now.Sub(n.empty) >= 2*lingering:
+			n.leave(e)
 			delete(m.nodes, k)
 		}
 	}

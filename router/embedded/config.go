@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/embedded/certs"
 )
 
 // Config is what the router process is started with. Only Dir is required.
@@ -20,6 +21,12 @@ type Config struct {
 	// ones stay (default 3).
 	AccessLogBytes int64
 	AccessLogKeep  int
+	// AccessLogSample is the share of requests that get a line, from above 0 to 1 (default 1). Those that failed all do.
+	AccessLogSample float64
+	// OTLP is the endpoint that spans are exported to over HTTP, "http://127.0.0.1:4318"; "" is off. TraceSample is the
+	// share of requests without a trace of their client's that get one (default 0).
+	OTLP        string
+	TraceSample float64
 	// IdleTimeout ends a client's idle keep-alive connection (default 2 m).
 	IdleTimeout time.Duration
 	// StopTimeout bounds how long requests may go on after a stop was asked for (default 30 s).
@@ -28,6 +35,10 @@ type Config struct {
 	HandoffTimeout time.Duration
 	// NodeTimeout bounds the wait for the header of a node's answer (default 5 m).
 	NodeTimeout time.Duration
+	// CertStorage holds accounts and certificates got by ACME, instead of the state folder: several edges share them.
+	CertStorage certs.Storage
+	// Companion brings tables from elsewhere; nil: they come over the control socket only.
+	Companion router.Companion
 	// Version is the version of the program, for Status.
 	Version string
 	// Args are the arguments with which an upgrade starts the successor (default: this process's own).
@@ -39,6 +50,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.AccessLogBytes, 64<<20)
 	setDefault(&c.AccessLogKeep, 3)
+	setDefault(&c.AccessLogSample, 1)
 	setDefault(&c.IdleTimeout, 2*time.Minute)
 	setDefault(&c.StopTimeout, 30*time.Second)
 	setDefault(&c.HandoffTimeout, time.Hour)

@@ -17,12 +17,12 @@ import (
 func (p *process) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/apply", p.serveApply)
-	mux.HandleFunc("GET /v1/applied", answer(func(*http.Request) (any, error) { return p.e.applied() }))
-	mux.HandleFunc("GET /v1/observe", answer(func(r *http.Request) (any, error) { return p.observe(r.Context()), nil }))
-	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
-	mux.HandleFunc("POST /v1/cut", answer(p.serveCut))
-	mux.HandleFunc("POST /v1/upgrade", answer(p.serveUpgrade))
-	mux.HandleFunc("POST /v1/stop", answer(func(*http.Request) (any, error) { p.stop(); return struct{}{}, nil }))
+	mux.HandleFunc("GET /v1/applied", respond(func(*http.Request) (any, error) { return p.e.applied() }))
+	mux.HandleFunc("GET /v1/observe", respond(func(r *http.Request) (any, error) { return p.observe(r.Context()), nil }))
+	mux.HandleFunc("GET /v1/status", respond(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
+	mux.HandleFunc("POST /v1/cut", respond(p.serveCut))
+	mux.HandleFunc("POST /v1/upgrade", respond(p.serveUpgrade))
+	mux.HandleFunc("POST /v1/stop", respond(func(*http.Request) (any, error) { p.stop(); return struct{}{}, nil }))
 	mux.Handle("GET /metrics", p.metricsHandler())
 	return p.passOnAfterHandover(mux)
 }
@@ -30,11 +30,11 @@ func (p *process) routes() http.Handler {
 // successorRoutes is what only the successor asks for.
 func (p *process) successorRoutes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/follow", answer(p.serveFollow))
-	mux.HandleFunc("GET /v1/snapshot", answer(func(r *http.Request) (any, error) { return p.total(r.Context()), nil }))
-	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
-	mux.HandleFunc("POST /v1/cut", answer(p.serveCut))
-	mux.HandleFunc("POST /v1/stop", answer(func(*http.Request) (any, error) { p.stop(); return struct{}{}, nil }))
+	mux.HandleFunc("POST /v1/follow", respond(p.serveFollow))
+	mux.HandleFunc("GET /v1/snapshot", respond(func(r *http.Request) (any, error) { return p.total(r.Context()), nil }))
+	mux.HandleFunc("GET /v1/status", respond(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
+	mux.HandleFunc("POST /v1/cut", respond(p.serveCut))
+	mux.HandleFunc("POST /v1/stop", respond(func(*http.Request) (any, error) { p.stop(); return struct{}{}, nil }))
 	return mux
 }
 
@@ -56,7 +56,7 @@ func (p *process) passOnAfterHandover(own http.Handler) http.Handler {
 }
 
 func (p *process) serveApply(w http.ResponseWriter, r *http.Request) {
-	answer(func(r *http.Request) (any, error) {
+	respond(func(r *http.Request) (any, error) {
 		b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
 		if err != nil {
 			return nil, fault.New(fault.Invalid, "read routing table: %w", err)
@@ -73,6 +73,11 @@ func (p *process) serveApply(w http.ResponseWriter, r *http.Request) {
 func (p *process) apply(ctx context.Context, t router.Table) error {
 	p.op.Lock()
 	defer p.op.Unlock()
+	return p.applyAlone(ctx, t)
+}
+
+// applyAlone is apply with op held.
+func (p *process) applyAlone(ctx context.Context, t router.Table) error {
 	if p.handed {
 		return NewClient(p.cfg.Dir).Apply(ctx, t)
 	}
@@ -131,8 +136,8 @@ func (p *process) serveUpgrade(r *http.Request) (any, error) {
 	return p.upgrade(r.Context(), in.Exe)
 }
 
-// answer is a handler that answers JSON, errors as wireErrors.
-func answer(do func(*http.Request) (any, error)) http.HandlerFunc {
+// respond is a handler that answers JSON, errors as wireErrors.
+func respond(do func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		status := http.StatusOK
 		out, err := do(r)

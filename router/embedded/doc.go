@@ -12,14 +12,17 @@
 //	router.pid    the process id, for people and service managers
 //	edge          the stable name of this edge
 //	router.log    output of a router that Ensure started
+//	certs/        accounts and certificates got by ACME (package certs)
 //
 // A table.json that does not read is put aside as table.json.bad and the router waits for an agent.
 //
-// Request path: listener → server → match (host, path) → preview or weighted split → two random picks → node, with
-// retries on other nodes. All of that is decided in pick.go, match.go and split.go, without net/http's proxy; only
-// proxy.go moves bytes.
+// Request path: a listener finds out what a connection speaks. HTTP/1.1 is served by h1conn, a loop over pooled memory that
+// allocates nothing for a request; h2 by net/http, behind the same exchange. An exchange matches the route (match.go), decides
+// the fleet (preview, rules, sticky clients, weights) and the node (pick.go), and goes from node to node as far as repeating
+// is allowed (tries.go). Deadlines are not the runtime's but swept (guard.go); what idles holds no memory to read into
+// (buffer.go). TCP routes and upgraded connections are passed on as bytes (tcp.go, tunnel.go).
 //
 // Upgrade: the successor inherits the listening sockets, the control socket and the lock, reads the table
 // from disk, accepts, and says so; then the predecessor stops accepting and finishes what it has, while tables and
-// observations still reach it through the successor.
+// observations still reach it through the successor. Plain connections go over to the successor as they become idle.
 package embedded

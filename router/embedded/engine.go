@@ -2,12 +2,10 @@ package embedded
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -18,39 +16,51 @@ import (
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/embedded/certs"
 )
 
 // engine is the data plane of one process: the effective table, and everything that serves it.
 type engine struct {
-	cfg    Config
-	log    *slog.Logger
-	now    func() time.Time
-	random func() uint64
-	bounds []float64
-	bufs   *bufferPool
-	access *accessLog
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	random   func() uint64
+	bounds   []float64
+	bufs     *buffers
+	access   *accessLog
+	tracer   *tracer // nil: no spans
+	sweeper  *sweeper
+	reasons  rejections
+	patience patience
 
-	current  atomic.Pointer[compiled] // nil: no table yet
-	draining atomic.Bool              // it handed over or stops: answers say Connection: close
-	conns    atomic.Int64             // clients' connections that the HTTP servers hold
-	inFlight atomic.Int64             // requests, upgraded ones included
+	current   atomic.Pointer[compiled]   // nil: no table yet
+	successor atomic.Pointer[idleSender] // takes idle connections over
+	draining  atomic.Bool                // it handed over or stops: answers say Connection: close
+	conns     atomic.Int64               // clients' connections that the HTTP servers hold
+	inFlight  atomic.Int64               // requests, upgraded ones included
 
 	mu        sync.Mutex // one Apply or handover at a time
 	memory    *memory
 	listeners *listeners
+	certs     *certs.Manager
 }
 
 func newEngine(cfg Config) *engine {
 	e := &engine{
-		cfg:    cfg,
-		log:    cfg.Log,
-		now:    time.Now,
-		random: rand.Uint64,
-		bounds: router.LatencyBounds(),
-		bufs:   newBufferPool(),
-		memory: newMemory(),
+		cfg:      cfg,
+		log:      cfg.Log,
+		now:      time.Now,
+		random:   rand.Uint64,
+		bounds:   router.LatencyBounds(),
+		bufs:     newBuffers(),
+		sweeper:  newSweeper(),
+		memory:   newMemory(),
+		patience: newPatience(),
 	}
 	e.listeners = newListeners(e)
+	e.certs = certs.New(certs.Options{
+		Dir: filepath.Join(cfg.Dir, certsName), Storage: cfg.CertStorage, Log: cfg.Log, Now: func() time.Time { return e.now() },
+	})
 	return e
 }
 
@@ -71,8 +81,9 @@ func (e *engine) apply(ctx context.Context, t router.Table) error {
 		}
 	}
 	t = t.Canonical()
-	c := e.memory.compile(t, e.cfg)
-	if err := c.loadCertificates(); err != nil {
+	c := e.memory.compile(t, e.now().UnixNano())
+	var err error
+	if c.certs, err = e.certs.Prepare(t.Routes); err != nil {
 		return err
 	}
 	opened, err := e.listeners.openNew(c)
@@ -89,10 +100,12 @@ func (e *engine) apply(ctx context.Context, t router.Table) error {
 
 // swap makes the table effective.
 func (e *engine) swap(c *compiled) {
+	e.certs.Use(c.certs)
 	e.current.Store(c)
 	e.listeners.accept()
-	e.memory.keep(c)
+	e.memory.keep(e, c)
 	e.listeners.retain(c)
+	e.memory.closeLong(c.table.Closing)
 }
 
 // follow makes a table effective in a process that has handed over: its listeners and its disk are its successor's.
@@ -102,25 +115,13 @@ func (e *engine) follow(t router.Table) error {
 	if old := e.current.Load(); old != nil && t.Version.Compare(old.table.Version) <= 0 {
 		return nil
 	}
-	c := e.memory.compile(t.Canonical(), e.cfg)
-	if err := c.loadCertificates(); err != nil {
-		return err
+	c := e.memory.compile(t.Canonical(), e.now().UnixNano())
+	if old := e.current.Load(); old != nil {
+		c.certs = old.certs
 	}
 	e.current.Store(c)
-	e.memory.keep(c)
-	return nil
-}
-
-func (c *compiled) loadCertificates() error {
-	for _, r := range c.table.Routes {
-		if r.TLS == nil {
-			continue
-		}
-		if err := c.certs[*r.TLS].load(); err != nil {
-			return fault.New(fault.Invalid, "route %q: %w", r.Name, err).
-				WithHint("check that both files are PEM, belong together and can be read by the router's user")
-		}
-	}
+	e.memory.keep(e, c)
+	e.memory.closeLong(c.table.Closing)
 	return nil
 }
 
@@ -161,8 +162,8 @@ func (e *engine) restore() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := e.memory.compile(t, e.cfg)
-	if err := c.loadCertificates(); err != nil {
+	c := e.memory.compile(t, e.now().UnixNano())
+	if c.certs, err = e.certs.Prepare(t.Routes); err != nil {
 		e.log.Error("certificate does not load", "error", err)
 	}
 	e.listeners.openAll(c)
@@ -182,7 +183,10 @@ func (e *engine) tidy() {
 		e.listeners.openAll(c)
 		e.listeners.accept()
 	}
-	e.memory.forget(c)
+	for _, n := range e.memory.nodes {
+		n.tidy(e, e.now())
+	}
+	e.memory.forget(e, c)
 }
 
 // applied is the effective table.
@@ -194,53 +198,32 @@ func (e *engine) applied() (router.Table, error) {
 	return c.table, nil
 }
 
-// tlsConfig shows the certificate that the effective table has for the listen address and server name.
-func (e *engine) tlsConfig(address string) *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			c := e.current.Load()
-			if c == nil || c.listens[address] == nil || c.listens[address].certs == nil {
-				return nil, errors.New("no TLS route on " + address)
-			}
-			return c.listens[address].certificateFor(hello.ServerName).get(e.now(), e.log)
-		},
+// listenOf is what a listen address serves in the effective table, or nil.
+func (e *engine) listenOf(address string) *listen {
+	if c := e.current.Load(); c != nil {
+		return c.listens[address]
 	}
+	return nil
 }
 
-// secure says whether connections to the listen address are TLS in the effective table.
-func (e *engine) secure(address string) bool {
-	c := e.current.Load()
-	return c != nil && c.listens[address] != nil && c.listens[address].certs != nil
-}
-
-// handler serves the requests of one listen address.
-func (e *engine) handler(address string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		e.inFlight.Add(1)
-		defer e.inFlight.Add(-1)
-		newExchange(e, address, r).serve(w, r)
-	})
-}
-
-// cut ends a node's upgraded connections.
+// cut ends a node's long connections.
 func (e *engine) cut(fleet, name string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	cut := 0
 	for k, n := range e.memory.nodes {
 		if k.fleet == fleet && k.name == name {
-			cut += n.cut()
+			cut += n.cut(0)
 		}
 	}
 	return cut
 }
 
-// cutAll ends every upgraded connection.
+// cutAll ends every long connection.
 func (e *engine) cutAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, n := range e.memory.nodes {
-		n.cut()
+		n.cut(0)
 	}
 }

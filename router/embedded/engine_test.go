@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/embedded/http1"
 	"github.com/bootandshoot/release/router/routertest"
 )
 
@@ -28,6 +29,7 @@ func startEngine(t *testing.T, change func(*Config)) *engine {
 	if e.access, err = openAccessLog(e.cfg); err != nil {
 		t.Fatal(err)
 	}
+	go e.sweeper.run(t.Context())
 	t.Cleanup(func() {
 		e.listeners.shutdown(0)
 		e.cutAll()
@@ -157,7 +159,7 @@ func TestRefusals(t *testing.T) {
 		request string
 		status  int
 	}{
-		"long target":    {"GET /" + strings.Repeat("x", maxURL) + " HTTP/1.1\r\nHost: x\r\n\r\n", 414},
+		"long target":    {"GET /" + strings.Repeat("x", http1.MaxTarget) + " HTTP/1.1\r\nHost: x\r\n\r\n", 414},
 		"long header":    {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", maxHeaderBytes+8192) + "\r\n\r\n", 431},
 		"connect":        {"CONNECT example:443 HTTP/1.1\r\nHost: example:443\r\n\r\n", 405},
 		"two lengths":    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400},

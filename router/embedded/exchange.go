@@ -2,29 +2,71 @@ package embedded
 
 import (
 	"context"
-	"io"
-	"net/http"
-	"sync/atomic"
+	"errors"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/bootandshoot/release/router/embedded/http1"
 )
 
-// exchange is one request from arrival to the last byte of its answer, over all its tries.
+var (
+	errNoNode  = errors.New("no node can take the request")
+	errClient  = errors.New("the client's part of the request broke")
+	errNoRoute = errors.New("no route for the request")
+	errFull    = errors.New("no node may take one more request")
+)
+
+// front is the client's side of an exchange: HTTP/1.1 or h2.
+type front interface {
+	// inform passes an interim answer on.
+	inform(h *http1.Head) error
+	// pass sends the node's answer. An error that is errClient is the client's, any other the node's.
+	pass(x *exchange, a *answer) error
+	// reply sends an answer of the router's own.
+	reply(x *exchange, status int, text string, fields ...http1.Field)
+	// tunnel joins the client's connection and the node's, and returns when both have ended.
+	tunnel(x *exchange, a *answer) error
+	// watch says which wait ends when the client goes away; nil: none.
+	watch(g *guard)
+	// stopReading ends a read from the client that waits. Another one may follow, or not.
+	stopReading() (mayGoOn bool)
+	// unhurry lets the client be silent in the middle of its body from now on.
+	unhurry()
+}
+
+// exchange is one request from arrival to the last byte of its answer, over all its tries. It is used again for the next
+// request of a connection.
 type exchange struct {
 	e       *engine
-	address string
-	host    string
-	urlPath string
-	start   time.Time
-	client  *clientConn // nil: TLS
+	front   front
+	address string         // the listen address
+	secure  bool           // TLS
+	peer    netip.AddrPort // who is connected
+	proto   string         // for the log
+	ctx     context.Context
 
-	route  *path
-	choice choice
+	req     *http1.Head
+	body    *body // nil: none
+	client  netip.Addr
+	host    string // as normalHost gives it
+	urlPath string // decoded
+	start   time.Time
+
+	route   *path
+	choice  choice
+	visitor visitor
+	ruled   bool // a rule names the fleet
 
 	node      *node // the one that has the request now
 	target    *target
 	tries     int
 	connect   int // of those, tries that made no connection
-	begun     atomic.Bool
+	begun     bool
 	conn      *nodeConn // of the last try
 	fresh     bool      // the next try needs a new connection
 	again     bool      // the only node got a second chance
@@ -33,28 +75,113 @@ type exchange struct {
 	status  int
 	bytes   int64
 	outcome string // why it failed, for the access log
+	aborted bool   // the client's connection must end
+	closed  bool   // the client was told that it ends
+	broken  bool   // in the middle of an answer
+	tried   [4]*node
+	answer  answer
+	span    trace.Span // nil: none
 }
 
-func newExchange(e *engine, address string, r *http.Request) *exchange {
-	path := r.URL.Path
+// begin makes the exchange ready for a request.
+func (x *exchange) begin(req *http1.Head, b *body) {
+	*x = exchange{e: x.e, front: x.front, address: x.address, secure: x.secure, peer: x.peer, proto: x.proto, ctx: x.ctx, answer: x.answer}
+	x.req, x.body, x.start = req, b, x.e.now()
+	x.host = normalHost(view(req.Host))
+	x.urlPath = pathOf(req)
+	x.choice.tried = x.tried[:0]
+	x.choice.random = x.e.random
+}
+
+// pathOf is the decoded path; one that does not decode is taken as it stands.
+func pathOf(req *http1.Head) string {
+	path := view(req.Path)
 	if path == "" || path[0] != '/' {
-		path = "/" // "OPTIONS *"
+		return "/" // "OPTIONS *"
 	}
-	return &exchange{e: e, address: address, host: normalHost(r.Host), urlPath: path, start: e.now()}
+	if strings.IndexByte(path, '%') < 0 {
+		return path
+	}
+	if decoded, err := url.PathUnescape(path); err == nil {
+		return decoded
+	}
+	return path
+}
+
+// run answers the request.
+func (x *exchange) run() {
+	x.e.inFlight.Add(1)
+	defer x.finish()
+	if string(x.req.Method) == "CONNECT" {
+		x.front.reply(x, 405, "Method Not Allowed")
+		return
+	}
+	if !x.match() {
+		x.aborted = true // a route that left; nothing more will come
+		x.front.reply(x, 404, "no route for this host and path")
+		return
+	}
+	if x.redirected() {
+		return
+	}
+	a, err := x.send()
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.accept(a)
+	if x.body.streamed() {
+		x.front.unhurry()
+	}
+	if a.head.Status == 101 {
+		err = x.front.tunnel(x, a)
+	} else {
+		err = x.front.pass(x, a)
+	}
+	x.end(a, err)
+}
+
+// end settles the answer's part after it was passed on, or was not.
+func (x *exchange) end(a *answer, err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, errClient):
+		x.outcome, x.aborted = err.Error(), true
+	case errors.Is(err, errCut):
+		x.outcome, x.aborted = err.Error(), x.proto != "HTTP/2.0"
+	default:
+		x.outcome, x.aborted = "cut in the middle: "+err.Error(), true
+		x.countFailure(x.classify(err))
+		x.route.stats.failed.Add(1)
+	}
+	a.close(x, err == nil)
+}
+
+// finish is called however the exchange ended.
+func (x *exchange) finish() {
+	x.log()
+	x.endSpan()
+	x.release()
+	x.e.inFlight.Add(-1)
 }
 
 // match finds the route in the effective table and counts the request once.
-func (x *exchange) match(r *http.Request) bool {
+func (x *exchange) match() bool {
 	c := x.e.current.Load()
 	if !x.matchIn(c) {
 		return false
 	}
-	x.route.stats.requests.Add(1)
-	x.route.stats.budget.earn()
-	x.choice.random = x.e.random
-	if x.choice.release = x.route.preview.release(r); x.choice.release == "" {
-		x.choice.position = position(x.route.stats.draws.Add(1))
+	p := x.route
+	p.stats.requests.Add(1)
+	p.stats.budget.earn()
+	x.client = p.clientOf(x.peer.Addr(), x.req)
+	if x.choice.release = p.preview.release(x.req, x.client); x.choice.release == "" {
+		x.choice.position = position(p.stats.draws.Add(1))
+		if p.sticky != nil {
+			x.visitor = p.sticky.visitor(x.req, x.client)
+		}
 	}
+	x.span = x.e.tracer.begin(x)
 	return true
 }
 
@@ -69,20 +196,61 @@ func (x *exchange) matchIn(c *compiled) bool {
 	return found
 }
 
-// acquire picks a node by the effective table and counts the request in flight there. It looks again whether the table
-// is still effective after counting: so whoever swaps the table and then sees a node empty knows that it stays empty.
+// decide says whose turn it is in the table that the route is of.
+func (x *exchange) decide() {
+	p := x.route
+	x.choice.first, x.ruled = nil, false
+	for i := range p.rules {
+		if p.rules[i].matches(x.req, x.urlPath, x.client) {
+			x.choice.first, x.ruled = p.rules[i].to, true
+			break
+		}
+	}
+	if !x.visitor.known {
+		x.choice.index = p.split.index(x.choice.position)
+		return
+	}
+	x.choice.index = prefer(p.weighted, x.visitor.id)
+	if x.choice.first != nil || x.visitor.fleet == 0 {
+		return
+	}
+	for _, t := range p.targets {
+		if t.sessions && t.seed == x.visitor.fleet {
+			x.choice.first = t
+		}
+	}
+}
+
+// acquire picks a node, and waits for one where nodes may have only so many requests.
 func (x *exchange) acquire() error {
+	if x.route.limits.maxInFlight == 0 {
+		return x.take()
+	}
+	return x.route.stats.gate.pass(x.ctx, &x.route.limits, x.take)
+}
+
+// take picks a node by the effective table and counts the request in flight there. It looks again whether the table
+// is still effective after counting: so whoever swaps the table and then sees a node empty knows that it stays empty.
+func (x *exchange) take() error {
 	for {
 		c := x.e.current.Load()
 		if !x.matchIn(c) {
 			return errNoRoute
 		}
+		x.decide()
 		x.choice.now = x.e.now().UnixNano()
-		t, n := x.route.pick(x.choice)
+		t, n := x.route.pick(&x.choice)
 		if n == nil {
+			if x.choice.full {
+				return errFull
+			}
 			return errNoNode
 		}
-		n.inFlight.Add(1)
+		most := x.route.limits.maxInFlight
+		if now := n.inFlight.Add(1); most > 0 && now > most {
+			n.inFlight.Add(-1)
+			continue
+		}
 		if x.e.current.Load() == c {
 			x.target, x.node = t, n
 			return nil
@@ -96,74 +264,63 @@ func (x *exchange) release() {
 	if x.node != nil {
 		x.node.inFlight.Add(-1)
 		x.node = nil
+		x.route.stats.gate.free()
 	}
 }
 
-// accept takes the node's answer over.
-func (x *exchange) accept(out *http.Request, res *http.Response) *http.Response {
+// accept counts the node's answer.
+func (x *exchange) accept(a *answer) {
 	n := x.node
 	n.reached()
-	x.status = res.StatusCode
-	x.target.stats.codes[min(res.StatusCode/100, 5)].Add(1)
-	if res.StatusCode >= 500 {
+	x.status = a.head.Status
+	x.target.stats.codes[min(x.status/100, 5)].Add(1)
+	if x.status >= 500 {
 		n.stats.status5x.Add(1)
+		n.ill(x.target, x.route.limits.ejectAfter, x.choice.now)
+	} else {
+		n.well()
 	}
 	took := x.e.now().Sub(x.start)
 	n.stats.latency.observe(took, x.e.bounds)
 	x.target.stats.latency.observe(took, x.e.bounds)
-	if conn, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
-		res.Body = newUpgradedConn(n, conn)
-	} else if res.Body != http.NoBody {
-		res.Body = &answerBody{ReadCloser: res.Body, x: x, ctx: out.Context()}
+}
+
+// fail answers for nodes that could not.
+func (x *exchange) fail(err error) {
+	stats := x.route.stats
+	x.outcome = err.Error()
+	var refused *http1.Error
+	switch {
+	case errors.As(err, &refused):
+		x.aborted = true
+		stats.rejected.Add(1)
+		x.e.rejected(refused.Reason)
+		x.front.reply(x, refused.Status, "the request body is malformed")
+	case errors.Is(err, errClient):
+		x.aborted = true
+		x.status = 499 // nginx's code for a client that went away; only the log sees it
+		switch {
+		case x.ctx.Err() != nil:
+		case errors.Is(x.body.failure(), os.ErrDeadlineExceeded):
+			x.front.reply(x, 408, "the request body stopped coming")
+			x.status = 499
+		default:
+			x.front.reply(x, 400, "the request body is incomplete")
+			x.status = 499
+		}
+	case errors.Is(err, errNoRoute):
+		x.front.reply(x, 404, "no route for this host and path")
+	case errors.Is(err, errNoNode) && x.choice.release != "":
+		x.front.reply(x, 503, "no node of release "+x.choice.release)
+	case errors.Is(err, errNoNode), errors.Is(err, errQueueFull), errors.Is(err, errQueueWait):
+		stats.noNode.Add(1)
+		stats.failed.Add(1)
+		x.front.reply(x, 503, err.Error(), http1.Field{Name: []byte("Retry-After"), Value: []byte("1")})
+	case x.lastCause == causeTimeout:
+		stats.failed.Add(1)
+		x.front.reply(x, 504, "the node did not answer in time")
+	default:
+		stats.failed.Add(1)
+		x.front.reply(x, 502, "the node broke off or could not be reached")
 	}
-	return res
-}
-
-// answerBody counts an answer that breaks in the middle.
-type answerBody struct {
-	io.ReadCloser
-	x      *exchange
-	ctx    context.Context
-	broken bool
-}
-
-func (b *answerBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.x.bytes += int64(n)
-	if err != nil && err != io.EOF && b.ctx.Err() == nil && !b.broken {
-		b.broken = true
-		b.x.outcome = "cut in the middle: " + err.Error()
-		b.x.countFailure(causeReset)
-		b.x.route.stats.failed.Add(1)
-	}
-	return n, err
-}
-
-// upgradedConn is the node's end of a WebSocket or the like.
-type upgradedConn struct {
-	io.ReadWriteCloser
-	node *node
-}
-
-func newUpgradedConn(n *node, conn io.ReadWriteCloser) *upgradedConn {
-	c := &upgradedConn{conn, n}
-	n.mu.Lock()
-	n.upgraded[c] = struct{}{}
-	n.mu.Unlock()
-	return c
-}
-
-func (c *upgradedConn) Close() error {
-	c.node.mu.Lock()
-	delete(c.node.upgraded, c)
-	c.node.mu.Unlock()
-	return c.ReadWriteCloser.Close()
-}
-
-// CloseWrite passes on the end of one direction, where the connection can.
-func (c *upgradedConn) CloseWrite() error {
-	if w, ok := c.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return nil
 }

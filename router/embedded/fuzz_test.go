@@ -47,11 +47,11 @@ func FuzzTable(f *testing.F) {
 		if twice, _ := again.Encode(); !bytes.Equal(once, twice) {
 			t.Fatalf("not canonical:\n%s\n%s", once, twice)
 		}
-		c := newMemory().compile(table, Config{})
+		c := newMemory().compile(table, 1)
 		for _, l := range c.listens {
 			for _, host := range []string{"", "shop.example", "a.shop.example"} {
 				if p, ok := l.paths.find(host, "/api/x"); ok {
-					p.pick(choice{random: func() uint64 { return 3 }})
+					p.pick(&choice{random: func() uint64 { return 3 }})
 				}
 			}
 		}

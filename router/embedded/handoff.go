@@ -34,7 +34,9 @@ const (
 	nameLock       = "lock"
 	nameControl    = "control"
 	nameMetrics    = "metrics"
+	nameIdle       = "idle"
 	nameRoute      = "route " // and the listen address
+	nameGiven      = "given " // and the service manager's name of a socket that is its own
 )
 
 // inheritance is what a successor gets.
@@ -47,7 +49,9 @@ type inheritance struct {
 	lock    *os.File
 	control *net.UnixListener
 	metrics *net.TCPListener
+	idle    *net.UnixConn // where idle connections come from; nil: an older program hands none over
 	routes  map[string]*net.TCPListener
+	given   []given
 }
 
 // inherited is what this process got from a predecessor, or nil.
@@ -90,6 +94,19 @@ func (in *inheritance) take(name string, f *os.File) error {
 		in.lock = f
 		return nil
 	}
+	if name == nameIdle {
+		conn, err := net.FileConn(f)
+		_ = f.Close()
+		if err == nil {
+			in.idle = conn.(*net.UnixConn)
+		}
+		return err
+	}
+	if name, is := strings.CutPrefix(name, nameGiven); is {
+		g, err := newGiven(name, f)
+		in.given = append(in.given, g)
+		return err
+	}
 	l, err := net.FileListener(f)
 	_ = f.Close()
 	if err != nil {
@@ -101,10 +118,13 @@ func (in *inheritance) take(name string, f *os.File) error {
 		l.SetUnlinkOnClose(false)
 		in.control = l
 	case *net.TCPListener:
-		if isRoute {
+		switch {
+		case isRoute:
 			in.routes[address] = l
-		} else {
+		case name == nameMetrics:
 			in.metrics = l
+		default:
+			_ = l.Close() // of a later program than this
 		}
 	}
 	return nil
@@ -136,7 +156,7 @@ func (p *process) upgrade(ctx context.Context, exe string) (Status, error) {
 	if exe == "" {
 		return Status{}, fault.New(fault.Invalid, "upgrade router: no executable was named")
 	}
-	ours, cmd, err := p.spawnSuccessor(exe)
+	ours, idle, cmd, err := p.spawnSuccessor(exe)
 	if err != nil {
 		return Status{}, fault.New(fault.Failed, "upgrade router: start %s: %w", exe, err)
 	}
@@ -145,27 +165,31 @@ func (p *process) upgrade(ctx context.Context, exe string) (Status, error) {
 	if err := awaitReady(ctx, ours, ended); err != nil {
 		_ = cmd.Process.Kill()
 		_ = ours.Close()
+		idle.close()
 		return Status{}, fault.New(fault.Failed, "upgrade router to %s: %w", exe, err).
 			WithHint("the old process goes on; the new one's output is in %s", p.cfg.Dir+"/"+logName)
 	}
-	p.handOver(ours)
+	p.handOver(ours, idle)
+	if err := notify(fmt.Sprintf("MAINPID=%d", cmd.Process.Pid)); err != nil {
+		p.log.Error("the service manager does not know the new process", "pid", cmd.Process.Pid, "error", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	return NewClient(p.cfg.Dir).Status(ctx)
 }
 
 // spawnSuccessor starts exe with copies of all sockets.
-func (p *process) spawnSuccessor(exe string) (net.Conn, *exec.Cmd, error) {
+func (p *process) spawnSuccessor(exe string) (net.Conn, *idleSender, *exec.Cmd, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	mine, theirs := os.NewFile(uintptr(pair[0]), "successor"), os.NewFile(uintptr(pair[1]), "predecessor")
 	defer theirs.Close()
 	conn, err := net.FileConn(mine)
 	_ = mine.Close()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	in := inheritance{Schema: handoffSchema, Instance: p.instance}
 	files := []*os.File{theirs}
@@ -182,6 +206,12 @@ func (p *process) spawnSuccessor(exe string) (net.Conn, *exec.Cmd, error) {
 		}
 		in.Names, files = append(in.Names, name), append(files, f)
 	}
+	idle, theirIdle, err := idlePair()
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, nil, err
+	}
+	in.Names, files = append(in.Names, nameIdle), append(files, theirIdle)
 	give(nameLock, p.lock)
 	give(nameControl, p.control)
 	if p.metrics != nil {
@@ -190,16 +220,21 @@ func (p *process) spawnSuccessor(exe string) (net.Conn, *exec.Cmd, error) {
 	for _, l := range p.e.listeners.all() {
 		give(nameRoute+l.address, l.ln)
 	}
+	for i := range p.e.listeners.given {
+		give(nameGiven+p.e.listeners.given[i].name, &p.e.listeners.given[i])
+	}
 	if err != nil {
 		_ = conn.Close()
-		return nil, nil, err
+		_ = idle.Close()
+		return nil, nil, nil, err
 	}
 	cmd, err := startDetached(exe, p.cfg.Args, in.environment(), files, os.Stdout, os.Stderr)
 	if err != nil {
 		_ = conn.Close()
-		return nil, nil, err
+		_ = idle.Close()
+		return nil, nil, nil, err
 	}
-	return conn, cmd, nil
+	return conn, &idleSender{conn: idle}, cmd, nil
 }
 
 func (in *inheritance) environment() []string {
@@ -250,20 +285,27 @@ func awaitReady(ctx context.Context, conn net.Conn, ended <-chan error) error {
 	}
 }
 
-// handOver stops accepting here. Connections stay; their next answers say that they close.
-func (p *process) handOver(successor net.Conn) {
+// handOver stops accepting here and hands idle connections over. Others go when they become idle, or, where that cannot
+// be, are told with their next answer that they close.
+func (p *process) handOver(successor net.Conn, idle *idleSender) {
 	p.mu.Lock()
 	p.handed = true
 	p.mu.Unlock()
+	p.leave(false) // the successor has a companion of its own
 	p.e.draining.Store(true)
 	for _, l := range p.e.listeners.all() {
 		l.stop()
 	}
+	p.e.certs.Close() // the successor obtains and renews
 	_ = p.control.Close()
 	if p.metrics != nil {
 		_ = p.metrics.Close()
 	}
 	_ = p.lock.Close()
+	p.e.successor.Store(idle)
+	for _, l := range p.e.listeners.all() {
+		l.giveIdle()
+	}
 	p.successor <- successor
 }
 
@@ -320,7 +362,7 @@ func (p *process) serveSuccessor(conn net.Conn) <-chan struct{} {
 	var once sync.Once
 	queue := newConnQueue(conn.LocalAddr())
 	server := &http.Server{
-		Handler: p.successorRoutes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeaderTimeout,
+		Handler: p.successorRoutes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout,
 		ConnState: func(_ net.Conn, s http.ConnState) {
 			if s == http.StateClosed {
 				once.Do(func() { close(gone) })
@@ -328,6 +370,6 @@ func (p *process) serveSuccessor(conn net.Conn) <-chan struct{} {
 		},
 	}
 	go func() { _ = server.Serve(queue) }()
-	queue.put(conn)
+	queue.put(conn) // there is: nothing closes it
 	return gone
 }

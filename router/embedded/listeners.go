@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ type listeners struct {
 	mu     sync.Mutex
 	open   map[string]*listener
 	failed map[string]string // listen address → why it does not serve
+	given  []given           // by a service manager
 }
 
 func newListeners(e *engine) *listeners {
@@ -27,34 +29,34 @@ func newListeners(e *engine) *listeners {
 
 // openNew opens what the table needs beyond what is open, or nothing at all.
 func (s *listeners) openNew(c *compiled) (opened []string, err error) {
-	for _, r := range c.table.Routes {
-		if s.has(r.Listen) {
+	for _, address := range slices.Sorted(maps.Keys(c.listens)) {
+		if s.has(address) {
 			continue
 		}
-		if err := s.openOne(c, r.Listen); err != nil {
+		if err := s.openOne(c, address); err != nil {
 			s.undo(opened)
-			return nil, listenFault(&r, err)
+			return nil, listenFault(c.listens[address].route, address, err)
 		}
-		opened = append(opened, r.Listen)
+		opened = append(opened, address)
 	}
 	return opened, nil
 }
 
 // openAll opens what it can and remembers why the rest does not serve.
 func (s *listeners) openAll(c *compiled) {
-	for _, r := range c.table.Routes {
-		if s.has(r.Listen) {
+	for address, l := range c.listens {
+		if s.has(address) {
 			continue
 		}
-		err := s.openOne(c, r.Listen)
+		err := s.openOne(c, address)
 		s.mu.Lock()
 		if err == nil {
-			delete(s.failed, r.Listen)
+			delete(s.failed, address)
 		} else {
-			if s.failed[r.Listen] == "" {
-				s.e.log.Error("listen address does not open, it is tried again", "route", r.Name, "error", err)
+			if s.failed[address] == "" {
+				s.e.log.Error("listen address does not open, it is tried again", "route", l.route.Name, "error", err)
 			}
-			s.failed[r.Listen] = err.Error()
+			s.failed[address] = err.Error()
 		}
 		s.mu.Unlock()
 	}
@@ -66,10 +68,17 @@ func (s *listeners) has(address string) bool {
 	return s.open[address] != nil
 }
 
+// at is the open listener of an address, or nil.
+func (s *listeners) at(address string) *listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[address]
+}
+
 // openOne opens one address. When the port is held by one of our own that the table no longer needs (":80" became
 // "127.0.0.1:80"), that one gives way.
 func (s *listeners) openOne(c *compiled, address string) error {
-	ln, err := listenTCP(address)
+	ln, err := s.listenTCP(address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if way := s.inTheWay(c, address); way != nil {
 			_ = way.ln.Close()
@@ -99,7 +108,7 @@ func (s *listeners) inTheWay(c *compiled, address string) *listener {
 
 // reopen brings back a listener that gave way in vain.
 func (s *listeners) reopen(l *listener) {
-	ln, err := listenTCP(l.address)
+	ln, err := s.listenTCP(l.address)
 	if err != nil {
 		s.e.log.Error("listen address was lost", "listen", l.address, "error", err)
 		s.mu.Lock()
@@ -187,8 +196,9 @@ func (s *listeners) all() []*listener {
 // states lists open and failed addresses.
 func (s *listeners) states() []router.ListenerState {
 	var out []router.ListenerState
+	problems := s.e.certs.Problems()
 	for _, a := range s.addresses() {
-		out = append(out, router.ListenerState{Listen: a})
+		out = append(out, router.ListenerState{Listen: a, Warning: problems[a]})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

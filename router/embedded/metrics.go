@@ -23,7 +23,10 @@ type collector struct {
 	p *process
 
 	requests, failures, duration, inFlight, cut *prometheus.Desc // by fleet
+	long, ejected                               *prometheus.Desc // by fleet
 	routeRequests, retries, noNode, failed      *prometheus.Desc // by route
+	routeRejected, queued                       *prometheus.Desc // by route
+	rejected                                    *prometheus.Desc // by reason
 	weight, nodes                               *prometheus.Desc // of the table
 	connections, epoch, seq                     *prometheus.Desc // of the process
 }
@@ -38,8 +41,13 @@ func newCollector(p *process) *collector {
 		requests:      desc("requests_total", "Answers of nodes, by class of the status code.", fleet("code")...),
 		failures:      desc("node_failures_total", "Tries that failed at a node, by cause.", fleet("cause")...),
 		duration:      desc("request_duration_seconds", "From a request's arrival to the end of its answer's header.", fleet()...),
-		inFlight:      desc("in_flight_requests", "Requests that nodes have, WebSockets included.", "fleet"),
-		cut:           desc("cut_connections_total", "Upgraded connections that the router ended.", "fleet"),
+		inFlight:      desc("in_flight_requests", "Requests that nodes have, long connections included.", "fleet"),
+		cut:           desc("cut_connections_total", "Long connections that the router ended.", "fleet"),
+		long:          desc("long_connections", "WebSockets, event streams, gRPC streams and TCP connections.", "fleet"),
+		ejected:       desc("ejected_nodes", "Nodes that get no requests for a while because of their failures.", "fleet"),
+		routeRejected: desc("route_rejected_total", "Requests refused as malformed after their route was found.", "route"),
+		queued:        desc("queued_requests", "Requests that wait for a node that may take one more.", "route"),
+		rejected:      desc("rejected_total", "Requests and connections refused before they had a route, by reason.", "reason"),
 		routeRequests: desc("route_requests_total", "Requests from users, each once.", "route"),
 		retries:       desc("retries_total", "Requests repeated on another node.", "route"),
 		noNode:        desc("no_node_total", "Requests that found no node.", "route"),
@@ -78,15 +86,29 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		count(c.retries, r.Retried, r.Route)
 		count(c.noNode, r.NoNode, r.Route)
 		count(c.failed, r.Failed, r.Route)
+		count(c.routeRejected, r.Rejected, r.Route)
+	}
+	for route, n := range c.p.e.queued() {
+		gauge(c.queued, float64(n), route)
+	}
+	for reason, n := range c.p.e.reasons.read() {
+		count(c.rejected, n, reason)
 	}
 	inFlight, cut := map[string]int{}, map[string]uint64{}
+	long, ejected := map[string]int{}, map[string]int{}
 	for _, n := range s.Edge.Nodes {
 		inFlight[n.Fleet] += n.InFlight
 		cut[n.Fleet] += n.Cut
+		long[n.Fleet] += n.Long
+		if n.Ejected {
+			ejected[n.Fleet]++
+		}
 	}
 	for fleet, n := range inFlight {
 		gauge(c.inFlight, float64(n), fleet)
 		count(c.cut, cut[fleet], fleet)
+		gauge(c.long, float64(long[fleet]), fleet)
+		gauge(c.ejected, float64(ejected[fleet]), fleet)
 	}
 	gauge(c.connections, float64(s.Connections))
 	if t, err := c.p.e.applied(); err == nil {

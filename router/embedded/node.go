@@ -1,7 +1,7 @@
 package embedded
 
 import (
-	"net"
+	"context"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -17,59 +17,109 @@ type node struct {
 	nodeKey
 	inFlight atomic.Int64
 	stats    nodeStats
+	joined   int64     // when a table first named it, Unix nanoseconds
+	empty    time.Time // since when it could be forgotten; guarded by engine.mu
+	h2c      *http.Transport
 
-	// repeatable carries requests that may be sent again when an idle connection turns out to be closed by the node;
-	// careful all others, on connections that were used a moment ago; fresh makes a new connection each time.
-	repeatable, careful, fresh *http.Transport
-
-	// Passive ejection after failed connects. skipUntil is Unix nanoseconds, 0 for a node in order.
-	failures  atomic.Int32
-	skipUntil atomic.Int64
+	// Passive ejection. skipUntil is Unix nanoseconds, 0 for a node in order; failures are connects that failed in a row,
+	// bad other failures in a row.
+	failures, bad atomic.Int32
+	skipUntil     atomic.Int64
+	ejected       atomic.Bool // skipped because of bad answers, not for lack of connections
 
 	// hastyUntil: the node closes connections right after use without saying so, so requests that may not be repeated
 	// get new ones until then (Unix nanoseconds).
 	hastyUntil atomic.Int64
 
-	mu       sync.Mutex
-	upgraded map[*upgradedConn]struct{}
+	mu   sync.Mutex
+	idle []*nodeConn       // the one used last at the end
+	gone bool              // it left: connections are not kept
+	long map[longConn]bool // true: it is being ended
 }
 
 const (
-	dialTimeout     = time.Second
-	repeatableIdle  = 30 * time.Second
-	carefulIdle     = 200 * time.Millisecond // far below any server's own idle limit, which would close it under us
-	firstSkip       = time.Second
-	longestSkip     = 5 * time.Second
-	hastyMemory     = time.Minute
-	maxAnswerHeader = 256 << 10
+	dialTimeout    = time.Second
+	repeatableIdle = 30 * time.Second
+	carefulIdle    = 200 * time.Millisecond // far below any server's own idle limit, which would close it under us
+	maxIdleConns   = 512
+	firstSkip      = time.Second
+	longestSkip    = 5 * time.Second
+	ejectTime      = 10 * time.Second
+	hastyMemory    = time.Minute
 )
 
-func newNode(k nodeKey, headerTimeout time.Duration) *node {
-	n := &node{nodeKey: k, upgraded: map[*upgradedConn]struct{}{}}
-	n.repeatable = n.transport(repeatableIdle, headerTimeout)
-	n.careful = n.transport(carefulIdle, headerTimeout)
-	n.fresh = n.transport(0, headerTimeout)
-	n.fresh.DisableKeepAlives = true
-	return n
+func newNode(k nodeKey, joined int64) *node {
+	return &node{nodeKey: k, joined: joined, long: map[longConn]bool{}}
 }
 
-func (n *node) transport(idle, headerTimeout time.Duration) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
-	return &http.Transport{
-		DialContext:            dialNode(dialer, func() { n.hastyUntil.Store(time.Now().Add(hastyMemory).UnixNano()) }),
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    512,
-		IdleConnTimeout:        idle,
-		ResponseHeaderTimeout:  headerTimeout,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: maxAnswerHeader,
+// connect takes an idle connection that is fit for the request, or makes one.
+func (n *node) connect(ctx context.Context, e *engine, oldest time.Duration, now time.Time) (*nodeConn, error) {
+	n.mu.Lock()
+	for k := len(n.idle); k > 0 && oldest > 0; k = len(n.idle) {
+		c := n.idle[k-1]
+		if now.Sub(c.idle) > oldest {
+			break
+		}
+		n.idle[k-1] = nil
+		n.idle = n.idle[:k-1]
+		n.mu.Unlock()
+		if c.quiet() {
+			return c, nil
+		}
+		if now.Sub(c.idle) < hastyIdle {
+			n.hastyUntil.Store(now.Add(hastyMemory).UnixNano())
+		}
+		c.close(e)
+		n.mu.Lock()
+	}
+	n.mu.Unlock()
+	return n.dial(ctx, e)
+}
+
+// keep takes a connection back that can carry another request.
+func (n *node) keep(e *engine, c *nodeConn, now time.Time) {
+	c.used, c.idle = true, now
+	c.in.drop()
+	n.mu.Lock()
+	if n.gone || len(n.idle) >= maxIdleConns {
+		n.mu.Unlock()
+		c.close(e)
+		return
+	}
+	n.idle = append(n.idle, c)
+	n.mu.Unlock()
+}
+
+// tidy closes connections that were idle for too long.
+func (n *node) tidy(e *engine, now time.Time) {
+	n.mu.Lock()
+	k := 0
+	for k < len(n.idle) && (n.gone || now.Sub(n.idle[k].idle) > repeatableIdle) {
+		k++
+	}
+	old := append([]*nodeConn(nil), n.idle[:k]...)
+	n.idle = append(n.idle[:0], n.idle[k:]...)
+	n.mu.Unlock()
+	for _, c := range old {
+		c.close(e)
 	}
 }
 
-// close drops the idle connections of a node that left.
-func (n *node) close() {
-	n.repeatable.CloseIdleConnections()
-	n.careful.CloseIdleConnections()
+// leave drops the idle connections of a node that is in no table; enter takes it back.
+func (n *node) leave(e *engine) {
+	n.mu.Lock()
+	n.gone = true
+	n.mu.Unlock()
+	n.tidy(e, e.now())
+	if n.h2c != nil {
+		n.h2c.CloseIdleConnections()
+	}
+}
+
+func (n *node) enter() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.gone = false
 }
 
 // ready says whether the node may be picked: it is in order, or its turn to be tried again has come.
@@ -91,32 +141,50 @@ func (n *node) unreachable(now int64) {
 	n.skipUntil.Store(now + int64(min(skip, longestSkip)))
 }
 
-// reached ends the skipping: a connection was made.
+// reached ends the skipping for lack of connections: one was made.
 func (n *node) reached() {
-	if n.skipUntil.Load() != 0 {
+	if n.skipUntil.Load() != 0 && !n.ejected.Load() {
 		n.skipUntil.Store(0)
 		n.failures.Store(0)
 	}
 }
 
-func (n *node) upgradedCount() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return len(n.upgraded)
+// well and ill count how the node answers. After so many failures in a row the node is skipped for a while, then tried
+// with one request.
+func (n *node) well() {
+	if n.bad.Load() != 0 {
+		n.bad.Store(0)
+	}
+	if n.ejected.Load() {
+		n.ejected.Store(false)
+		n.skipUntil.Store(0)
+	}
 }
 
-// cut ends the upgraded connections and counts them.
-func (n *node) cut() int {
-	n.mu.Lock()
-	conns := make([]*upgradedConn, 0, len(n.upgraded))
-	for c := range n.upgraded {
-		conns = append(conns, c)
+func (n *node) ill(t *target, after int, now int64) {
+	if after == 0 || int(n.bad.Add(1)) < after || !n.ejected.Load() && !t.mayEject() {
+		return
 	}
-	clear(n.upgraded)
-	n.mu.Unlock()
-	n.stats.cut.Add(uint64(len(conns)))
-	for _, c := range conns {
-		_ = c.Close()
+	n.ejected.Store(true)
+	n.skipUntil.Store(now + int64(ejectTime))
+}
+
+// mayEject keeps at least half of a fleet in.
+func (t *target) mayEject() bool {
+	out := 1
+	for _, n := range t.nodes {
+		if n.ejected.Load() {
+			out++
+		}
 	}
-	return len(conns)
+	return 2*out <= len(t.nodes)
+}
+
+// ramp is the node's part of its share, above 0 to 1, while it starts slowly.
+func (n *node) ramp(slow time.Duration, now int64) float64 {
+	age := now - n.joined
+	if slow == 0 || age >= int64(slow) {
+		return 1
+	}
+	return max(0.1, float64(age)/float64(slow))
 }

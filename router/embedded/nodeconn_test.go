@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 )
 
 // connTo is a connection whose other end already got and answered one request.
@@ -17,7 +18,8 @@ func connTo(t *testing.T) (ours *nodeConn, theirs *net.TCPConn) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c, err := dialNode(&net.Dialer{}, func() {})(context.Background(), "tcp", l.Addr().String())
+	e := newEngine(Config{Dir: t.TempDir()}.withDefaults())
+	ours, err = newNode(nodeKey{address: l.Addr().String()}, 0).dial(context.Background(), e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,11 +28,10 @@ func connTo(t *testing.T) (ours *nodeConn, theirs *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = c.Close()
+		ours.close(e)
 		_ = peer.Close()
 	})
 	b := make([]byte, 5)
-	ours = c.(*nodeConn)
 	ours.begin()
 	_, _ = ours.Write([]byte("first"))
 	_, _ = io.ReadFull(peer, b)
@@ -64,11 +65,11 @@ func TestUnseen(t *testing.T) {
 			if tt.node != nil {
 				tt.node(peer)
 			}
-			if _, err := c.Read(make([]byte, 1)); err == nil {
+			if err := c.fill(time.Now); err == nil {
 				t.Fatal("the connection did not end")
 			}
 			if got := c.unseen(); got != tt.want {
-				t.Errorf("unseen %v, want %v (acknowledged %d, begun at %d)", got, tt.want, c.acked.Load(), c.mark.Load())
+				t.Errorf("unseen %v, want %v (acknowledged %d, begun at %d)", got, tt.want, c.acked.Load(), c.mark)
 			}
 		})
 	}

@@ -1,11 +1,7 @@
 package embedded
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
-	"net/http"
-	"net/netip"
+	"time"
 
 	"github.com/bootandshoot/release/router"
 )
@@ -13,45 +9,68 @@ import (
 // target is a fleet of a route in one table.
 type target struct {
 	id, release string
+	seed        uint64 // of its name, for sticky clients
+	weight      float64
+	sessions    bool
 	nodes       []*node
 	stats       *fleetStats
 }
 
 // path is a route in one table, ready to pick from.
 type path struct {
-	name     string
-	stats    *routeStats
-	preview  previewRule
-	targets  []*target // all with nodes
-	weighted []*target // of those, with a weight; the split's order
-	standby  []*target
-	split    split
+	name      string
+	route     *router.Route
+	redirects bool // to HTTPS: nothing else is served here
+	stats     *routeStats
+	preview   previewRule
+	rules     []rule
+	sticky    *sticky
+	trusted   networks
+	targets   []*target // all with nodes
+	weighted  []*target // of those, with a weight; the split's order
+	standby   []*target
+	split     split
+	limits    limits
+}
+
+// limits is the route's router.Balance with its defaults.
+type limits struct {
+	slowStart   time.Duration
+	ejectAfter  int
+	maxInFlight int64
+	maxQueue    int
+	queueWait   time.Duration
+	timeout     time.Duration // to the end of an answer's header
 }
 
 // choice is what the picking of one request depends on.
 type choice struct {
 	position uint64          // in the split's sequence, drawn once a request
 	release  string          // a preview's release, or ""
+	first    *target         // a rule's or a session's fleet, or nil
+	index    int             // of the weighted fleets, the one whose turn it is
 	tried    []*node         // failed already
 	now      int64           // Unix nanoseconds
 	random   func() uint64   // uniform
+	full     bool            // set by pick: a node was passed over because it has all it may have
 	_        [0]func(choice) // not comparable
 }
 
-// pick finds a node for a request. Nodes that failed to connect a moment ago come last, nodes that this request tried
-// never. Order of fleets: the one at the position, the other weighted ones, those on standby; for a preview only
-// fleets of its release.
-func (p *path) pick(c choice) (*target, *node) {
+// pick finds a node for a request. Nodes that failed a moment ago come last, nodes that this request tried never. Order of
+// fleets: the one that a rule or session names, the one whose turn it is, the other weighted ones, those on standby; for a
+// preview only fleets of its release.
+func (p *path) pick(c *choice) (*target, *node) {
+	c.full = false
 	if t, n := p.pickReady(c); n != nil {
 		return t, n
 	}
-	return p.each(c, func(t *target) *node { return t.pick(c, func(*node) bool { return true }) })
+	return p.each(c, func(t *target) *node { return t.pick(p, c, func(*node) bool { return true }) })
 }
 
-func (p *path) pickReady(c choice) (*target, *node) {
+func (p *path) pickReady(c *choice) (*target, *node) {
 	return p.each(c, func(t *target) *node {
 		for range len(t.nodes) {
-			n := t.pick(c, func(n *node) bool { return n.ready(c.now) })
+			n := t.pick(p, c, func(n *node) bool { return n.ready(c.now) })
 			if n == nil || n.claim(c.now) {
 				return n
 			}
@@ -61,7 +80,7 @@ func (p *path) pickReady(c choice) (*target, *node) {
 }
 
 // each tries the fleets in order until one gives a node.
-func (p *path) each(c choice, try func(*target) *node) (*target, *node) {
+func (p *path) each(c *choice, try func(*target) *node) (*target, *node) {
 	if c.release != "" {
 		for _, t := range p.targets {
 			if t.release == c.release {
@@ -72,13 +91,15 @@ func (p *path) each(c choice, try func(*target) *node) (*target, *node) {
 		}
 		return nil, nil
 	}
-	if k := len(p.weighted); k > 0 {
-		first := p.split.index(c.position)
-		for i := range k {
-			t := p.weighted[(first+i)%k]
-			if n := try(t); n != nil {
-				return t, n
-			}
+	if c.first != nil {
+		if n := try(c.first); n != nil {
+			return c.first, n
+		}
+	}
+	for i, k := 0, len(p.weighted); i < k; i++ {
+		t := p.weighted[(c.index+i)%k]
+		if n := try(t); n != nil {
+			return t, n
 		}
 	}
 	if k := len(p.standby); k > 0 {
@@ -93,10 +114,19 @@ func (p *path) each(c choice, try func(*target) *node) (*target, *node) {
 	return nil, nil
 }
 
-// pick is the less busy of two random nodes among those that are wanted and not tried.
+// pick is the less busy of two random nodes among those that are wanted, have room and were not tried.
 // [Mitzenmacher, The Power of Two Choices in Randomized Load Balancing]
-func (t *target) pick(c choice, want func(*node) bool) *node {
-	ok := func(n *node) bool { return want(n) && !contains(c.tried, n) }
+func (t *target) pick(p *path, c *choice, want func(*node) bool) *node {
+	ok := func(n *node) bool {
+		if !want(n) || contains(c.tried, n) {
+			return false
+		}
+		if p.limits.maxInFlight > 0 && n.inFlight.Load() >= p.limits.maxInFlight {
+			c.full = true
+			return false
+		}
+		return true
+	}
 	k := len(t.nodes)
 	if k == 0 {
 		return nil
@@ -112,13 +142,13 @@ func (t *target) pick(c choice, want func(*node) bool) *node {
 	}
 	b := t.nodes[(i+1+int(r>>33)%(k-1))%k]
 	if ok(a) && ok(b) {
-		return lessBusy(a, b)
+		return p.better(a, b, c)
 	}
-	return t.pickAmong(r, ok)
+	return t.pickAmong(p, c, r, ok)
 }
 
 // pickAmong is pick when some nodes are out of question.
-func (t *target) pickAmong(r uint64, ok func(*node) bool) *node {
+func (t *target) pickAmong(p *path, c *choice, r uint64, ok func(*node) bool) *node {
 	var a, b *node
 	k := len(t.nodes)
 	start := int(uint32(r)) % k
@@ -137,10 +167,22 @@ func (t *target) pickAmong(r uint64, ok func(*node) bool) *node {
 	if b == nil {
 		return a
 	}
-	return lessBusy(a, b)
+	return p.better(a, b, c)
 }
 
-func lessBusy(a, b *node) *node {
+// better is the less busy of two; a node that starts slowly stands back for one that does not, so that it gets its part of
+// a share only.
+func (p *path) better(a, b *node, c *choice) *node {
+	if slow := p.limits.slowStart; slow > 0 {
+		ra, rb := a.ramp(slow, c.now), b.ramp(slow, c.now)
+		draw := float64(c.random()>>11) / (1 << 53)
+		switch {
+		case ra < rb && draw > ra/rb:
+			return b
+		case rb < ra && draw > rb/ra:
+			return a
+		}
+	}
 	if b.inFlight.Load() < a.inFlight.Load() {
 		return b
 	}
@@ -154,52 +196,4 @@ func contains(list []*node, n *node) bool {
 		}
 	}
 	return false
-}
-
-const (
-	releaseHeader = "X-Release"
-	keyHeader     = "X-Release-Key"
-)
-
-// previewRule decides whose X-Release is obeyed.
-type previewRule struct {
-	from []netip.Prefix
-	key  []byte // SHA-256, or nil
-}
-
-func newPreviewRule(p router.Preview) previewRule {
-	var r previewRule
-	for _, s := range p.From {
-		if n, err := netip.ParsePrefix(s); err == nil { // the table was validated
-			r.from = append(r.from, n)
-		}
-	}
-	if b, err := hex.DecodeString(p.KeySHA256); err == nil && len(b) == sha256.Size {
-		r.key = b
-	}
-	return r
-}
-
-// release is the release that the request asks for and may have, or "".
-func (p previewRule) release(r *http.Request) string {
-	release := r.Header.Get(releaseHeader)
-	if release == "" || len(p.from) == 0 && p.key == nil {
-		return ""
-	}
-	if key := r.Header.Get(keyHeader); key != "" && p.key != nil {
-		sum := sha256.Sum256([]byte(key))
-		if subtle.ConstantTimeCompare(sum[:], p.key) == 1 {
-			return release
-		}
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	for _, n := range p.from {
-		if n.Contains(peer.Addr().Unmap().WithZone("")) {
-			return release
-		}
-	}
-	return ""
 }

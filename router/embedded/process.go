@@ -23,6 +23,7 @@ import (
 
 const (
 	tidyEvery    = 250 * time.Millisecond
+	flushTime    = 2 * time.Second        // for the last spans
 	lockPatience = 300 * time.Millisecond // somebody may hold the lock for an instant to see whether it is free
 )
 
@@ -31,7 +32,8 @@ type process struct {
 	cfg     Config
 	log     *slog.Logger
 	e       *engine
-	edge    string // stable over restarts
+	edge    string  // stable over restarts
+	program program // that this process runs
 	started time.Time
 
 	lock    *os.File
@@ -47,14 +49,18 @@ type process struct {
 	carried  snapshot     // what predecessors that ended had counted
 	pred     *predecessor // still finishing, or nil
 
+	seen lastShown
+
 	stopping  chan struct{} // closed by stop
 	stopOnce  sync.Once
 	successor chan net.Conn // gets the connection to the successor after a handover
+
+	leave func(good bool) // ends the companion
 }
 
 // Run is the router process itself: it serves until ctx ends, SIGTERM or SIGINT comes, Stop is called, or an upgrade
-// has handed over and the last connection ended. SIGHUP opens the access log anew. It returns fault.Busy when a router
-// already runs in the folder.
+// has handed over and the last connection ended. SIGHUP opens the access log anew and, when the program's file is another
+// one by now, hands over to it. It returns fault.Busy when a router already runs in the folder.
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
 	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
@@ -65,6 +71,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("start router: %w", err)
 	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // from the beginning: it would end the process
+	defer signal.Stop(hup)
 	in, err := inherited()
 	if err != nil {
 		return err
@@ -74,10 +83,12 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer p.close()
-	if err := p.begin(in); err != nil {
+	sweeping, stop := context.WithCancel(context.Background()) // to the last connection, longer than ctx
+	defer stop()
+	if err := p.begin(sweeping, in); err != nil {
 		return err
 	}
-	return p.loop(ctx)
+	return p.loop(ctx, hup)
 }
 
 func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, err error) {
@@ -90,6 +101,11 @@ func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, e
 			p.close()
 		}
 	}()
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("start router: %w", err)
+	}
+	p.program = programOf(exe)
 	if in != nil {
 		p.lock, p.control, p.metrics, p.instance = in.lock, in.control, in.metrics, in.Instance
 	} else if p.lock, err = lockPatiently(ctx, cfg.Dir); err != nil {
@@ -101,13 +117,20 @@ func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, e
 	if p.e.access, err = openAccessLog(cfg); err != nil {
 		return nil, err
 	}
+	if p.e.tracer, err = newTracer(ctx, cfg); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
 // begin serves: first the table on disk, then the control API. A successor tells its predecessor when it does.
-func (p *process) begin(in *inheritance) error {
+func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
+	go p.e.sweeper.run(ctx)
 	if in != nil {
 		p.e.listeners.inherit(in.routes)
+		p.e.listeners.given = in.given
+	} else if p.e.listeners.given, err = activated(); err != nil {
+		return err
 	}
 	if err := p.e.restore(); err != nil {
 		return err
@@ -129,12 +152,19 @@ func (p *process) begin(in *inheritance) error {
 	if in != nil {
 		p.pred = newPredecessor(in.peer)
 	}
-	p.api = &http.Server{Handler: p.routes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeaderTimeout}
+	p.api = &http.Server{Handler: p.routes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout}
 	go func() { _ = p.api.Serve(p.control) }()
 	if in != nil {
 		if err := in.ready(); err != nil {
 			return err
 		}
+	}
+	if in != nil && in.idle != nil {
+		go p.e.receiveIdle(in.idle)
+	}
+	p.leave = p.accompany()
+	if err := notify("READY=1"); err != nil {
+		p.log.Warn("router serves, and could not say so", "error", err)
 	}
 	p.log.Info("router serves", "dir", p.cfg.Dir, "edge", p.edge, "instance", p.instance, "listen", p.e.listeners.addresses())
 	return nil
@@ -146,7 +176,7 @@ func (p *process) listenMetrics() error {
 		return nil
 	}
 	if p.metrics == nil {
-		l, err := listenTCP(p.cfg.MetricsListen)
+		l, err := p.e.listeners.listenTCP(p.cfg.MetricsListen)
 		if err != nil {
 			return fmt.Errorf("listen for metrics: %w", err)
 		}
@@ -154,16 +184,13 @@ func (p *process) listenMetrics() error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", p.metricsHandler())
-	server := &http.Server{Handler: mux, ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeaderTimeout}
+	server := &http.Server{Handler: mux, ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout}
 	go func() { _ = server.Serve(p.metrics) }()
 	return nil
 }
 
 // loop keeps house until the process has to end, and ends it in order.
-func (p *process) loop(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (p *process) loop(ctx context.Context, hup <-chan os.Signal) error {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
@@ -172,7 +199,7 @@ func (p *process) loop(ctx context.Context) error {
 			p.e.tidy()
 			p.watchPredecessor(ctx)
 		case <-hup:
-			p.reopenLog()
+			p.reload(ctx)
 		case conn := <-p.successor:
 			return p.finish(ctx, conn)
 		case <-p.stopping:
@@ -181,6 +208,35 @@ func (p *process) loop(ctx context.Context) error {
 			p.stop()
 		}
 	}
+}
+
+// reload is what SIGHUP asks for.
+func (p *process) reload(ctx context.Context) {
+	p.reopenLog()
+	if same(p.program, programOf(p.program.path)) {
+		return
+	}
+	go func() { // the handover ends the loop that called
+		if _, err := p.upgrade(ctx, p.program.path); err != nil {
+			p.log.Error("no handover to the changed program", "error", err)
+		}
+	}()
+}
+
+// program is a file as it was at some time.
+type program struct {
+	path string
+	info os.FileInfo // nil: there was none
+}
+
+func programOf(path string) program {
+	info, _ := os.Stat(path)
+	return program{path, info}
+}
+
+// same says whether the file is still what it was.
+func same(a, b program) bool {
+	return b.info == nil || a.info == nil || os.SameFile(a.info, b.info) && a.info.Size() == b.info.Size() && a.info.ModTime().Equal(b.info.ModTime())
 }
 
 func (p *process) reopenLog() {
@@ -214,6 +270,7 @@ func (p *process) shutdown(limit time.Duration) error {
 		p.e.cutAll()
 	}
 	<-gone
+	p.leave(!p.handedOver())
 	return nil
 }
 
@@ -246,9 +303,14 @@ func (p *process) close() {
 		_ = os.Remove(filepath.Join(p.cfg.Dir, socketName))
 		_ = os.Remove(filepath.Join(p.cfg.Dir, pidName))
 	}
+	p.e.certs.Close()
 	p.e.access.close()
+	p.e.tracer.close(flushTime)
 	if p.lock != nil {
 		_ = p.lock.Close()
+	}
+	if s := p.e.successor.Load(); s != nil {
+		s.close()
 	}
 }
 
@@ -268,7 +330,7 @@ func (p *process) total(ctx context.Context) snapshot {
 }
 
 func (p *process) observe(ctx context.Context) router.Observation {
-	s := p.total(ctx).visible(p.e.current.Load())
+	s := p.seen.visible(p.total(ctx), p.e.current.Load(), time.Now())
 	return router.Observation{At: time.Now(), Edges: []router.Edge{s.Edge}}
 }
 

@@ -132,11 +132,12 @@ func TestPick(t *testing.T) {
 			r.Fleets = append(r.Fleets, f)
 		}
 		table := routertest.TableOf(1, r)
-		p, _ := m.compile(table, Config{}).listens[r.Listen].paths.find("", "/")
+		p, _ := m.compile(table, 1).listens[r.Listen].paths.find("", "/")
 		c := choice{
-			position: rapid.Uint64().Draw(t, "position"), now: 1000, random: func() uint64 { return rapid.Uint64().Draw(t, "random") },
+			now: 1000, random: func() uint64 { return rapid.Uint64().Draw(t, "random") },
 			release: rapid.SampledFrom([]string{"", "", "r0", "r1"}).Draw(t, "preview"),
 		}
+		c.index = p.split.index(rapid.Uint64().Draw(t, "position"))
 		allowed := map[*node]bool{}
 		for _, target := range p.targets {
 			serves := c.release == target.release
@@ -151,14 +152,14 @@ func TestPick(t *testing.T) {
 			}
 		}
 		for len(allowed) > 0 {
-			_, n := p.pick(c)
+			_, n := p.pick(&c)
 			if n == nil || !allowed[n] {
 				t.Fatalf("picked %v with %d nodes left", n, len(allowed))
 			}
 			delete(allowed, n)
 			c.tried = append(c.tried, n)
 		}
-		if _, n := p.pick(c); n != nil {
+		if _, n := p.pick(&c); n != nil {
 			t.Fatalf("picked %v, every node was tried", n.name)
 		}
 	})

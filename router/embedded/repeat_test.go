@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,8 +157,8 @@ func TestIdleConnectionClosedByTheNode(t *testing.T) {
 
 func TestDeadNodeIsSkippedAndTriedAgain(t *testing.T) {
 	e := startEngine(t, nil)
-	now := time.Now()
-	e.now = func() time.Time { return now }
+	start, ahead := time.Now(), new(atomic.Int64)
+	e.now = func() time.Time { return start.Add(time.Duration(ahead.Load())) }
 	dead, good := routertest.DeadNode(t, "dead"), routertest.StartNode(t, "good", nil)
 	listen := e.serveNodes(t, dead, good)
 	ask := func(n int) {
@@ -171,7 +172,7 @@ func TestDeadNodeIsSkippedAndTriedAgain(t *testing.T) {
 	if n := e.nodeTraffic("dead").Connect; n != 1 {
 		t.Fatalf("%d tries within one second, want 1", n)
 	}
-	now = now.Add(1100 * time.Millisecond)
+	ahead.Add(int64(1100 * time.Millisecond))
 	ask(60)
 	if n := e.nodeTraffic("dead").Connect; n != 2 {
 		t.Fatalf("%d tries after one second, want 2", n)

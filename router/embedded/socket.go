@@ -21,6 +21,7 @@ const (
 	idName     = "edge"
 	pidName    = "router.pid"
 	logName    = "router.log"
+	certsName  = "certs"
 )
 
 // viaFd calls do with a path of name in dir that fits a socket address (108 bytes) however deep dir lies.

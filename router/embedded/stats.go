@@ -66,12 +66,15 @@ func (s *nodeStats) fail(c cause) {
 type routeStats struct {
 	draws                             atomic.Uint64 // position in the split's sequence
 	requests, noNode, retried, failed atomic.Uint64
+	rejected                          atomic.Uint64
 	budget                            budget
+	gate                              gate
 }
 
 func (s *routeStats) read(name string) router.RouteTraffic {
 	return router.RouteTraffic{
 		Route: name, Requests: s.requests.Load(), NoNode: s.noNode.Load(), Retried: s.retried.Load(), Failed: s.failed.Load(),
+		Rejected: s.rejected.Load(),
 	}
 }
 
@@ -148,10 +151,13 @@ func addRoute(a *router.RouteTraffic, b router.RouteTraffic) {
 	a.Requests += b.Requests
 	a.Retried += b.Retried
 	a.Failed += b.Failed
+	a.Rejected += b.Rejected
 }
 
 func addNode(a *router.NodeTraffic, b router.NodeTraffic) {
 	a.InFlight += b.InFlight
+	a.Long += b.Long
+	a.Ejected = a.Ejected || b.Ejected
 	a.Requests += b.Requests
 	a.Status5x += b.Status5x
 	a.Connect += b.Connect

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,8 +288,8 @@ func shown(t *testing.T, listen, name string) *x509.Certificate {
 
 func TestTLS(t *testing.T) {
 	e := startEngine(t, nil)
-	now := time.Now()
-	e.now = func() time.Time { return now }
+	var ahead atomic.Int64
+	e.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	node := routertest.StartNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Proto, " ", r.Header.Get("X-Forwarded-Proto"))
 	})
@@ -324,14 +325,14 @@ func TestTLS(t *testing.T) {
 		}
 	}
 	writeCertificate(t, shop, 2, "shop.example")
-	now = now.Add(2 * recheck)
+	ahead.Add(int64(2 * time.Second))
 	if got := shown(t, listen, "shop.example").SerialNumber.Int64(); got != 2 {
 		t.Errorf("after a change of the files: certificate %d, want 2", got)
 	}
 	if err := os.WriteFile(first.Cert, []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(2 * recheck)
+	ahead.Add(int64(2 * time.Second))
 	if got := shown(t, listen, "shop.example").SerialNumber.Int64(); got != 2 {
 		t.Errorf("after the files broke: certificate %d, want 2", got)
 	}

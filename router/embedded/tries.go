@@ -1,11 +1,9 @@
 package embedded
 
 import (
-	"context"
 	"errors"
 	"net"
-	"net/http"
-	"net/http/httptrace"
+	"os"
 )
 
 const (
@@ -13,17 +11,12 @@ const (
 	maxTries        = 3 // for requests that a node may have seen
 )
 
-var (
-	errNoNode  = errors.New("no node can take the request")
-	errClient  = errors.New("the client's part of the request broke")
-	errNoRoute = errors.New("no route for the request")
-)
-
-// RoundTrip sends the request to one node after another until one begins to answer, as far as repeating is allowed.
-func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
-	var body *replay
-	if out.Body != nil && out.Body != http.NoBody {
-		body = newReplay(out.Body)
+// send brings the request to one node after another until one begins to answer, as far as repeating is allowed.
+func (x *exchange) send() (*answer, error) {
+	if x.body != nil {
+		if err := x.body.check(); err != nil {
+			return nil, err
+		}
 	}
 	var last error
 	for {
@@ -36,33 +29,44 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 			}
 			continue
 		}
-		res, err := x.try(out, body)
+		a, err := x.try()
 		if err == nil {
-			return x.accept(out, res), nil
+			return a, nil
 		}
-		if last, err = x.settle(out, body, err); err != nil {
+		if last, err = x.settle(err); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// try sends the request to the node.
+func (x *exchange) try() (*answer, error) {
+	x.tries++
+	x.node.stats.requests.Add(1)
+	x.conn, x.begun = nil, false
+	if x.route.route.Nodes == "h2c" {
+		return x.tryH2C()
+	}
+	return x.tryHTTP1()
+}
+
 // settle counts a failed try and gives the node up. The second error ends the exchange; the first one is for when there
 // turns out to be no other node.
-func (x *exchange) settle(out *http.Request, body *replay, failed error) (last, final error) {
-	why := x.classify(out.Context(), body, failed)
-	if why == causeReset && x.stale(body) {
+func (x *exchange) settle(failed error) (last, final error) {
+	why := x.classify(failed)
+	if why == causeReset && x.stale() {
 		x.node.stats.requests.Add(^uint64(0)) // it never got there
 		x.release()
 		return failed, nil
 	}
 	x.countFailure(why)
 	if why == causeClient {
-		return nil, errors.Join(errClient, failed)
-	}
-	if !x.mayRepeat(out, body, why) {
-		return nil, failed
+		return nil, errors.Join(errClient, x.body.failure(), failed)
 	}
 	x.lastCause = why
+	if !x.mayRepeat(why) {
+		return nil, failed
+	}
 	x.choice.tried = append(x.choice.tried, x.node)
 	x.release()
 	x.route.stats.retried.Add(1)
@@ -71,14 +75,9 @@ func (x *exchange) settle(out *http.Request, body *replay, failed error) (last, 
 
 // stale says that the node closed an idle connection just before the request reached it: once, the request goes out again
 // on a new one.
-func (x *exchange) stale(body *replay) bool {
-	if x.fresh || x.begun.Load() || x.conn == nil || !x.conn.unseen() {
+func (x *exchange) stale() bool {
+	if x.fresh || x.begun || x.conn == nil || !x.conn.unseen() || !x.body.repeatable() {
 		return false
-	}
-	if body != nil {
-		if _, err := body.begin(); err != nil {
-			return false
-		}
 	}
 	x.fresh = true
 	return true
@@ -94,71 +93,17 @@ func (x *exchange) secondChance() bool {
 	return true
 }
 
-// try sends the request to the node.
-func (x *exchange) try(out *http.Request, body *replay) (*http.Response, error) {
-	x.tries++
-	x.node.stats.requests.Add(1)
-	x.conn = nil
-	req := out.WithContext(x.watch(out.Context()))
-	url := *out.URL
-	url.Scheme, url.Host = "http", x.node.address
-	req.URL = &url
-	if body != nil {
-		attempt, err := body.begin()
-		if err != nil {
-			return nil, err
-		}
-		req.Body = attempt
-		req.GetBody = body.begin
-	}
-	return x.transport(out).RoundTrip(req)
-}
-
-// watch learns which connection the request goes out on and when the answer begins. ReverseProxy has put a trace into the
-// context for this request alone; adding to it saves composing another one, which net/http does by reflection.
-func (x *exchange) watch(ctx context.Context) context.Context {
-	trace := httptrace.ContextClientTrace(ctx)
-	if trace == nil {
-		trace = &httptrace.ClientTrace{}
-		ctx = httptrace.WithClientTrace(ctx, trace)
-	}
-	if trace.GotConn == nil {
-		trace.GotFirstResponseByte = func() { x.begun.Store(true) }
-		trace.GotConn = x.gotConn
-	}
-	return ctx
-}
-
-func (x *exchange) gotConn(info httptrace.GotConnInfo) {
-	if c, ok := info.Conn.(*nodeConn); ok {
-		c.begin()
-		x.conn = c
-	}
-}
-
-func (x *exchange) transport(out *http.Request) http.RoundTripper {
-	switch {
-	case x.fresh:
-		return x.node.fresh
-	case idempotent(out.Method):
-		return x.node.repeatable
-	case x.node.hastyUntil.Load() > x.choice.now:
-		return x.node.fresh
-	}
-	return x.node.careful
-}
-
 // idempotent is RFC 9110, 9.2.2.
-func idempotent(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
 		return true
 	}
 	return false
 }
 
-func (x *exchange) classify(ctx context.Context, body *replay, err error) cause {
-	if ctx.Err() != nil || body != nil && body.clientFailed() {
+func (x *exchange) classify(err error) cause {
+	if x.ctx.Err() != nil || x.body.clientFailed() || errors.Is(err, errClient) {
 		return causeClient
 	}
 	var op *net.OpError
@@ -166,7 +111,7 @@ func (x *exchange) classify(ctx context.Context, body *replay, err error) cause 
 		return causeConnect
 	}
 	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		return causeTimeout
 	}
 	return causeReset
@@ -181,22 +126,22 @@ func (x *exchange) countFailure(why cause) {
 	if why == causeConnect {
 		x.connect++
 		x.node.unreachable(x.e.now().UnixNano())
+		return
 	}
+	x.node.ill(x.target, x.route.limits.ejectAfter, x.e.now().UnixNano())
 }
 
 // mayRepeat: a request that no node can have seen may always go to another one; one that a node may have seen only if
 // it has not begun to answer, repeating does no harm, and the route's budget allows it.
-func (x *exchange) mayRepeat(out *http.Request, body *replay, why cause) bool {
-	if body != nil {
-		if _, err := body.begin(); err != nil {
-			return false
-		}
+func (x *exchange) mayRepeat(why cause) bool {
+	if !x.body.repeatable() {
+		return false
 	}
 	switch why {
 	case causeConnect:
 		return x.tries < maxConnectTries
 	case causeReset:
-		return !x.begun.Load() && idempotent(out.Method) && x.tries-x.connect < maxTries && x.route.stats.budget.spend()
+		return !x.begun && idempotent(x.req.Method) && x.tries-x.connect < maxTries && x.route.stats.budget.spend()
 	}
 	return false
 }

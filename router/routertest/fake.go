@@ -22,9 +22,13 @@ type Fake struct {
 	fail     error
 	hang     chan struct{}
 	silent   bool
+	others   []router.Edge
 	lag      *router.Version
 	instance int
 	taken    map[string]bool
+	deaf     bool
+	onApply  func(router.Table)
+	told     map[nodeKey]router.NodeTraffic // as they were observed last
 	nodes    map[nodeKey]*router.NodeTraffic
 	routes   map[string]*router.RouteTraffic
 	now      func() time.Time
@@ -39,6 +43,7 @@ func NewFake() *Fake {
 	return &Fake{
 		instance: 1,
 		taken:    map[string]bool{},
+		told:     map[nodeKey]router.NodeTraffic{},
 		nodes:    map[nodeKey]*router.NodeTraffic{},
 		routes:   map[string]*router.RouteTraffic{},
 		now:      time.Now,
@@ -64,8 +69,17 @@ func (f *Fake) HangApply() (release func()) {
 // TakePort makes tables that listen there be refused, as when another program has the port.
 func (f *Fake) TakePort(listen string, taken bool) { f.with(func() { f.taken[listen] = taken }) }
 
+// Deafen makes the edge leave long connections open that a table asks to close.
+func (f *Fake) Deafen(deaf bool) { f.with(func() { f.deaf = deaf }) }
+
+// OnApply calls do after each table that becomes effective, before Apply returns.
+func (f *Fake) OnApply(do func(router.Table)) { f.with(func() { f.onApply = do }) }
+
 // Silence makes the edge missing from Observe.
 func (f *Fake) Silence(silent bool) { f.with(func() { f.silent = silent }) }
+
+// SetOthers are further edges that Observe reports as they are: silent ones, which no table reaches.
+func (f *Fake) SetOthers(edges ...router.Edge) { f.with(func() { f.others = edges }) }
 
 // Lag makes the edge confirm v instead of the applied table; nil ends that.
 func (f *Fake) Lag(v *router.Version) { f.with(func() { f.lag = v }) }
@@ -75,12 +89,18 @@ func (f *Fake) Restart() {
 	f.with(func() {
 		f.instance++
 		clear(f.nodes)
+		clear(f.told)
 		clear(f.routes)
 	})
 }
 
 // Forget drops the table, as a router whose disk was lost.
 func (f *Fake) Forget() { f.with(func() { f.table = nil }) }
+
+// SetLong sets the long connections that a node has, which are requests in flight too.
+func (f *Fake) SetLong(fleet, node string, n int) {
+	f.Count(fleet, node, func(t *router.NodeTraffic) { t.InFlight, t.Long = t.InFlight-t.Long+n, n })
+}
 
 // SetInFlight sets the requests that a node has. A node outside the table is reported until it is 0.
 func (f *Fake) SetInFlight(fleet, node string, n int) {
@@ -109,28 +129,47 @@ func (f *Fake) Apply(ctx context.Context, t router.Table) error {
 	if err := f.wait(ctx); err != nil {
 		return err
 	}
+	then, err := f.take(t)
+	if err == nil && then != nil {
+		then(t)
+	}
+	return err
+}
+
+// take makes the table effective and gives what is to be called then.
+func (f *Fake) take(t router.Table) (then func(router.Table), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {
-		return fmt.Errorf("apply table %s: %w", t.Version, f.fail)
+		return nil, fmt.Errorf("apply table %s: %w", t.Version, f.fail)
 	}
 	if err := t.Validate(); err != nil {
-		return err
+		return nil, err
 	}
 	if f.table != nil {
 		if same, err := t.Supersedes(*f.table); same || err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, r := range t.Routes {
 		if f.taken[r.Listen] {
-			return fault.New(fault.Exists, "route %q: listen on %s: address already in use", r.Name, r.Listen)
+			return nil, fault.New(fault.Exists, "route %q: listen on %s: address already in use", r.Name, r.Listen)
 		}
 	}
 	t = t.Canonical()
 	f.table = &t
 	f.applied = append(f.applied, t)
-	return nil
+	f.close(t.Closing)
+	return f.onApply, nil
+}
+
+// close ends long connections at once, which is within any time.
+func (f *Fake) close(closing []router.Closing) {
+	for _, c := range closing {
+		if n := f.nodes[nodeKey{c.Fleet, c.Node}]; n != nil && !f.deaf {
+			n.InFlight, n.Long, n.Cut = n.InFlight-n.Long, 0, n.Cut+uint64(n.Long)
+		}
+	}
 }
 
 func (f *Fake) wait(ctx context.Context) error {
@@ -149,6 +188,16 @@ func (f *Fake) wait(ctx context.Context) error {
 	return nil
 }
 
+// Precheck implements router.Prechecker: the port must not be taken.
+func (f *Fake) Precheck(_ context.Context, r router.Route) (err error) {
+	f.with(func() {
+		if f.taken[r.Listen] {
+			err = fault.New(fault.Exists, "listen on %s: the port is taken", r.Listen)
+		}
+	})
+	return err
+}
+
 // Applied reads the table back.
 func (f *Fake) Applied(context.Context) (router.Table, error) {
 	f.mu.Lock()
@@ -163,7 +212,7 @@ func (f *Fake) Applied(context.Context) (router.Table, error) {
 func (f *Fake) Observe(context.Context) (router.Observation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	o := router.Observation{At: f.now()}
+	o := router.Observation{At: f.now(), Edges: slices.Clone(f.others)}
 	if f.silent {
 		return o, nil
 	}
@@ -186,16 +235,18 @@ func (f *Fake) Observe(context.Context) (router.Observation, error) {
 		e.Confirmed = *f.lag
 	}
 	for k, n := range f.nodes {
-		if !inTable[k] && n.InFlight == 0 {
+		if !inTable[k] && n.InFlight == 0 && counters(*n) == counters(f.told[k]) {
 			delete(f.nodes, k)
+			delete(f.told, k)
 			continue
 		}
+		f.told[k] = *n // also once when it is empty: what it counted last is not to be lost
 		e.Nodes = append(e.Nodes, cloneTraffic(*n))
 	}
 	slices.SortFunc(e.Nodes, func(a, b router.NodeTraffic) int {
 		return slices.Compare([]string{a.Fleet, a.Node}, []string{b.Fleet, b.Node})
 	})
-	o.Edges = []router.Edge{e}
+	o.Edges = append(o.Edges, e)
 	return o, nil
 }
 
@@ -218,6 +269,11 @@ func (f *Fake) route(name string) *router.RouteTraffic {
 		f.routes[name] = &router.RouteTraffic{Route: name}
 	}
 	return f.routes[name]
+}
+
+// counters are what a reader has to have seen before a node may vanish.
+func counters(n router.NodeTraffic) [6]uint64 {
+	return [6]uint64{n.Requests, n.Status5x, n.Connect, n.Reset, n.Timeout, n.Cut}
 }
 
 func cloneTraffic(n router.NodeTraffic) router.NodeTraffic {

@@ -3,6 +3,7 @@ package routertest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"testing"
 	"time"
@@ -21,6 +22,8 @@ type Instance struct {
 	Backend router.Backend
 	// Restart ends the backend's edge without warning (kill -9) and starts it over the same state. Nil: it can not.
 	Restart func(t *testing.T)
+	// Probes says that edges find dead nodes by themselves, maybe before a request does.
+	Probes bool
 	// Serves says that an edge on this machine answers on the tables' listen addresses. Without it only the half of the
 	// suite that needs no traffic is run.
 	Serves bool
@@ -35,13 +38,14 @@ func Run(t *testing.T, h Harness) {
 			return
 		}
 		runTraffic(t, h)
+		runFeatures(t, h)
 	})
 }
 
 const patience = 20 * time.Second
 
 // Eventually polls until ok holds, for what becomes true soon but not at once.
-func Eventually(t *testing.T, what string, ok func() bool) {
+func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -50,10 +54,17 @@ func Eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// FreeListen is a loopback address that nobody listens on.
-func FreeListen(t *testing.T) string {
+// FreeListen is a loopback address that nobody listens on, and that no connection takes by chance meanwhile: those that choose
+// their own port have the address 127.0.0.1.
+func FreeListen(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return FreePortOf(t, net.IPv4(127, byte(1+rand.N(254)), byte(rand.N(256)), byte(1+rand.N(254))).String())
+}
+
+// FreePortOf is an address on host that nobody listens on, for when it must be that host.
+func FreePortOf(t testing.TB, host string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

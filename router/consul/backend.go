@@ -1,0 +1,280 @@
+package consul
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/bootandshoot/release/internal/consulapi"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/router"
+)
+
+// Backend is the routing layer as agents see it. It holds no state: several may be used at a time, and any may be gone.
+type Backend struct {
+	*space
+	projector *Projector // nil: none
+}
+
+// Projecting is the backend whose Apply also waits, for a moment at most, until Consul's catalog and config entries say what a
+// new table does: what follows is that old nodes are shot.
+func (b *Backend) Projecting(p *Projector) *Backend { return &Backend{b.space, p} }
+
+var _ router.Backend = (*Backend)(nil)
+
+// New returns a backend; nothing is asked yet. fault.Invalid says which setting is wrong.
+func New(opts Options) (*Backend, error) {
+	s, err := newSpace(opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Backend{space: s}, nil
+}
+
+// Apply implements router.Backend.
+func (b *Backend) Apply(ctx context.Context, t router.Table) error {
+	if err := b.apply(ctx, t); err != nil {
+		return fmt.Errorf("apply table %s through Consul: %w", t.Version, err)
+	}
+	if b.projector != nil {
+		b.projector.soonest(ctx)
+	}
+	return nil
+}
+
+func (b *Backend) apply(ctx context.Context, t router.Table) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	t = t.Canonical()
+	tried := false
+	for {
+		have, index, err := b.table(ctx)
+		if err != nil {
+			return err
+		}
+		if index > 0 {
+			if same, err := t.Supersedes(have); err != nil {
+				return err
+			} else if same {
+				return b.await(ctx, t.Version)
+			}
+		}
+		if !tried && !sameSurface(have, t) {
+			if err := b.tryOut(ctx, t); err != nil {
+				return err
+			}
+			tried = true
+			continue // somebody may have written meanwhile
+		}
+		written, err := b.putTable(ctx, t, index)
+		if err != nil && !errors.Is(err, router.ErrUnavailable) {
+			return err
+		}
+		if written {
+			return b.await(ctx, t.Version)
+		}
+		if err := consulapi.Sleep(ctx, firstPause); err != nil {
+			return err
+		}
+	}
+}
+
+// sameSurface says whether two tables ask an edge for the same addresses and certificates: then it has no reason to refuse
+// one that serves the other.
+func sameSurface(a, b router.Table) bool { return reflect.DeepEqual(surface(a), surface(b)) }
+
+// need is what a route takes from an edge's machine.
+type need struct {
+	listen   string
+	protocol router.Protocol
+	proxied  bool
+	trusted  string // who may use the PROXY protocol: shared by a listen address
+	tls      router.TLS
+	hosts    string
+}
+
+func surface(t router.Table) map[need]bool {
+	out := map[need]bool{}
+	for _, r := range t.Routes {
+		n := need{listen: r.Listen, protocol: r.Protocol, proxied: r.ProxyProtocol}
+		if r.ProxyProtocol {
+			n.trusted = strings.Join(r.Trusted, " ")
+		}
+		if r.TLS != nil {
+			n.hosts, n.tls = strings.Join(r.Hosts, " "), *r.TLS
+			if r.TLS.ACME != nil {
+				n.hosts += fmt.Sprint(*r.TLS.ACME)
+			}
+			n.tls.ACME = nil
+		}
+		out[n] = true
+	}
+	return out
+}
+
+// tryOut asks every live edge whether it could serve a table.
+func (b *Backend) tryOut(ctx context.Context, t router.Table) error {
+	q := trial{ID: rand.Text(), Table: t}
+	value, err := encode(q)
+	if err != nil {
+		return err
+	}
+	err = b.try(ctx, func(ctx context.Context) error {
+		_, err := b.client.KV().Put(&api.KVPair{Key: b.trialKey(), Value: value}, writing(ctx))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var problems fault.List
+	err = b.waitFor(ctx, "say whether they could serve it", func(e registered) bool {
+		if e.Trial != q.ID {
+			return false
+		}
+		problems = append(problems, faults(e.Edge, e.TrialFault)...)
+		return true
+	}, func() { problems = nil })
+	if err != nil {
+		return err
+	}
+	return problems.Err()
+}
+
+// await returns when every live edge serves the version.
+func (b *Backend) await(ctx context.Context, v router.Version) error {
+	var problems fault.List
+	newer := false
+	err := b.waitFor(ctx, "serve it", func(e registered) bool {
+		switch c := e.Edge.Confirmed.Compare(v); {
+		case c > 0:
+			newer = true
+			return true
+		case c == 0:
+			return true
+		case e.Refused != nil && *e.Refused == v:
+			problems = append(problems, faults(e.Edge, e.RefusedFault)...)
+			return true
+		}
+		return false
+	}, func() { problems, newer = nil, false })
+	switch {
+	case err != nil:
+		return err
+	case newer:
+		return router.ErrStale
+	case len(problems) > 0:
+		return fmt.Errorf("%w: not all edges serve it: %w", router.ErrUnavailable, problems)
+	}
+	return nil
+}
+
+// waitFor follows the edges' records until all live ones have answered: said is asked of each after begin, as often as
+// something has changed. When ctx ends the error names those that have not.
+func (b *Backend) waitFor(ctx context.Context, what string, said func(registered) bool, begin func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var open []string
+	done := false
+	var last error
+	consulapi.Follow(ctx, func(q *api.QueryOptions) (*api.QueryMeta, error) {
+		q.RequireConsistent = true
+		pairs, meta, err := b.client.KV().List(b.edgeKey(""), q)
+		if err != nil || ctx.Err() != nil {
+			return meta, err
+		}
+		begin()
+		open, last = nil, nil
+		for _, e := range b.registered(pairs) {
+			if e.live && !said(e) {
+				open = append(open, e.Edge.ID)
+			}
+		}
+		if done = len(open) == 0; done {
+			cancel()
+		}
+		return meta, nil
+	}, func(err error) { last = b.explain(err) })
+	switch {
+	case done:
+		return nil
+	case last != nil:
+		return fmt.Errorf("%w: %w", ctx.Err(), last)
+	}
+	slices.Sort(open)
+	return fmt.Errorf("wait for edge %s to %s: %w", strings.Join(open, ", "), what, ctx.Err())
+}
+
+// Applied implements router.Backend.
+func (b *Backend) Applied(ctx context.Context) (router.Table, error) {
+	t, index, err := b.table(ctx)
+	switch {
+	case err != nil:
+		return router.Table{}, fmt.Errorf("read the routing table in Consul: %w", err)
+	case index == 0:
+		return router.Table{}, router.ErrNoTable
+	}
+	return t, nil
+}
+
+// Observe implements router.Backend. Silent edges are among the others.
+func (b *Backend) Observe(ctx context.Context) (router.Observation, error) {
+	o := router.Observation{At: time.Now()}
+	edges, err := b.edges(ctx)
+	if err != nil {
+		return o, fmt.Errorf("read the edges in Consul: %w", err)
+	}
+	for _, e := range edges {
+		if e.wrong != nil {
+			return o, e.wrong
+		}
+		o.Edges = append(o.Edges, e.Edge)
+	}
+	return o, nil
+}
+
+// Forget takes it that an edge serves nobody any more: its record is removed. fault.NotFound for an edge that is not
+// registered, fault.Invalid for one that lives.
+func (b *Backend) Forget(ctx context.Context, id string) error {
+	edges, err := b.edges(ctx)
+	if err != nil {
+		return fmt.Errorf("forget edge %s: %w", id, err)
+	}
+	var names []string
+	for _, e := range edges {
+		if e.Edge.ID != id {
+			names = append(names, e.Edge.ID)
+			continue
+		}
+		if e.live {
+			return fault.New(fault.Invalid, "forget edge %s: it lives", id).WithHint("stop it there: release router stop")
+		}
+		var gone bool
+		err := b.try(ctx, func(ctx context.Context) (err error) {
+			gone, _, err = b.client.KV().DeleteCAS(e.pair, writing(ctx))
+			return err
+		})
+		if err == nil && !gone {
+			err = fault.New(fault.Busy, "it came back just now")
+		}
+		if err != nil {
+			return fmt.Errorf("forget edge %s: %w", id, err)
+		}
+		return nil
+	}
+	f := fault.New(fault.NotFound, "forget edge %s: it is not registered", id)
+	if len(names) > 0 {
+		f = f.WithHint("registered are: %s", strings.Join(names, ", "))
+	}
+	return f
+}

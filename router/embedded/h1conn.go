@@ -1,0 +1,394 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/router/embedded/http1"
+)
+
+// lingerBytes bounds what is still read from a client that sends more than its answer needed, so that the answer is not
+// lost in a reset.
+const lingerBytes = 256 << 10
+
+// h1conn is a client's connection that speaks HTTP/1.1.
+type h1conn struct {
+	source
+	l       *listener
+	e       *engine
+	tcp     *net.TCPConn
+	socket  syscall.RawConn // of tcp
+	plain   bool
+	reads   guard
+	writes  guard
+	ctx     context.Context
+	cancel  context.CancelFunc
+	x       exchange
+	head    http1.Head
+	own     []byte // copy of a head whose body is read into the same buffer
+	reader  bodyReader
+	body    body
+	idle    atomic.Bool  // waits for a request, and nothing of one has come
+	ending  atomic.Bool  // is to end when it is idle
+	taken   bool         // another process or protocol has the connection now
+	ahead   bool         // the client sends requests before their turn
+	replied bool         // something of an answer was sent
+	since   atomic.Int64 // when the request under way began to wait, Unix nanoseconds; 0: none
+
+	tunneled atomic.Pointer[tunnel]
+
+	mu      sync.Mutex // over partner
+	partner *guard     // what waits for the node
+}
+
+// newH1 serves HTTP/1.1 on conn, which is tcp itself or TLS over it.
+func newH1(l *listener, conn net.Conn, tcp *net.TCPConn, peer netip.AddrPort, begun []byte) (*h1conn, error) {
+	c := &h1conn{l: l, e: l.e, tcp: tcp, plain: conn == net.Conn(tcp)}
+	plain := tcp
+	if !c.plain {
+		plain = nil
+	}
+	if err := c.source.init(conn, plain, l.e.bufs); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.socket, err = tcp.SyscallConn(); err != nil {
+		return nil, err
+	}
+	c.reads.set, c.writes.set = conn.SetReadDeadline, conn.SetWriteDeadline
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.x = exchange{e: l.e, front: c, address: l.address, secure: !c.plain, peer: peer, ctx: c.ctx}
+	if len(begun) > 0 {
+		c.in.w = copy(c.in.space(), begun)
+	}
+	return c, nil
+}
+
+// serve answers requests until the connection ends.
+func (c *h1conn) serve() {
+	defer c.close()
+	c.l.add(c)
+	defer c.l.remove(c)
+	for !c.taken && c.next() {
+		if !c.answer() {
+			c.linger()
+			return
+		}
+	}
+}
+
+func (c *h1conn) close() {
+	c.cancel()
+	c.in.r = c.in.w
+	c.in.drop()
+	if !c.taken {
+		_ = c.conn.Close()
+	}
+}
+
+// next reads the head of a request. Without one the connection ends.
+func (c *h1conn) next() bool {
+	c.head.Reset()
+	if c.ahead = c.ahead || len(c.in.bytes()) > 0 && c.replied; len(c.in.bytes()) == 0 && !c.await() {
+		return false
+	}
+	c.reads.arm(c.e.now(), c.e.patience.head)
+	defer c.reads.disarm()
+	for {
+		n, err := http1.ParseRequest(c.in.bytes(), &c.head)
+		switch {
+		case err == nil:
+			c.prepare(n)
+			return true
+		case errors.Is(err, http1.ErrMore):
+			if err := c.source.fill(); err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					c.refuse(&http1.Error{Status: 408, Reason: "the head of the request took too long"})
+				}
+				return false
+			}
+		case errors.Is(err, http1.ErrH2Preface):
+			c.toH2()
+			return false
+		default:
+			var refused *http1.Error
+			if errors.As(err, &refused) {
+				c.refuse(refused)
+			}
+			return false
+		}
+	}
+}
+
+// await waits for the first byte of a request.
+func (c *h1conn) await() bool {
+	c.in.drop()
+	for {
+		c.reads.arm(c.e.now(), c.e.cfg.IdleTimeout)
+		c.idle.Store(true)
+		if c.ending.Load() && c.leave() {
+			return false
+		}
+		err := c.source.fill()
+		c.idle.Store(false)
+		c.reads.disarm()
+		if err == nil {
+			return true
+		}
+		if !c.ending.Load() || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return false
+		}
+	}
+}
+
+// finishIdle ends the connection when it is idle, else after its answer. It may be called from any goroutine.
+func (c *h1conn) finishIdle() {
+	c.ending.Store(true)
+	due := c.reads.due.Load() // of the wait for a request; a request that comes now has another one
+	if c.idle.Load() {
+		c.reads.fireIf(due)
+	}
+}
+
+// leave gives an idle connection to the next process if there is one, else it ends. false keeps it: a request has come, or
+// the next process does not take it.
+func (c *h1conn) leave() bool {
+	switch {
+	case !c.plain:
+		return true
+	case c.e.successor.Load() != nil:
+		if c.taken = c.e.giveAway(c); !c.taken {
+			c.ending.Store(false) // it is told with its next answer
+		}
+		return c.taken
+	}
+	return waiting(c.raw) == 0
+}
+
+// refuse answers what is no request that any node should see.
+func (c *h1conn) refuse(refused *http1.Error) {
+	c.e.rejected(refused.Reason)
+	c.x.begin(&http1.Head{Method: []byte("GET"), Close: true}, nil)
+	c.x.aborted, c.x.outcome = true, refused.Reason
+	c.reply(&c.x, refused.Status, refused.Reason)
+	c.x.log()
+	c.drain()
+}
+
+// prepare makes the exchange of a head of n bytes ready. A body that is not here whole is read over the head's bytes, and so
+// is what comes after an upgrade: they are copied then.
+func (c *h1conn) prepare(n int) {
+	length := c.head.Length
+	if length != 0 && (length < 0 || int64(len(c.in.bytes())-n) < length) || c.head.Upgrade != nil {
+		c.own = append(c.own[:0], c.in.bytes()[:n]...)
+		c.head.Reset()
+		_, _ = http1.ParseRequest(c.own, &c.head) // as before
+	}
+	c.in.use(n)
+	c.x.proto = "HTTP/1.1"
+	if c.head.Minor == 0 {
+		c.x.proto = "HTTP/1.0"
+	}
+	if length == 0 {
+		c.x.begin(&c.head, nil)
+		return
+	}
+	c.body.reset(length)
+	b := &c.body
+	if rest := c.in.bytes(); length > 0 && int64(len(rest)) >= length {
+		b.whole = rest[:length]
+		c.in.use(int(length))
+	} else {
+		c.reader = bodyReader{c: c, left: length}
+		b.src, b.expect, b.trailer = &c.reader, c.head.Expect, c.reader.trailer
+		if length == http1.Chunked {
+			b.first = c.reader.peek
+		}
+	}
+	c.x.begin(&c.head, b)
+}
+
+// answer serves the request whose head was read, and says whether another one may follow.
+func (c *h1conn) answer() bool {
+	c.replied = false
+	c.since.Store(c.x.start.UnixNano())
+	c.x.run()
+	c.since.Store(0)
+	return !c.x.aborted && !c.head.Close && !c.taken && c.x.body.used() && !c.x.closed
+}
+
+// linger ends the connection so that the client can read its answer: not with a reset for what it still sends.
+func (c *h1conn) linger() {
+	if c.taken {
+		return
+	}
+	if c.x.broken || c.ctx.Err() != nil {
+		if c.x.broken {
+			_ = c.tcp.SetLinger(0) // a client that reads until the end must not take this for one
+			_ = c.tcp.Close()      // TLS would say goodbye
+		}
+		return
+	}
+	if c.plain && waiting(c.raw) == 0 && c.x.body.used() {
+		c.in.r = c.in.w
+		return // nothing is on its way, as far as can be known
+	}
+	c.drain()
+}
+
+// drain reads on for a while after the last answer.
+func (c *h1conn) drain() {
+	c.in.r = c.in.w
+	if w, ok := c.conn.(interface{ CloseWrite() error }); !ok || w.CloseWrite() != nil {
+		return
+	}
+	c.reads.arm(c.e.now(), c.e.patience.linger)
+	for total := 0; total < lingerBytes && c.source.fill() == nil; {
+		total += c.in.w - c.in.r
+		c.in.r = c.in.w
+	}
+}
+
+// watch is front's.
+func (c *h1conn) watch(g *guard) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.partner = g
+	if g != nil && c.ctx.Err() != nil {
+		g.kill() // the sweep has seen it go, between two tries
+	}
+}
+
+// stopReading is front's.
+func (c *h1conn) stopReading() (mayGoOn bool) {
+	c.reads.fire()
+	return true
+}
+
+// unhurry is front's.
+func (c *h1conn) unhurry() {
+	c.body.unhurried.Store(true)
+	c.reads.disarm()
+}
+
+// sweep looks for what takes too long, and for clients that are gone.
+func (c *h1conn) sweep(now time.Time) {
+	c.reads.check(now)
+	c.writes.checkMoving(now, c.e.patience.stall, c.socket)
+	if t := c.tunneled.Load(); t != nil {
+		t.sweep()
+	}
+	since := c.since.Load()
+	if since == 0 || now.UnixNano()-since < int64(c.e.patience.gone) || c.ctx.Err() != nil || !c.gone() {
+		return
+	}
+	c.cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.partner != nil {
+		c.partner.kill()
+	}
+}
+
+// gone says whether the client has closed its sending side, or more, with nothing that waits to be read.
+func (c *h1conn) gone() bool {
+	return ended(c.tcp, unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) && (!c.plain || waiting(c.raw) == 0)
+}
+
+// bodyReader reads a request's body off its connection.
+type bodyReader struct {
+	c      *h1conn
+	left   int64 // or http1.Chunked
+	chunks http1.ChunkReader
+	over   bool
+	rest   []byte // of a piece that was larger than what was asked for
+}
+
+// peek looks at the beginning of a chunked body, as far as it is here.
+func (r *bodyReader) peek() error {
+	if len(r.c.in.bytes()) == 0 {
+		return nil
+	}
+	if err := r.chunks.Peek(r.c.in.bytes()); err != nil && !errors.Is(err, http1.ErrMore) {
+		return err
+	}
+	return nil
+}
+
+func (r *bodyReader) trailer() []http1.Field { return r.chunks.Trailer }
+
+// Read is io.Reader's.
+func (r *bodyReader) Read(p []byte) (int, error) {
+	in := &r.c.in
+	for {
+		if (r.over || r.left == 0) && len(r.rest) == 0 {
+			return 0, io.EOF
+		}
+		n, err := r.some(p)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		if r.over {
+			continue
+		}
+		in.drop()
+		r.c.reads.arm(r.c.e.now(), r.c.e.patience.stall)
+		if r.c.body.unhurried.Load() {
+			r.c.reads.disarm()
+		}
+		if r.c.body.stopped.Load() {
+			return 0, errStopped
+		}
+		err = r.c.source.fill()
+		r.c.reads.disarm()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// some takes what is in the buffer.
+func (r *bodyReader) some(p []byte) (int, error) {
+	in := &r.c.in
+	b := in.bytes()
+	if r.left > 0 {
+		n := copy(p, b[:min(int64(len(b)), r.left)])
+		in.use(n)
+		r.left -= int64(n)
+		return n, nil
+	}
+	if len(r.rest) > 0 {
+		n := copy(p, r.rest)
+		r.rest = r.rest[n:]
+		return n, nil
+	}
+	for {
+		data, n, done, err := r.chunks.Next(in.bytes())
+		if errors.Is(err, http1.ErrMore) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		in.use(n)
+		r.over = done
+		if len(data) > 0 || done {
+			n = copy(p, data)
+			r.rest = data[n:]
+			return n, nil
+		}
+	}
+}

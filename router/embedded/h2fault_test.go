@@ -1,0 +1,379 @@
+package embedded
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/bootandshoot/release/router/routertest"
+)
+
+// h2conn is a client's h2 connection, frame by frame.
+type h2conn struct {
+	t *testing.T
+	*http2.Framer
+	conn  net.Conn
+	tcp   *net.TCPConn
+	block bytes.Buffer
+	enc   *hpack.Encoder
+}
+
+// h2 opens a connection, over TLS when the rig has it, that grants window bytes to each stream.
+func (r *rig) h2(window uint32) *h2conn {
+	r.t.Helper()
+	r.serve()
+	tcp, err := net.Dial("tcp", r.listen)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.clients = append(r.clients, tcp)
+	r.mu.Unlock()
+	_ = tcp.SetDeadline(time.Now().Add(time.Minute))
+	c := &h2conn{t: r.t, conn: tcp, tcp: tcp.(*net.TCPConn)}
+	if r.secure {
+		c.conn = tls.Client(tcp, &tls.Config{ServerName: "x", InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	}
+	c.Framer = http2.NewFramer(c.conn, bufio.NewReader(c.conn))
+	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	c.enc = hpack.NewEncoder(&c.block)
+	_, _ = io.WriteString(c.conn, http2.ClientPreface)
+	_ = c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+	return c
+}
+
+// request sends the head of one.
+func (c *h2conn) request(id uint32, method, path string, ends bool, more ...string) {
+	c.block.Reset()
+	for i, fields := 0, append([]string{":method", method, ":scheme", "http", ":authority", "x", ":path", path}, more...); i < len(fields); i += 2 {
+		_ = c.enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+	}
+	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.block.Bytes(), EndStream: ends, EndHeaders: true})
+}
+
+// outcome reads to the end of a stream: its status and body, and how it ended: "end", "reset", "goaway" or an error.
+func (c *h2conn) outcome(id uint32) (status int, body string, how string) {
+	for {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			return status, body, err.Error()
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				_ = c.WriteSettingsAck()
+			}
+		case *http2.MetaHeadersFrame:
+			if frame.StreamID == id {
+				if text := frame.PseudoValue("status"); text != "" {
+					status, _ = strconv.Atoi(text)
+				}
+			}
+			if frame.StreamID == id && frame.StreamEnded() {
+				return status, body, "end"
+			}
+		case *http2.DataFrame:
+			if frame.StreamID == id {
+				body += string(frame.Data())
+			}
+			if frame.StreamID == id && frame.StreamEnded() {
+				return status, body, "end"
+			}
+		case *http2.RSTStreamFrame:
+			if frame.StreamID == id {
+				return status, body, "reset"
+			}
+		case *http2.GoAwayFrame:
+			return status, body, "goaway"
+		}
+	}
+}
+
+// A client that gives no window, or does not read at all, is let go, and no node is blamed.
+func TestH2ClientThatStopsReading(t *testing.T) {
+	parts := map[string]func(*testing.T){}
+	for i := range 4 {
+		secure, whole := i&1 > 0, i&2 > 0
+		parts[fmt.Sprintf("tls %v, the whole connection %v", secure, whole)] = func(t *testing.T) {
+			r := startRig(t, secure, bigAnswer(t, 64<<20, true))
+			defer r.settle()
+			r.e.patience.stall = 500 * time.Millisecond
+			window := uint32(1 << 20)
+			if whole {
+				window = 1<<31 - 1
+			}
+			c := r.h2(window)
+			if whole {
+				_ = c.WriteWindowUpdate(0, 1<<30)
+			}
+			c.request(1, "GET", "/", true)
+			routertest.Eventually(t, "it is under way", func() bool { return r.e.inFlight.Load() == 1 })
+			routertest.Eventually(t, "it is over", func() bool { return r.e.inFlight.Load() == 0 })
+			if _, _, how := c.outcome(1); how == "end" {
+				t.Error("the answer looks whole")
+			}
+			if n, route := r.e.nodeTraffic("a"), r.e.routeTraffic(); n.Reset+n.Timeout > 0 || route.Failed > 0 {
+				t.Errorf("node %+v, route %+v", n, route)
+			}
+		}
+	}
+	abreast(t, parts)
+}
+
+// A body that stops coming ends the request, but not one of gRPC, nor one that is being answered.
+func TestH2BodyThatStops(t *testing.T) {
+	bothWays(t, func(t *testing.T, secure bool) {
+		r := startRig(t, secure, routertest.StartNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/answered" {
+				_ = http.NewResponseController(w).EnableFullDuplex()
+				_ = http.NewResponseController(w).Flush()
+			}
+			b, _ := io.ReadAll(r.Body)
+			_, _ = w.Write(b)
+		}))
+		defer r.settle()
+		r.e.patience.stall = 400 * time.Millisecond
+		c := r.h2(1 << 20)
+		c.request(1, "POST", "/", false)
+		_ = c.WriteData(1, false, []byte("begun"))
+		if status, _, how := c.outcome(1); status != 408 || how != "end" {
+			t.Errorf("%d, %s", status, how)
+		}
+		for _, id := range []uint32{3, 5} {
+			if id == 3 {
+				c.request(id, "POST", "/", false, "content-type", "application/grpc+proto")
+			} else {
+				c.request(id, "POST", "/answered", false)
+			}
+			time.Sleep(r.e.patience.stall + 3*sweepEvery)
+			_ = c.WriteData(id, true, []byte("all"))
+			if status, body, how := c.outcome(id); status != 200 || body != "all" || how != "end" {
+				t.Errorf("%d: %d %q %s", id, status, body, how)
+			}
+		}
+	})
+}
+
+// Streams that clients reset at any stage leave nothing behind, and no node is blamed.
+func TestH2ClientResets(t *testing.T) {
+	bothWays(t, func(t *testing.T, secure bool) {
+		large := pattern(4 << 20)
+		r := startRig(t, secure, routertest.StartNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if r.URL.Path == "/large" {
+				_, _ = w.Write(large)
+				return
+			}
+			<-r.Context().Done()
+		}))
+		defer r.settle()
+		c := r.h2(1 << 16)
+		for id := uint32(1); id < 200; id += 2 {
+			switch id % 8 {
+			case 1:
+				c.request(id, "GET", "/", true)
+			case 3:
+				c.request(id, "GET", "/", true)
+				routertest.Eventually(t, "the node has it", func() bool { return r.e.nodeTraffic("a").InFlight > 0 })
+			case 5:
+				c.request(id, "POST", "/", false)
+				_ = c.WriteData(id, false, []byte("begun"))
+				routertest.Eventually(t, "the node has it", func() bool { return r.e.nodeTraffic("a").InFlight > 0 })
+			case 7:
+				c.request(id, "GET", "/large", true)
+				routertest.Eventually(t, "the node has it", func() bool { return r.e.nodeTraffic("a").InFlight > 0 })
+			}
+			_ = c.WriteRSTStream(id, http2.ErrCodeCancel)
+		}
+		routertest.Eventually(t, "nothing is in flight", func() bool { return r.e.inFlight.Load() == 0 })
+		if n, route := r.e.nodeTraffic("a"), r.e.routeTraffic(); n.Reset+n.Timeout+n.Connect > 0 || route.Failed > 0 {
+			t.Errorf("node %+v, route %+v", n, route)
+		}
+	})
+}
+
+// A client that resets streams as fast as it can does not make the router do more than a bounded number of things at once, and
+// others are served meanwhile. [CVE-2023-44487]
+func TestH2RapidReset(t *testing.T) {
+	bothWays(t, func(t *testing.T, secure bool) {
+		r := startRig(t, secure, routertest.StartNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				<-r.Context().Done()
+			}
+		}))
+		defer r.settle()
+		r.serve()
+		before := runtime.NumGoroutine()
+		const attackers = 3
+		ended := make(chan int, attackers)
+		for range attackers {
+			c := r.h2(1 << 16)
+			go func() { _, _ = io.Copy(io.Discard, c.conn) }()
+			go func() {
+				sent := 0
+				for id := uint32(1); id < 100_000; id += 2 {
+					c.request(id, "GET", "/slow", true)
+					if err := c.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
+						break
+					}
+					sent++
+				}
+				ended <- sent
+			}()
+		}
+		most := 0
+		for left := attackers; left > 0; {
+			select {
+			case sent := <-ended:
+				left--
+				t.Logf("ended after %d resets", sent)
+			default:
+				most = max(most, runtime.NumGoroutine()-before)
+				start := time.Now()
+				c := r.dial("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+				c.want(200, "")
+				if took := time.Since(start); took > 10*time.Second {
+					t.Errorf("another client waited %s", took)
+				}
+				_ = c.Conn.Close()
+			}
+		}
+		// Each stream has its handler; each of them a connection to the node, whose server has two goroutines for it.
+		if limit := attackers*maxStreams*5 + 100; most > limit {
+			t.Errorf("%d goroutines more, at most %d", most, limit)
+		}
+		t.Logf("%d goroutines more", most)
+	})
+}
+
+// A head that never ends is not collected. [CVE-2024-27316]
+func TestH2ContinuationFlood(t *testing.T) {
+	bothWays(t, func(t *testing.T, secure bool) {
+		node := routertest.StartNode(t, "a", nil)
+		r := startRig(t, secure, node)
+		defer r.settle()
+		c := r.h2(1 << 16)
+		c.block.Reset()
+		_ = c.enc.WriteField(hpack.HeaderField{Name: ":method", Value: "GET"})
+		_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block.Bytes()})
+		read := make(chan string, 1)
+		go func() {
+			_, _, how := c.outcome(1)
+			read <- how
+		}()
+		piece := bytes.Repeat([]byte{0x40, 1, 'x', 1, 'y'}, 3000)
+		sent := 0
+		for range 10_000 {
+			if err := c.WriteContinuation(1, false, piece); err != nil {
+				break
+			}
+			sent += len(piece)
+		}
+		if sent > 20<<20 {
+			t.Errorf("%d bytes were taken", sent)
+		}
+		if how := <-read; how == "end" {
+			t.Error("it was answered")
+		}
+		if node.Seen.Load() > 0 {
+			t.Error("the node saw it")
+		}
+	})
+}
+
+// What nodes do wrong shows over h2 too.
+func TestBadNodesOverH2(t *testing.T) {
+	head := "HTTP/1.1 200 OK\r\n"
+	for name, tt := range map[string]struct {
+		text   string
+		ends   bool
+		status int
+		body   string
+		how    string
+	}{
+		"nothing":              {"", true, 502, "*", "end"},
+		"garbage":              {"what?\r\n\r\n", false, 502, "*", "end"},
+		"half a head":          {head + "Con", true, 502, "*", "end"},
+		"half a body":          {head + "Content-Length: 10\r\n\r\nhello", true, 200, "hello", "reset"},
+		"a body up to the end": {head + "\r\nhello", true, 200, "hello", "end"},
+		"half a chunk":         {head + "Transfer-Encoding: chunked\r\n\r\n9\r\nhello", true, 200, "hello", "reset"},
+		"a malformed chunk":    {head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz", false, 200, "hello", "reset"},
+		"trailers":             {head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\nContent-Length: 7\r\n\r\n", false, 200, "hello", "end"},
+		"hop by hop":           {head + "Connection: close, X\r\nX: y\r\nKeep-Alive: 5\r\nUpgrade: z\r\nContent-Length: 5\r\n\r\nhello", true, 200, "hello", "end"},
+		"interim":              {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + head + "Content-Length: 5\r\n\r\nhello", false, 200, "hello", "end"},
+		"unasked upgrade":      {switching, false, 502, "*", "end"},
+		"no content":           {"HTTP/1.1 204 No Content\r\n\r\n", false, 204, "", "end"},
+		"not modified":         {"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false, 304, "", "end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startRig(t, false, rawNode(t, "a", says(tt.text, tt.ends)))
+			defer r.settle()
+			c := r.h2(1 << 20)
+			c.request(1, "GET", "/", true)
+			if status, body, how := c.outcome(1); status != tt.status || tt.body != "*" && body != tt.body || how != tt.how {
+				t.Errorf("%d %q %s; want %d %q %s", status, body, how, tt.status, tt.body, tt.how)
+			}
+		})
+	}
+}
+
+// An answer of an h2c node that comes before the end of a body from an HTTP/1.1 client: what the client sends next is not taken
+// for more of that body.
+func TestEarlyAnswerOfAnH2CNode(t *testing.T) {
+	node := h2cNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/early" {
+			w.WriteHeader(413)
+			return
+		}
+		b, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(b)
+	})
+	r := startRig(t, false, node)
+	defer r.settle()
+	r.route.Nodes = "h2c"
+	for range 20 {
+		c := r.dial("POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhello")
+		c.want(413, "")
+		c.send("GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+		if b, err := io.ReadAll(c.r); len(b) > 0 {
+			t.Fatalf("%q, %v", b, err)
+		}
+	}
+	c := r.dial("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+	c.drip("hello", time.Millisecond)
+	c.want(200, "hello")
+}
+
+// Interim answers to streams that are reset at that moment: nothing is written while it is read.
+func TestH2ResetDuringInterimAnswers(t *testing.T) {
+	node := rawNode(t, "a", func(c net.Conn, r *bufio.Reader) {
+		for readHead(r) {
+			for range 20 {
+				_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-A: b\r\nX-C: d\r\n\r\n")
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-E: f\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	r := startRig(t, false, node)
+	defer r.settle()
+	c := r.h2(1 << 16)
+	go func() { _, _ = io.Copy(io.Discard, c.conn) }()
+	for id := uint32(1); id < 3000; id += 2 {
+		c.request(id, "GET", "/", true)
+		for deadline := time.Now().Add(time.Duration(id%7) * 50 * time.Microsecond); time.Now().Before(deadline); {
+			runtime.Gosched()
+		}
+		_ = c.WriteRSTStream(id, http2.ErrCodeCancel)
+	}
+}

@@ -1,0 +1,182 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/bootandshoot/release/router/embedded/http1"
+)
+
+// stream is a node's answer over h2c.
+type stream struct {
+	res    *http.Response
+	x      *exchange
+	cancel context.CancelFunc
+	room   *[roomSize]byte
+	bufs   *buffers
+}
+
+// h2cTransport is made when a node is first spoken to over h2c.
+func (n *node) h2cTransport() *http.Transport {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.h2c == nil {
+		protocols := new(http.Protocols)
+		protocols.SetUnencryptedHTTP2(true)
+		n.h2c = &http.Transport{
+			Protocols: protocols, DisableCompression: true, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, MaxResponseHeaderBytes: maxAnswerHead, IdleConnTimeout: repeatableIdle,
+		}
+	}
+	return n.h2c
+}
+
+// tryH2C sends the request over h2c and waits for the head of the answer.
+func (x *exchange) tryH2C() (*answer, error) {
+	ctx, cancel := context.WithCancel(x.ctx)
+	req, err := x.h2cRequest(ctx)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	timer := time.AfterFunc(x.timeout(), cancel)
+	res, err := x.node.h2cTransport().RoundTrip(req)
+	if err != nil {
+		expired := !timer.Stop()
+		cancel()
+		x.takeBack()
+		if expired && x.ctx.Err() == nil {
+			return nil, context.DeadlineExceeded
+		}
+		return nil, err
+	}
+	timer.Stop()
+	a := &x.answer
+	a.start(nil)
+	a.stream = &stream{res: res, x: x, cancel: cancel, room: x.e.bufs.get(), bufs: x.e.bufs}
+	a.head.Status, a.head.Reason, a.head.Minor = res.StatusCode, []byte(http.StatusText(res.StatusCode)), 1
+	a.head.Fields = append(a.head.Fields, fieldsOf(res.Header)...)
+	a.head.Length = http1.Chunked
+	if res.Body == http.NoBody || res.ContentLength == 0 {
+		a.head.Length = 0
+	} else if res.ContentLength > 0 {
+		a.head.Length = res.ContentLength
+	}
+	a.frame()
+	return a, nil
+}
+
+// h2cRequest is the request in net/http's form, made from the head that an HTTP/1.1 node would get.
+func (x *exchange) h2cRequest(ctx context.Context) (*http.Request, error) {
+	var h http1.Head
+	if _, err := http1.ParseRequest(x.appendRequest(nil, noBody, false), &h); err != nil {
+		return nil, err
+	}
+	target, err := url.ParseRequestURI(string(h.Target))
+	if err != nil {
+		target = &url.URL{Opaque: string(h.Target)}
+	}
+	target.Scheme, target.Host = "http", x.node.address
+	req := (&http.Request{Method: string(h.Method), URL: target, Host: string(h.Host), Header: http.Header{}, Proto: "HTTP/2.0", ProtoMajor: 2}).WithContext(ctx)
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.Known == http1.TE || !h.Hop(i) && f.Known != http1.Host {
+			req.Header.Add(string(f.Name), string(f.Value))
+		}
+	}
+	if _, has := req.Header["User-Agent"]; !has {
+		req.Header["User-Agent"] = nil // net/http would make one up
+	}
+	return req, x.h2cBody(req)
+}
+
+func (x *exchange) h2cBody(req *http.Request) error {
+	b := x.body
+	if b == nil {
+		return nil
+	}
+	if !b.streamed() {
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(b.whole)), int64(len(b.whole))
+		return nil
+	}
+	if b.expect {
+		if err := x.front.inform(&http1.Head{Status: 100, Reason: []byte("Continue")}); err != nil {
+			return err
+		}
+		b.expect = false
+	}
+	from, err := b.attempt()
+	if err != nil {
+		return err
+	}
+	req.Body, req.ContentLength = from, max(b.length, -1)
+	if names := x.announced(); len(names) > 0 {
+		req.Trailer = http.Header{}
+		for _, name := range names {
+			req.Trailer[http.CanonicalHeaderKey(name)] = nil
+		}
+		req.Body = &withTrailer{from, b, req}
+	}
+	return nil
+}
+
+// announced are the names of the trailers that the client says will come; net/http sends no others.
+func (x *exchange) announced() []string {
+	if x.body.announced != nil {
+		return x.body.announced
+	}
+	var names []string
+	for name := range strings.SplitSeq(string(x.req.Get(http1.Trailer)), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// withTrailer hands over the trailers when the body has ended.
+type withTrailer struct {
+	*attempt
+	body *body
+	req  *http.Request
+}
+
+// Read is io.Reader's.
+func (w *withTrailer) Read(p []byte) (int, error) {
+	n, err := w.attempt.Read(p)
+	if err == io.EOF {
+		for _, f := range w.body.trailer() {
+			if _, ok := w.req.Trailer[http.CanonicalHeaderKey(string(f.Name))]; ok {
+				w.req.Trailer.Add(string(f.Name), string(f.Value))
+			}
+		}
+	}
+	return n, err
+}
+
+// next is answer's.
+func (s *stream) next(most int) ([]byte, error) {
+	for {
+		n, err := s.res.Body.Read(s.room[:min(most, len(s.room))])
+		if n > 0 {
+			return s.room[:n], nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *stream) trailer() []http1.Field { return trailersOf(s.res.Trailer) }
+
+func (s *stream) close() {
+	s.cancel()
+	_ = s.res.Body.Close()
+	s.x.takeBack()
+	s.bufs.put(s.room)
+	s.room = nil
+}

@@ -1,0 +1,94 @@
+package embedded
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/bootandshoot/release/router/embedded/http1"
+)
+
+// tcpConn is a client's connection of a TCP route, joined with one to a node.
+type tcpConn struct {
+	client, node *net.TCPConn
+	once         sync.Once
+}
+
+// end is longConn's: there is no way to tell either end why.
+func (t *tcpConn) end() {
+	t.once.Do(func() {
+		_ = t.client.Close()
+		_ = t.node.Close()
+	})
+}
+
+// serveTCP splits connections as requests are split.
+func (l *listener) serveTCP(c *net.TCPConn, peer netip.AddrPort, begun []byte) {
+	defer l.drop(c)
+	x := &exchange{e: l.e, address: l.address, peer: peer, proto: "TCP", ctx: context.Background()}
+	x.begin(&http1.Head{Method: []byte("CONNECT"), Path: []byte("/")}, nil)
+	l.e.inFlight.Add(1)
+	defer x.finish()
+	if !x.match() {
+		return
+	}
+	node, err := x.dialTCP()
+	if err != nil {
+		x.outcome = err.Error()
+		x.route.stats.failed.Add(1)
+		return
+	}
+	if len(begun) > 0 {
+		if _, err := node.Write(begun); err != nil {
+			x.outcome = err.Error()
+		}
+	}
+	l.join(x, &tcpConn{client: c, node: node})
+}
+
+// dialTCP connects to one node after another.
+func (x *exchange) dialTCP() (*net.TCPConn, error) {
+	last := errNoNode
+	for x.tries < maxConnectTries {
+		if err := x.acquire(); err != nil {
+			return nil, last
+		}
+		x.tries++
+		x.node.stats.requests.Add(1)
+		d := net.Dialer{Timeout: dialTimeout}
+		c, err := d.DialContext(x.ctx, "tcp", x.node.address)
+		if err == nil {
+			x.node.reached()
+			return c.(*net.TCPConn), nil
+		}
+		last = err
+		x.countFailure(causeConnect)
+		x.choice.tried = append(x.choice.tried, x.node)
+		x.release()
+	}
+	return nil, last
+}
+
+// join moves bytes both ways until both ends have closed.
+func (l *listener) join(x *exchange, t *tcpConn) {
+	x.node.beginLong(t)
+	defer x.node.endLong(t)
+	l.mu.Lock()
+	l.tcp[t] = struct{}{}
+	l.mu.Unlock()
+	up := make(chan struct{})
+	go func() {
+		defer close(up)
+		_, _ = io.Copy(t.node, t.client)
+		_ = t.node.CloseWrite()
+	}()
+	x.bytes, _ = io.Copy(t.client, t.node)
+	_ = t.client.CloseWrite()
+	<-up
+	l.mu.Lock()
+	delete(l.tcp, t)
+	l.mu.Unlock()
+	t.end()
+}
