@@ -185,6 +185,34 @@ type Driver interface {
 	Fleets(ctx context.Context) ([]Fleet, error)
 }
 
+// Progress is how far bringing an image to the hosts is.
+type Progress struct {
+	Doing       string // for people: "unpacking"
+	Done, Total int64  // bytes
+}
+
+// Percent is from 0 to 100.
+func (p Progress) Percent() int {
+	if p.Total <= 0 {
+		return 0
+	}
+	return int(100 * min(p.Done, p.Total) / p.Total)
+}
+
+// ProgressPreparer is implemented by drivers that can say how far a Prepare is.
+type ProgressPreparer interface {
+	// PrepareReporting is Prepare that calls report now and then, often but one call at a time, unless there is nothing
+	// to do. report returns soon; nil is none.
+	PrepareReporting(ctx context.Context, spec Spec, report func(Progress)) error
+}
+
+// Scoped is implemented by drivers that see only what runs on one machine or one engine. Drivers with the same scope see the
+// same nodes at the same addresses; nodes of another scope are unknown to them, not gone.
+type Scoped interface {
+	// Scope names what the driver sees, for people too; it stays the same over restarts. ErrUnavailable when it cannot be told now.
+	Scope(ctx context.Context) (string, error)
+}
+
 // Watcher is implemented by drivers that notice changes by themselves. A fleet's id is sent soon after one of its
 // nodes started or ended; it is a hint to look, never the truth, and may be lost. The channel closes with ctx.
 type Watcher interface {

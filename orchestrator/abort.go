@@ -2,17 +2,18 @@ package orchestrator
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/bootandshoot/release/internal/fault"
 )
 
 // abort begins the way back. What is asked of the fleet that failed is decided when the way back is confirmed.
 func (r *round) abort(op *Operation, f *Failure) {
-	op.Failure = f
+	op.Failure, op.ShiftedAt = f, time.Time{}
 	r.sayOp("abort", op, "%s", f.Message)
 	r.phase(op, PhaseAborting, "routing back")
 	if fl := r.s.fleet(op.Fleet); fl != nil && fl.Weight > 0 {
-		r.setWeights(op.way(fl))
+		r.setWeights(op.way(fl), false)
 	}
 	if rel := r.s.release(op.Followed); rel != nil {
 		r.s.follow(rel)
@@ -33,7 +34,13 @@ func (op *Operation) way(failed *Fleet) map[string]int {
 
 func (r *round) stepAbort(op *Operation) {
 	if !r.confirmed() && r.f.Refused == nil {
-		r.wait(op, "the router to confirm the way back")
+		r.awaitEdges(op, "the way back")
+		return
+	}
+	if op.ShiftedAt.IsZero() {
+		op.ShiftedAt = r.f.Confirmed
+	}
+	if !r.counted(op.ShiftedAt) {
 		return
 	}
 	fl := r.s.fleet(op.Fleet)
@@ -45,7 +52,7 @@ func (r *round) stepAbort(op *Operation) {
 	}
 	r.settle(op)
 	op.Phase = PhaseDone
-	r.sayOp("aborted", op, "users are on %s", orText(op.From, "no release"))
+	r.sayEnd("aborted", op, "users are on %s", orText(op.From, "no release"))
 }
 
 // dispose ends a fleet whose launch or cutover was aborted: shot, or with --keep-failed left as it is, unrouted.
@@ -63,8 +70,9 @@ func (r *round) dispose(op *Operation, fl *Fleet) {
 // condemn takes a fleet out of the table; it is destroyed when it is empty.
 func (r *round) condemn(fl *Fleet, why string) {
 	fl.Weight, fl.Standby, fl.Kept, fl.Reason = 0, false, false, why
-	fl.DrainBy = r.f.Now.Add(r.s.configOf(fl).Cutover.Drain.Timeout.Std())
-	r.setFleet(fl, FleetShooting, "%s is being shot: %s", fl.ID.Release, why)
+	fl.SessionsBy = time.Time{}
+	r.drainFrom(fl, r.f.Now)
+	r.setFleet(fl, FleetShooting, "%s is being shot: %s%s", fl.ID.Release, why, r.staying(fl))
 }
 
 // abortBy aborts an operation because a person said so.

@@ -19,6 +19,8 @@ type view struct {
 	traffic map[string]Rates
 	nodes   map[string]NodeStatus
 	flight  map[string]int
+	long    map[string]int
+	counted Ledger
 }
 
 // publish makes a state the present one, with the view that goes with it, and wakes those who wait for a change. It runs in
@@ -40,24 +42,41 @@ func (o *Orchestrator) show() {
 	for key, a := range o.apps {
 		views[key] = o.view(a.state)
 	}
+	found, shooting := o.foundToShow(), false
+	for _, f := range found {
+		key := Key{App: f.ID.App, Env: f.ID.Env}
+		a := o.apps[key]
+		if a == nil {
+			views[key] = o.view(&State{Key: key})
+		}
+		shooting = shooting || a != nil && !a.state.strange(f.ID)
+	}
+	o.shooting.Store(shooting)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.views = views
+	o.views, o.found = views, found
 }
 
 func (o *Orchestrator) view(s *State) view {
 	w := &o.world
-	v := view{traffic: map[string]Rates{}, nodes: map[string]NodeStatus{}, flight: map[string]int{}}
+	v := view{traffic: map[string]Rates{}, nodes: map[string]NodeStatus{}, flight: map[string]int{}, long: map[string]int{},
+		counted: w.edges.counted.of(s.Key)}
 	for _, fl := range s.Fleets {
 		id := fl.ID.String()
 		v.traffic[id] = w.edges.rates(id)
 		for _, n := range fl.Nodes {
 			busy := max(0, w.inFlight(n.Name))
 			v.flight[id] += busy
+			v.long[id] += w.edges.long[n.Name]
 			v.nodes[n.Name] = NodeStatus{
 				Present: string(w.nodes[n.Name].node.Presence), Health: w.health[n.Name].Last.Message, InFlight: busy,
+				Long: w.edges.long[n.Name],
 			}
 		}
+	}
+	if err := w.table.unread; err != nil && len(s.Fleets) > 0 && s.Config.Route.Listen != "" {
+		v.routes = []RouteStatus{{Role: Role, Listen: s.Config.Route.Listen, Weights: map[string]int{}, Error: "what it serves is not known: " + err.Error()}}
+		return v
 	}
 	for _, route := range routesOf(w.table.effective.Routes, s.Key) {
 		rs := RouteStatus{
@@ -131,13 +150,17 @@ func (a *app) seen() *State {
 // Status is an app as it is now. fault.NotFound when it was never launched.
 func (o *Orchestrator) Status(ctx context.Context, key Key) (Status, error) {
 	s, err := o.state(ctx, key)
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	found := slices.DeleteFunc(slices.Clone(o.found), func(f Found) bool { return (Key{App: f.ID.App, Env: f.ID.Env}) != key })
+	if fault.Is(err, fault.NotFound) && len(found) > 0 {
+		s, err = &State{Key: key}, nil
+	}
 	if err != nil {
 		return Status{}, err
 	}
-	o.mu.RLock()
-	defer o.mu.RUnlock()
 	v := o.views[key]
-	return Status{State: *s, Routes: v.routes, Traffic: v.traffic, Nodes: v.nodes, Drained: v.flight}, nil
+	return Status{State: *s, Found: found, Routes: v.routes, Traffic: v.traffic, Nodes: v.nodes, Drained: v.flight, Long: v.long, Counted: v.counted}, nil
 }
 
 // Operation is one that is under way or ended (Ended is set).
@@ -166,7 +189,29 @@ func (o *Orchestrator) Operation(ctx context.Context, key Key, id string) (Opera
 	if err := json.Unmarshal(e.Value, &op); err != nil {
 		return Operation{}, fmt.Errorf("read operation %s: %w", id, err)
 	}
+	late, err := o.lateCosts(ctx, fmt.Sprintf("%s%08d/", drainPrefix(key), n))
+	if err != nil {
+		return Operation{}, fmt.Errorf("read operation %s: %w", id, err)
+	}
+	op.Ledger = op.Ledger.plus(late[n])
 	return op, nil
+}
+
+// lateCosts is what draining cost operations after their end, by their numbers.
+func (o *Orchestrator) lateCosts(ctx context.Context, prefix string) (map[int]Ledger, error) {
+	entries, err := o.opts.Store.List(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	costs := map[int]Ledger{}
+	for _, e := range entries {
+		var c lateCost
+		if err := json.Unmarshal(e.Value, &c); err != nil {
+			return nil, fmt.Errorf("read %s: %w", e.Key, err)
+		}
+		costs[c.Operation] = costs[c.Operation].plus(c.Ledger)
+	}
+	return costs, nil
 }
 
 // History lists the operations that ended, newest first.
@@ -178,41 +223,18 @@ func (o *Orchestrator) History(ctx context.Context, key Key) ([]Operation, error
 	if err != nil {
 		return nil, fmt.Errorf("read history of %s: %w", key, err)
 	}
+	late, err := o.lateCosts(ctx, drainPrefix(key))
+	if err != nil {
+		return nil, fmt.Errorf("read history of %s: %w", key, err)
+	}
 	var ops []Operation
 	for _, e := range slices.Backward(entries) {
 		var op Operation
 		if err := json.Unmarshal(e.Value, &op); err != nil {
 			return nil, fmt.Errorf("read history of %s: %w", key, err)
 		}
+		op.Ledger = op.Ledger.plus(late[op.Number])
 		ops = append(ops, op)
 	}
 	return ops, nil
-}
-
-// Events reads the journal entries after a sequence number, oldest first, at most limit of them. Entries that are no
-// longer kept are skipped.
-func (o *Orchestrator) Events(ctx context.Context, key Key, after uint64, limit int) ([]Event, error) {
-	s, err := o.state(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	if s.EventSeq > keptEvents {
-		after = max(after, s.EventSeq-keptEvents)
-	}
-	var events []Event
-	for seq := after + 1; seq <= s.EventSeq && len(events) < limit; seq++ {
-		e, err := o.opts.Store.Get(ctx, eventKey(key, seq))
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read events of %s: %w", key, err)
-		}
-		var event Event
-		if err := json.Unmarshal(e.Value, &event); err != nil {
-			return nil, fmt.Errorf("read events of %s: %w", key, err)
-		}
-		events = append(events, event)
-	}
-	return events, nil
 }

@@ -27,7 +27,42 @@ type Status struct {
 	Routes  []RouteStatus
 	Traffic map[string]Rates // by fleet id, over the last seconds
 	Nodes   map[string]NodeStatus
-	Drained map[string]int // requests in flight by fleet id
+	Drained map[string]int // requests in flight by fleet id, long connections included
+	Long    map[string]int // long connections by fleet id
+	Found   []Found        // fleets of the app that no record knows
+	Counted Ledger         // what the edges counted since the app is known
+}
+
+// Deadline is when what is left on a fleet that lost its traffic is ended at the latest; zero for any other.
+func (fl *Fleet) Deadline(long int) time.Time {
+	switch {
+	case fl.State == FleetDraining && !fl.SessionsBy.IsZero():
+		return fl.SessionsBy
+	case fl.State == FleetShooting && long > 0:
+		return fl.closes(fl.DrainBy)
+	case fl.State == FleetDraining || fl.State == FleetShooting:
+		return fl.DrainBy
+	}
+	return time.Time{}
+}
+
+// Deadline is the same of a node that leaves.
+func (n *Node) Deadline(long int) time.Time {
+	switch {
+	case n.State != NodeDraining:
+		return time.Time{}
+	case long > 0:
+		return n.closes(n.LeavesAt)
+	}
+	return n.LeavesAt
+}
+
+// Cost is what an operation cost so far, with what the edges have counted meanwhile if it is under way.
+func (op *Operation) Cost(counted Ledger) Ledger {
+	if !op.Ended.IsZero() {
+		return op.Ledger
+	}
+	return counted.since(op.LedgerFrom)
 }
 
 // RouteStatus is the route as all edges confirmed it.
@@ -50,5 +85,6 @@ type Rates struct {
 type NodeStatus struct {
 	Present  string
 	Health   string // last probe's message
-	InFlight int
+	InFlight int    // requests, long connections included
+	Long     int
 }

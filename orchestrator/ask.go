@@ -21,8 +21,10 @@ func (o *Orchestrator) ask(ctx context.Context, req Request) (asked, error) {
 		if err := o.askTrust(req, (*round).rollsBackTo); err != nil {
 			return ask, err
 		}
-		driver, err := o.opts.Drivers.Choose(ctx, o.driverBefore(req.Key))
-		ask.driver = driver
+		var err error
+		if ask.driver, err = o.opts.Drivers.Choose(ctx, o.driverBefore(req.Key)); err == nil {
+			ask.scope, err = o.scope(ctx, ask.driver)
+		}
 		return ask, err
 	case KindScale:
 		if req.Size < 1 {
@@ -63,11 +65,16 @@ func (o *Orchestrator) askLaunch(ctx context.Context, ask asked) (asked, error) 
 	if err := o.verify(ask.Image, ask.Config.Require); err != nil {
 		return ask, distrusted(ask.Request, err)
 	}
-	if ask.driver, err = o.opts.Drivers.Choose(ctx, ask.Config.Fleet.Driver); err != nil {
+	if ask.driver, err = o.opts.Drivers.Choose(ctx, ask.Config.Fleet.Driver); err == nil {
+		ask.scope, err = o.scope(ctx, ask.driver)
+	}
+	if err != nil {
 		return ask, fmt.Errorf("%s %s: %w", ask.Kind, ask.Key, err)
 	}
-	ask.previewHash, err = o.previewHash(ask.Config)
-	return ask, err
+	if ask.previewHash, err = o.previewHash(ask.Config); err != nil {
+		return ask, err
+	}
+	return ask, o.askRoute(ctx, ask)
 }
 
 func (o *Orchestrator) previewHash(cfg *config.App) (string, error) {

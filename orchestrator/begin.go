@@ -16,6 +16,7 @@ type asked struct {
 	Request
 	port        int
 	driver      string
+	scope       string
 	previewHash string
 }
 
@@ -111,6 +112,7 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 			r.condemn(fl, "a newer release is launched")
 		}
 	}
+	r.takeFound()
 	r.s.NextRelease++
 	rel := &Release{
 		ID: fmt.Sprintf("r%d", r.s.NextRelease), Image: req.Image, Port: req.port, Config: *req.Config, By: req.By,
@@ -124,7 +126,7 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 		r.s.follow(rel)
 	}
 	op := r.operation(req, PhasePrepare)
-	op.Release, op.Fleet = rel.ID, r.incarnate(rel, req.driver).ID.String()
+	op.Release, op.Fleet = rel.ID, r.incarnate(rel, req).ID.String()
 	if req.Kind == KindUp {
 		op.Steps = r.steps(rel, 0)
 	}
@@ -168,11 +170,11 @@ func (r *round) unchanged(req asked) *Operation {
 }
 
 // incarnate mints a new fleet for a release.
-func (r *round) incarnate(rel *Release, driver string) *Fleet {
+func (r *round) incarnate(rel *Release, req asked) *Fleet {
 	rel.Incarnations++
 	fl := &Fleet{
 		ID:     fleet.FleetID{App: r.s.Key.App, Env: r.s.Key.Env, Role: Role, Release: rel.ID, Incarnation: rel.Incarnations},
-		Driver: driver, Image: rel.Image, Port: rel.Port, State: FleetLaunching, Since: r.f.Now,
+		Driver: req.driver, Scope: req.scope, Image: rel.Image, Port: rel.Port, State: FleetLaunching, Since: r.f.Now,
 	}
 	r.s.Fleets = append(r.s.Fleets, fl)
 	return fl
@@ -276,7 +278,7 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 	}
 	phase := PhaseShift
 	if fl == nil {
-		fl, phase = r.incarnate(rel, req.driver), PhasePrepare
+		fl, phase = r.incarnate(rel, req), PhasePrepare
 	}
 	op := r.operation(req, phase)
 	op.Release, op.Fleet, op.Percent = rel.ID, fl.ID.String(), fl.Weight
@@ -311,80 +313,23 @@ func (r *round) previous(id string) (*Release, error) {
 	return best, nil
 }
 
-func (r *round) beginScale(req asked) (*Operation, error) {
-	if len(r.s.Fleets) == 0 {
-		return nil, fault.New(fault.NotFound, "scale %s: nothing runs", r.s.Key).WithHint("launch a release first: release up")
-	}
-	if req.Size < 1 || req.Size > config.MaxSize {
-		return nil, fault.New(fault.Invalid, "scale %s: %d is not from 1 to %d", r.s.Key, req.Size, config.MaxSize)
-	}
-	r.s.Size = req.Size
-	for _, op := range r.s.Operations {
-		if op.Kind == KindScale {
-			op.Size, op.By = req.Size, req.By
-			return op, nil
-		}
-	}
-	op := r.operation(req, PhaseBoot)
-	op.Size = req.Size
-	r.sayOp("begin", op, "scale to %d nodes by %s", req.Size, req.By)
-	return op, nil
-}
-
-func (r *round) beginReplace(req asked) (*Operation, error) {
-	var found []*Node
-	for _, name := range req.Nodes {
-		n, err := r.s.node(name)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, n)
-	}
-	op := r.operation(req, PhaseBoot)
-	for _, n := range found {
-		n.Asked = true
-		op.Nodes = append(op.Nodes, n.Name)
-	}
-	r.sayOp("begin", op, "replace %s by %s", strings.Join(op.Nodes, ", "), req.By)
-	return op, nil
-}
-
-// node finds a living node by its name or a unique part of it.
-func (s *State) node(name string) (*Node, error) {
-	var found []*Node
-	for _, fl := range s.Fleets {
-		for _, n := range fl.Nodes {
-			if n.Name == name {
-				return n, nil
-			}
-			if strings.HasPrefix(n.Name, name) || strings.HasSuffix(n.Name, "-"+name) {
-				found = append(found, n)
-			}
-		}
-	}
-	if len(found) == 1 {
-		return found[0], nil
-	}
-	what := "no node"
-	if len(found) > 1 {
-		what = fmt.Sprintf("%d nodes", len(found))
-	}
-	return nil, fault.New(fault.NotFound, "%s has %s named %q", s.Key, what, name).WithHint("release status lists the nodes")
-}
-
 // beginDestroy ends what is under way and shoots everything.
 func (r *round) beginDestroy(req asked) (*Operation, error) {
 	if under := r.s.exclusive(); under != nil && under.Kind == KindDestroy {
 		return under, nil
 	}
 	for _, op := range r.s.Operations {
-		op.Failure = &Failure{Code: fault.RolledBack, Message: "aborted: " + req.By + " destroys the app"}
+		if !op.Auto { // nobody asked for it, so nobody is told that it failed
+			op.Failure = &Failure{Code: fault.RolledBack, Message: "aborted: " + req.By + " destroys the app"}
+		}
 		r.settle(op)
 		op.Phase = PhaseDone
 	}
-	if len(r.s.Fleets) == 0 {
+	r.takeFound()
+	if len(r.s.Fleets) == 0 && r.f.Found.Fleets == 0 {
 		return r.already(req, "", 0), nil
 	}
+	r.s.leaveFound()
 	op := r.operation(req, PhaseShoot)
 	r.sayOp("begin", op, "destroy by %s", req.By)
 	return op, nil

@@ -10,10 +10,13 @@
 // # In the store
 //
 //	meta/installation            {"schema","id"}: minted once; every resource of a driver carries it
+//	meta/leader                  who leads (type Leader), written once at each leadership
 //	apps/APP/ENV                 state of one app in one environment (type State)
 //	events/APP/ENV/SEQ           one journal entry (type Event); SEQ is 12 digits, from 1 without gaps
 //	operations/APP/ENV/N         an operation that ended (type Operation); N is 8 digits
+//	drains/APP/ENV/N/FLEET       what draining a fleet cost that operation after its end; FLEET is role/release/incarnation
+//	meta/sticky                  the secret that keys of sticky cookies are made of, minted once
 //
 // A state is written together with the events that explain the change, in one commit that is fenced by the state's
-// version. Fleet incarnations, node names and slots are minted in a state before a driver hears of them.
+// version and by that of meta/leader: an agent that does not know yet that another leads cannot write any more. Fleet incarnations, node names and slots are minted in a state before a driver hears of them.
 package orchestrator

@@ -2,7 +2,7 @@ package orchestrator
 
 import (
 	"context"
-	"strings"
+	"fmt"
 	"time"
 
 	"github.com/bootandshoot/release/router"
@@ -17,13 +17,14 @@ const (
 
 // edgesSeen is what the edges counted.
 type edgesSeen struct {
-	at       time.Time // when the newest reading began; zero: none yet
-	inFlight map[string]int
+	at       time.Time          // when the newest reading began; zero: none yet
+	inFlight map[string]int     // by node, long connections included
+	long     map[string]int     // by node
 	traffic  map[string]Traffic // by fleet, since this agent started
-	routes   map[string]Ledger  // by route, since the edges started
-	cut      map[string]uint64  // by fleet
+	counted  tallies
 	last     map[string]router.NodeTraffic
 	errors   map[string]string // listen address → why it does not serve
+	held     map[string]string // node or fleet → the silent edge that may route to it, as a sentence
 	samples  []sample          // of the last rateWindow
 }
 
@@ -35,7 +36,7 @@ type sample struct {
 
 func newEdgesSeen() edgesSeen {
 	return edgesSeen{
-		inFlight: map[string]int{}, traffic: map[string]Traffic{}, routes: map[string]Ledger{}, cut: map[string]uint64{},
+		inFlight: map[string]int{}, long: map[string]int{}, traffic: map[string]Traffic{}, counted: newTallies(),
 		last: map[string]router.NodeTraffic{}, errors: map[string]string{},
 	}
 }
@@ -67,6 +68,7 @@ func (o *Orchestrator) observeRouter(ctx context.Context) {
 		}
 		return
 	}
+	o.observed.Store(&obs)
 	o.post(func() {
 		o.world.edges.take(obs, began)
 		o.world.table.compare(obs, began)
@@ -80,7 +82,7 @@ func (t *tableSeen) compare(obs router.Observation, began time.Time) {
 		return
 	}
 	for _, edge := range obs.Edges {
-		if edge.Confirmed != t.effective.Version {
+		if edge.Silent.IsZero() && edge.Confirmed != t.effective.Version {
 			t.known = false
 		}
 	}
@@ -90,21 +92,17 @@ func (t *tableSeen) compare(obs router.Observation, began time.Time) {
 func (e *edgesSeen) take(obs router.Observation, began time.Time) {
 	first := e.at.IsZero()
 	e.at = began
-	e.inFlight = map[string]int{}
-	e.routes = map[string]Ledger{}
-	e.errors = map[string]string{}
+	e.inFlight, e.long, e.errors = map[string]int{}, map[string]int{}, map[string]string{}
+	e.hold(obs)
+	e.counted.take(obs, began)
 	last := map[string]router.NodeTraffic{}
 	e.traffic = cloneTraffic(e.traffic)
 	for _, edge := range obs.Edges {
-		for _, rt := range edge.Routes {
-			l := e.routes[rt.Route]
-			l.Requests, l.Failed, l.Retried = l.Requests+rt.Requests, l.Failed+rt.Failed, l.Retried+rt.Retried
-			e.routes[rt.Route] = l
-		}
 		for _, n := range edge.Nodes {
 			key := edge.Instance + " " + n.Node
 			last[key] = n
 			e.inFlight[n.Node] += n.InFlight
+			e.long[n.Node] += n.Long
 			if !first {
 				e.add(n, e.last[key])
 			}
@@ -117,6 +115,21 @@ func (e *edgesSeen) take(obs router.Observation, began time.Time) {
 	}
 	e.last = last
 	e.sample(began)
+}
+
+// hold notes what edges that do not answer may still route to: all that they had when they were heard of last.
+func (e *edgesSeen) hold(obs router.Observation) {
+	e.held = map[string]string{}
+	for _, edge := range obs.Edges {
+		if edge.Silent.IsZero() {
+			continue
+		}
+		why := fmt.Sprintf("edge %s is silent since %s and may still route to it; when it is gone for good: release router forget %s",
+			edge.ID, edge.Silent.UTC().Format(time.RFC3339), edge.ID)
+		for _, n := range edge.Nodes {
+			e.held[n.Node], e.held[n.Fleet] = why, why
+		}
+	}
 }
 
 func cloneTraffic(in map[string]Traffic) map[string]Traffic {
@@ -133,7 +146,6 @@ func (e *edgesSeen) add(now, before router.NodeTraffic) {
 		return Traffic{Requests: n.Requests, Errors: n.Status5x + n.Connect + n.Reset + n.Timeout, Latency: n.Latency.Counts}
 	}
 	e.traffic[now.Fleet] = e.traffic[now.Fleet].plus(count(now).since(count(before)))
-	e.cut[now.Fleet] += now.Cut - min(before.Cut, now.Cut)
 }
 
 func (e *edgesSeen) sample(at time.Time) {
@@ -160,26 +172,16 @@ func (e *edgesSeen) rates(id string) Rates {
 	return r
 }
 
-// ledger sums the routes of an app.
-func (e *edgesSeen) ledger(key Key) Ledger {
-	var sum Ledger
-	for name, l := range e.routes {
-		if strings.HasPrefix(name, key.String()+"/") {
-			sum.Requests, sum.Failed, sum.Retried = sum.Requests+l.Requests, sum.Failed+l.Failed, sum.Retried+l.Retried
-		}
-	}
-	for id, n := range e.cut {
-		if strings.HasPrefix(id, key.String()+"/") {
-			sum.Cut += n
-		}
-	}
-	return sum
-}
-
-// inFlight is how many requests a node has, or -1 when nobody has looked since it left the table.
+// inFlight is how many requests a node has, long connections included, or -1 when nobody has looked since it left the table.
 func (w *world) inFlight(node string) int {
 	if w.edges.at.IsZero() || w.edges.at.Before(w.table.left[node]) {
 		return -1
 	}
 	return w.edges.inFlight[node]
+}
+
+// mayRoute says whether an edge may route to a node: by a table that is or may be in effect, or because it is silent. Until the
+// edges were read any may.
+func (w *world) mayRoute(node string) bool {
+	return w.edges.at.IsZero() || w.table.mayRoute(node) || w.edges.held[node] != ""
 }

@@ -11,15 +11,22 @@ import (
 // Facts are what is known of the world at one moment, as far as one app needs it. They may be old or incomplete;
 // what is missing is unknown and never a reason to shoot.
 type Facts struct {
-	Now     time.Time
-	Elapsed time.Duration // since the round before; 0 in an agent's first round, so that time nobody watched does not count
-	Nodes   map[string]NodeFact
-	Routes  []router.Route       // this app's, in the newest table that every edge confirmed
-	Refused error                // why the router refuses the newest routes of this app, if it does
-	Traffic map[string]Traffic   // by fleet id
-	Ledger  Ledger               // of this app's routes
-	Results map[string]Result    // of actions, by key
-	Mint    func() (string, int) // a new random suffix and a free slot
+	Now       time.Time
+	Elapsed   time.Duration // since the round before; 0 in an agent's first round, so that time nobody watched does not count
+	Nodes     map[string]NodeFact
+	Routes    []router.Route     // this app's, in the newest table that every edge confirmed
+	Refused   error              // why the router refuses the newest routes of this app, if it does
+	Unread    error              // why nobody knows what the router serves, if so
+	Traffic   map[string]Traffic // by fleet id
+	Ledger    Ledger             // what the edges counted for this app since it is known
+	Observed  time.Time          // when the newest reading of the edges began
+	Confirmed time.Time          // when the newest table that every edge has was confirmed
+	StickyKey string             // signs this app's sticky cookie, hex
+	Found     FoundFact          // of this app: what carries our id and no record knows
+	Results   map[string]Result  // of actions, by key
+	// Progress is how far actions under way are, by key, for those that take long and say so.
+	Progress map[string]fleet.Progress
+	Mint     func() (string, int) // a new random suffix and a free slot
 }
 
 // NodeFact is what is known of one node.
@@ -33,7 +40,9 @@ type NodeFact struct {
 	Verdict  healthcheck.Verdict // "" when not probed yet
 	Message  string              // of the last probe that failed
 	Routed   bool                // a table that names it is, or may be, in effect at an edge
-	InFlight int                 // requests it has at the edges; -1: not known since it left the table
+	Held     string              // why, if an edge does not answer that may route to it
+	InFlight int                 // requests it has at the edges, long connections included; -1: not known since it left the table
+	Long     int                 // of those: long connections
 }
 
 // ActionKind is what an action does.
@@ -78,5 +87,6 @@ type Result struct {
 	Err   error
 	Final bool // trying again is no use
 	Tries int
-	Lines []string // tail: the lines
+	Lines []string  // tail: the lines
+	At    time.Time // when it ended
 }

@@ -2,12 +2,16 @@ package orchestrator
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // keepFleets ends drains, counts warm time down and destroys what was condemned.
 func (r *round) keepFleets() {
 	for _, fl := range r.s.Fleets {
+		r.endSessions(fl)
 		switch fl.State {
 		case FleetDraining:
 			r.drain(fl)
@@ -19,32 +23,46 @@ func (r *round) keepFleets() {
 }
 
 func (r *round) drain(fl *Fleet) {
-	if r.busy(fl) && r.f.Now.Before(fl.DrainBy) {
+	if op := r.s.exclusive(); op != nil && op.Fleet == fl.ID.String() {
+		return // it is about to serve again
+	}
+	if !fl.SessionsBy.IsZero() {
+		r.coolDown(fl) // it could be rolled back to all the time
+		return
+	}
+	if l := r.left(fl.Nodes...); (l.requests > 0 || l.unknown) && r.f.Now.Before(fl.DrainBy) {
 		return
 	}
 	if fl.WarmLeft > 0 {
-		r.setFleet(fl, FleetWarm, "%s is warm for %s", fl.ID.Release, fl.WarmLeft)
+		r.setFleet(fl, FleetWarm, "%s is warm for %s%s", fl.ID.Release, human.Span(fl.WarmLeft), r.warmWith(fl))
 		return
 	}
-	r.condemn(fl, "replaced by a newer release")
+	r.condemn(fl, orText(fl.Reason, "replaced by a newer release"))
 }
 
-// busy says whether any of the fleet's nodes has requests, or may have.
-func (r *round) busy(fl *Fleet) bool {
-	return slices.ContainsFunc(fl.Nodes, func(n *Node) bool { return r.f.Nodes[n.Name].InFlight != 0 })
+// warmWith says that long connections may stay on a warm fleet for as long as there is one.
+func (r *round) warmWith(fl *Fleet) string {
+	if l := r.left(fl.Nodes...); l.long > 0 {
+		return fmt.Sprintf(", with %d long connections", l.long)
+	}
+	return ""
 }
 
-// cool counts a warm fleet's time down while the serving fleet is whole, and permits shooting it at the end.
+// cool permits shooting a warm fleet at the end of its time.
 func (r *round) cool(fl *Fleet) {
-	serving := r.s.serving()
-	if serving == nil || serving.healthy() < r.s.size(serving) || r.s.exclusive() != nil {
-		return
-	}
-	fl.WarmLeft -= r.f.Elapsed
-	if fl.WarmLeft <= 0 {
-		fl.WarmLeft = 0
+	if r.coolDown(fl) && fl.WarmLeft == 0 {
 		r.condemn(fl, "its time as the previous release is over")
 	}
+}
+
+// coolDown counts the time of a fleet that is kept down, while the serving fleet is whole, and says whether it did.
+func (r *round) coolDown(fl *Fleet) bool {
+	serving := r.s.serving()
+	if serving == nil || serving.healthy() < r.s.size(serving) || r.s.exclusive() != nil {
+		return false
+	}
+	fl.WarmLeft = max(fl.WarmLeft-r.f.Elapsed, 0)
+	return true
 }
 
 // destroy shoots a condemned fleet once no table names its nodes and they are empty, or the drain deadline is over, and
@@ -53,21 +71,24 @@ func (r *round) destroy(fl *Fleet) bool {
 	if fl.State != FleetShooting {
 		return false
 	}
-	for _, n := range fl.Nodes {
-		fact := r.f.Nodes[n.Name]
-		if fact.Routed || n.State != NodeDead && fact.InFlight != 0 && r.f.Now.Before(fl.DrainBy) {
-			return false
-		}
+	r.held(&fl.Drain, func(what, format string, args ...any) {
+		r.sayFleet(what, fl, "%s: %s", fl.ID.Release, fmt.Sprintf(format, args...))
+	}, fl.Nodes...)
+	if slices.ContainsFunc(fl.Nodes, func(n *Node) bool { return r.f.Nodes[n.Name].Routed }) {
+		return false
 	}
-	if r.stopping(fl) {
+	if !r.drainedFleet(fl) || r.stopping(fl) {
 		return false
 	}
 	a := Action{Kind: ActDestroy, Fleet: fl.ID}
-	if !r.f.Results[a.Key()].Done {
+	res := r.f.Results[a.Key()]
+	if !res.Done {
 		r.act(a)
+	}
+	if !res.Done || !r.counted(res.At) {
 		return false
 	}
-	r.sayFleet("shot", fl, "%s is shot", fl.ID)
+	r.sayShot(fl)
 	return true
 }
 

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +38,7 @@ func TestLedgerCountsFromTheOperationsBegin(t *testing.T) {
 		op := r.up(2, 1, func(cfg *config.App) {
 			cfg.Cutover.Steps = []config.Step{{Percent: 50, Hold: config.Duration(10 * time.Second)}, {Percent: 100}}
 		})
-		if op.Ledger != (Ledger{}) {
+		if !reflect.DeepEqual(op.Ledger, Ledger{}) {
 			t.Errorf("the ledger is %+v, want nothing: there was no request meanwhile", op.Ledger)
 		}
 	})

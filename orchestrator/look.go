@@ -24,8 +24,10 @@ func (o *Orchestrator) facts(s *State, now time.Time) Facts {
 		w.lease(o.apps)
 	}
 	f := Facts{
-		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Mint: o.mint,
-		Routes: w.table.routesOf(s.Key), Ledger: w.edges.ledger(s.Key), Refused: w.table.refused[s.Key].err,
+		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Found: o.foundHere(s), Progress: w.progress, Mint: o.mint,
+		Routes: w.table.routesOf(s.Key), Ledger: w.edges.counted.of(s.Key), Observed: w.edges.at, Confirmed: w.table.confirmed,
+		StickyKey: stickyKey(o.secret, s.Key), Refused: w.table.refused[s.Key].err,
+		Unread: w.table.unread,
 	}
 	for _, fl := range s.Fleets {
 		id := fl.ID.String()
@@ -42,7 +44,8 @@ func (o *Orchestrator) nodeFact(n *Node) NodeFact {
 	seen := w.nodes[n.Name]
 	fact := NodeFact{
 		Presence: seen.node.Presence, Absent: seen.absent, Address: seen.node.Address, Host: seen.node.Host,
-		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.table.routed[n.Name], InFlight: w.inFlight(n.Name),
+		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.mayRoute(n.Name), Held: w.edges.held[n.Name], InFlight: w.inFlight(n.Name),
+		Long: w.edges.long[n.Name],
 	}
 	if state, ok := w.health[n.Name]; ok {
 		fact.Verdict, fact.Message = state.Verdict, state.Last.Message
@@ -133,10 +136,10 @@ func (o *Orchestrator) unknown(fl *Fleet) {
 }
 
 // removeStray shoots a node of a fleet of ours that the journal has forgotten: a boot that came through after its node
-// was given up.
+// was given up. That we still lead now, after the listing, says that no later leader's journal knows it either.
 func (o *Orchestrator) removeStray(fl *Fleet, n fleet.Node) {
 	key := actionKey(ActRemove, fl.ID, n.ID.Node)
-	if o.world.running[key] || o.world.table.routed[n.ID.Node] || o.world.inFlight(n.ID.Node) != 0 {
+	if o.world.running[key] || o.world.mayRoute(n.ID.Node) || o.world.inFlight(n.ID.Node) != 0 {
 		return
 	}
 	o.world.running[key] = true
@@ -144,7 +147,11 @@ func (o *Orchestrator) removeStray(fl *Fleet, n fleet.Node) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		d, err := o.opts.Drivers.Driver(fl.Driver)
+		_, err := o.opts.Store.Commit(ctx, o.fence)
+		var d fleet.Driver
+		if err == nil {
+			d, err = o.opts.Drivers.Driver(fl.Driver)
+		}
 		if err == nil {
 			err = d.Remove(ctx, n.ID, 0)
 		}
@@ -179,16 +186,18 @@ func (o *Orchestrator) watchDriver(ctx context.Context, name string) {
 	var orphans time.Time
 	timer := time.NewTicker(watchAgain)
 	defer timer.Stop()
+	seen := trouble{log: o.log.With("driver", name)}
 	for {
 		d, err := o.opts.Drivers.Driver(name)
 		if w, ok := d.(fleet.Watcher); ok && err == nil && hints == nil {
-			if hints, err = w.Watch(ctx); err != nil && !errors.Is(err, fleet.ErrUnavailable) {
-				o.log.Warn("watch driver", "driver", name, "error", err)
+			hints, err = w.Watch(ctx)
+			if ctx.Err() == nil && !errors.Is(err, fleet.ErrUnavailable) {
+				seen.say("watch driver", err)
 			}
 		}
-		if err == nil && time.Since(orphans) >= orphanEvery {
+		if err == nil && (time.Since(orphans) >= orphanEvery || o.shooting.Load()) {
 			orphans = time.Now()
-			o.findOrphans(ctx, name, d)
+			seen.say("look for what a crash left", o.findOrphans(ctx, name, d))
 		}
 		select {
 		case <-ctx.Done():
@@ -204,42 +213,61 @@ func (o *Orchestrator) watchDriver(ctx context.Context, name string) {
 	}
 }
 
-// findOrphans shoots fleets that the journal says were begun and abandoned, and reports those it knows nothing of.
-func (o *Orchestrator) findOrphans(ctx context.Context, name string, d fleet.Driver) {
+// findOrphans shoots fleets that the journal says were begun and abandoned, and notes those that it knows nothing of.
+func (o *Orchestrator) findOrphans(ctx context.Context, name string, d fleet.Driver) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	found, err := d.Fleets(ctx)
+	listed, err := d.Fleets(ctx)
 	if err != nil {
-		o.log.Warn("look for what a crash left", "driver", name, "error", err)
-		return
+		return err
 	}
-	for _, fl := range found {
-		ours := false
-		if err := o.call(ctx, func() { ours = o.abandoned(fl.ID) }); err != nil || !ours {
-			continue
+	var strange []fleet.FleetID
+	for _, fl := range listed {
+		var what orphan
+		if err := o.call(ctx, func() { what = o.orphan(fl.ID) }); err != nil {
+			return nil // the agent ends
 		}
-		o.log.Warn("shooting an abandoned fleet", "fleet", fl.ID, "driver", name)
-		if err := d.Destroy(ctx, fl.ID); err != nil {
-			o.log.Warn("shoot an abandoned fleet", "fleet", fl.ID, "error", err)
+		switch what {
+		case orphanStrange, orphanLeaving:
+			strange = append(strange, fl.ID)
+		case orphanAbandoned:
+			o.log.Warn("shooting an abandoned fleet", "fleet", fl.ID, "driver", name)
+			if err := d.Destroy(ctx, fl.ID); err != nil {
+				o.log.Warn("shoot an abandoned fleet", "fleet", fl.ID, "error", err)
+			}
 		}
 	}
+	return o.noteFound(ctx, name, d, strange)
 }
 
-// abandoned says whether a fleet that a driver found was minted here, has no record any more, and gets no traffic.
-func (o *Orchestrator) abandoned(id fleet.FleetID) bool {
+// orphan is what a fleet is that a driver found.
+type orphan int
+
+const (
+	orphanNone      orphan = iota // it has a record, or may still have requests
+	orphanAbandoned               // minted here, without a record, without traffic: it is shot
+	orphanStrange                 // no record knows it: it is left alone
+	orphanLeaving                 // the same, and it is shot when it has no traffic
+)
+
+// orphan says what a fleet is that a driver found.
+func (o *Orchestrator) orphan(id fleet.FleetID) orphan {
 	a := o.apps[Key{App: id.App, Env: id.Env}]
-	if a == nil {
+	if a == nil || a.state.fleet(id.String()) == nil && a.state.strange(id) {
 		o.complain("fleet "+id.String(), errors.New("it carries this installation's id, but no record knows it: left alone"))
-		return false
+		return orphanStrange
 	}
-	if a.state.fleet(id.String()) != nil || o.world.table.names(id.String()) {
-		return false
+	traffic := o.world.table.names(id.String()) || o.busy(id)
+	switch lost := a.state.Lost; {
+	case a.state.fleet(id.String()) != nil:
+		return orphanNone
+	case traffic && lost != nil && releaseNumber(id.Release) <= lost.UpTo:
+		return orphanLeaving
+	case traffic:
+		return orphanNone
 	}
-	n := releaseNumber(id.Release)
-	if n == 0 || n > a.state.NextRelease {
-		o.complain("fleet "+id.String(), errors.New("it carries this installation's id, but no record knows its release: left alone"))
-		return false
+	if rel := a.state.release(id.Release); rel != nil && id.Incarnation > rel.Incarnations {
+		return orphanNone
 	}
-	rel := a.state.release(id.Release)
-	return rel == nil || id.Incarnation <= rel.Incarnations
+	return orphanAbandoned
 }

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bootandshoot/release/healthcheck"
@@ -18,7 +19,8 @@ import (
 const (
 	tick     = 100 * time.Millisecond // rounds at least so often while something is under way
 	idleTick = time.Second            // and when all is at rest
-	leaseTTL = 15 * time.Second
+	// leaseTTL is Consul's shortest: a leader that died is replaced after up to three times as long.
+	leaseTTL = 10 * time.Second
 	lease    = "leader"
 	// defaultBoots is how many nodes are booted at the same time: enough to fill an engine's wait for its disk.
 	defaultBoots = 16
@@ -29,21 +31,28 @@ const (
 // Orchestrator is one agent's mind. Everything it knows is touched by one goroutine, the loop in Run; others hand it
 // functions and read what it publishes.
 type Orchestrator struct {
-	opts    Options
-	log     *slog.Logger
-	prober  *healthcheck.Prober
-	epoch   uint64
-	inbox   chan func()
-	ready   chan struct{} // closed when the states are loaded
-	over    chan struct{} // closed when the loop has ended
-	lookNow chan struct{} // asks for a reading of the edges
-	boots   chan struct{} // holds a token for each boot under way
+	opts     Options
+	log      *slog.Logger
+	prober   *healthcheck.Prober
+	epoch    uint64
+	fence    store.Write // the condition that this agent still leads
+	secret   []byte      // of sticky cookies
+	inbox    chan func()
+	ready    chan struct{}           // closed when the states are loaded
+	over     chan struct{}           // closed when the loop has ended
+	lookNow  chan struct{}           // asks for a reading of the edges
+	observed atomic.Pointer[Reading] // the newest one
+	boots    chan struct{}           // holds a token for each boot under way
+
+	began    time.Time
+	shooting atomic.Bool // fleets that no record knows are to be shot soon
 
 	world world // the loop's own
 
 	mu      sync.RWMutex // guards what follows; never held across a wait
 	apps    map[Key]*app
 	views   map[Key]view
+	found   []Found
 	changed chan struct{}
 }
 
@@ -64,6 +73,9 @@ func New(opts Options) (*Orchestrator, error) {
 	if opts.Rand == nil {
 		opts.Rand = rand.Reader
 	}
+	if opts.Leads == nil {
+		opts.Leads = func(uint64) {}
+	}
 	if opts.Secret == nil {
 		opts.Secret = ReadSecret
 	}
@@ -80,34 +92,66 @@ func New(opts Options) (*Orchestrator, error) {
 	return o, nil
 }
 
-// Run leads until ctx ends (nil) or leadership is lost (ErrLeaseLost, store.ErrConflict). Nodes and router go on.
+// Run waits for its turn and leads, once, until ctx ends (nil) or leadership is lost (store.ErrLeaseLost, store.ErrConflict).
+// Nodes and router go on. With a shared store it fails when this agent must not lead: fault.Unsupported, fault.Unavailable.
 func (o *Orchestrator) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer o.finish()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := o.mayLead(ctx); err != nil {
+		return fmt.Errorf("lead installation %s: %w", o.opts.Installation, err)
+	}
 	l, err := o.opts.Store.Acquire(ctx, lease, o.opts.Holder, leaseTTL)
 	if err != nil {
 		return fmt.Errorf("lead installation %s: %w", o.opts.Installation, err)
 	}
 	defer func() { _ = l.Release(context.WithoutCancel(ctx)) }()
-	o.epoch = l.Epoch()
+	o.epoch, o.began = l.Epoch(), o.opts.Now()
+	o.opts.Leads(o.epoch)
+	if err := o.takeOver(ctx); err != nil {
+		return fmt.Errorf("lead installation %s: %w", o.opts.Installation, err)
+	}
 	if err := o.load(ctx); err != nil {
-		return err
+		return fmt.Errorf("lead installation %s: %w", o.opts.Installation, err)
 	}
 	var group sync.WaitGroup
 	defer group.Wait()
-	defer cancel()
-	defer close(o.over)
+	defer cancel(nil)
+	defer o.finish()
+	group.Go(func() { // what is under way ends at once, also while the loop waits for the store
+		select {
+		case <-l.Lost():
+			cancel(store.ErrLeaseLost)
+		case <-ctx.Done():
+		}
+	})
 	group.Go(func() { o.prober.Run(ctx) })
 	o.adopt(ctx)
 	o.observeRouter(ctx) // what was counted so far is no operation's of ours
+	if o.opts.Lost {
+		o.findLost(ctx)
+	}
 	group.Go(func() { o.watchDrivers(ctx) })
 	group.Go(func() { o.watchRouter(ctx) })
 	o.show() // the first to ask sees the routes too
 	close(o.ready)
-	return o.loop(ctx, l)
+	return o.loop(ctx)
 }
 
-func (o *Orchestrator) loop(ctx context.Context, l store.Lease) error {
+// finish says that the loop has ended, to those who wait for an answer or a change.
+func (o *Orchestrator) finish() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	select {
+	case <-o.over:
+	default:
+		close(o.over)
+		close(o.changed)
+		o.changed = make(chan struct{})
+	}
+}
+
+func (o *Orchestrator) loop(ctx context.Context) error {
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
 	for {
@@ -117,9 +161,10 @@ func (o *Orchestrator) loop(ctx context.Context, l store.Lease) error {
 		timer.Reset(o.pace())
 		select {
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), store.ErrLeaseLost) {
+				return fmt.Errorf("lead installation %s: %w", o.opts.Installation, store.ErrLeaseLost)
+			}
 			return nil
-		case <-l.Lost():
-			return fmt.Errorf("lead installation %s: %w", o.opts.Installation, store.ErrLeaseLost)
 		case <-timer.C:
 		case <-o.prober.Changes():
 		case f := <-o.inbox:
@@ -182,7 +227,9 @@ func (o *Orchestrator) call(ctx context.Context, f func()) error {
 	}
 }
 
-func errStopped() error { return fault.New(fault.Unavailable, "the agent is stopping") }
+func errStopped() error {
+	return fault.New(fault.Unavailable, "the agent is stopping, or does not lead any more").WithHint("ask again: release agent status")
+}
 
 // rounds decides for every app, then brings the router up to date. Only the loss of leadership is an error.
 func (o *Orchestrator) rounds(ctx context.Context) error {
@@ -218,8 +265,8 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 // decide runs rounds for one app until nothing changes, and gives the state and the actions of the last.
 func (o *Orchestrator) decide(ctx context.Context, a *app) (*State, []Action, error) {
 	for range maxRounds {
-		s, actions, events, ended := o.next(a)
-		changed, err := o.commit(ctx, a, s, events, ended)
+		s, actions, events, history := o.next(a)
+		changed, err := o.commit(ctx, a, s, events, history)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -231,7 +278,7 @@ func (o *Orchestrator) decide(ctx context.Context, a *app) (*State, []Action, er
 	return nil, nil, nil
 }
 
-func (o *Orchestrator) next(a *app) (*State, []Action, []Event, []*Operation) {
+func (o *Orchestrator) next(a *app) (*State, []Action, []Event, records) {
 	now := o.opts.Now()
 	f := o.facts(a.state, now)
 	if !a.round.IsZero() {
@@ -239,16 +286,6 @@ func (o *Orchestrator) next(a *app) (*State, []Action, []Event, []*Operation) {
 	}
 	a.round = now
 	return next(a.state, f)
-}
-
-// complain logs an error once a second at most for the same doing.
-func (o *Orchestrator) complain(doing string, err error) {
-	now := o.opts.Now()
-	if now.Sub(o.world.complained[doing]) < time.Second {
-		return
-	}
-	o.world.complained[doing] = now
-	o.log.Error(doing, "error", err)
 }
 
 // mint draws a name's suffix and a free slot.
@@ -279,7 +316,7 @@ func (o *Orchestrator) Submit(ctx context.Context, req Request) (Operation, erro
 			op = *begun
 		}
 		if err == nil && op.ID != "" {
-			_, err = o.commit(ctx, a, s, events, nil)
+			_, err = o.commit(ctx, a, s, events, records{})
 		}
 		failed = err
 	})
@@ -291,8 +328,15 @@ func (o *Orchestrator) Submit(ctx context.Context, req Request) (Operation, erro
 
 func (o *Orchestrator) waitReady(ctx context.Context) error {
 	select {
+	case <-o.over:
+		return errStopped()
+	default:
+	}
+	select {
 	case <-o.ready:
 		return nil
+	case <-o.over:
+		return errStopped()
 	case <-ctx.Done():
 		return fault.New(fault.Unavailable, "the agent is still starting: %w", ctx.Err())
 	}
@@ -316,7 +360,7 @@ func (o *Orchestrator) Steer(ctx context.Context, key Key, verb, by string) erro
 		a := o.app(key)
 		r := &round{s: a.state.clone(), f: o.facts(a.state, o.opts.Now())}
 		if failed = r.steer(verb, by); failed == nil {
-			_, failed = o.commit(ctx, a, r.s, r.events, nil)
+			_, failed = o.commit(ctx, a, r.s, r.events, records{})
 		}
 	})
 	if err != nil {

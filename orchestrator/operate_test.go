@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,9 +223,20 @@ func TestDestroyShootsEverything(t *testing.T) {
 	})
 }
 
+// takeLate lets another program take a port that was free when the next launch was asked for.
+func (r *rig) takeLate(listen string) {
+	r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
+		if c.Method == fleettest.Prepare {
+			r.router.TakePort(listen, true)
+			r.driver.OnCall(nil)
+		}
+		return nil
+	})
+}
+
 func TestRefusedRouteEndsTheOperation(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
-		r.router.TakePort(":8080", true)
+		r.takeLate(":8080")
 		op := r.wait(r.submit(Request{Kind: KindUp, Image: image(1), Config: shopConfig(1)}))
 		if op.Failure == nil {
 			t.Fatal("the operation succeeded though its port is taken")
@@ -250,10 +262,9 @@ func TestOneFleetIsKeptWarm(t *testing.T) {
 
 func TestTakenPortIsNoFailure(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
-		tries := 0
+		var tries atomic.Int32 // nodes boot at the same time
 		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
-			if c.Method == fleettest.Ensure && tries < 10 {
-				tries++
+			if c.Method == fleettest.Ensure && tries.Add(1) <= 10 {
 				return fault.New(fault.Exists, "port is taken")
 			}
 			return nil
@@ -333,7 +344,7 @@ func TestStatusAgreesWithItself(t *testing.T) {
 func TestRouteThatMovesToATakenPort(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 2)
-		r.router.TakePort(":9090", true)
+		r.takeLate(":9090")
 		moved := shopConfig(2, func(c *config.App) { c.Route.Listen = ":9090" })
 		op := r.wait(r.submit(Request{Kind: KindUp, Image: image(2), Config: moved}))
 		if op.Failure == nil || op.Failure.Code != fault.RolledBack || !strings.Contains(op.Failure.Message, ":9090") {

@@ -30,7 +30,7 @@ type Images interface {
 	PinFor(ctx context.Context, installation string, why map[images.Digest][]string) error
 }
 
-// Options are what an orchestrator works with. All but Log, Now, Rand, Check and Secret are needed.
+// Options are what an orchestrator works with. All but Boots, Holder, Shared, Leads, Log, Now, Rand, Check, Secret and Verify are needed.
 type Options struct {
 	Installation string
 	Store        store.Store
@@ -40,6 +40,8 @@ type Options struct {
 	Slots        int                                                          // slots that nodes may lease: the size of the port range
 	Boots        int                                                          // nodes that are booted at the same time; 0: 16
 	Holder       string                                                       // names this agent in the lease
+	Shared       bool                                                         // agents on other machines have the same store
+	Leads        func(epoch uint64)                                           // told when this agent leads, before it is ready; nil: nobody
 	Log          *slog.Logger                                                 // nil: none
 	Now          func() time.Time                                             // nil: time.Now
 	Rand         io.Reader                                                    // nil: crypto/rand
@@ -48,4 +50,9 @@ type Options struct {
 	// Verify says why an image is not what a release requires, fault.Denied when it is not signed as it should be; nil: a
 	// release that requires something is refused.
 	Verify func(image images.Digest, require config.Require) error
+	// Lost says that the store is new and the installation is not: what it pinned stays until it is known what runs.
+	Lost bool
+	// MakeRoom frees disk space that is kept in reserve, and says whether there was any. It is asked when a full disk is in
+	// the way of a rollback, an abort or a destroy; nil: there is no reserve.
+	MakeRoom func() bool
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -64,7 +65,8 @@ func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node, began
 	w := &o.world
 	key := a.Key()
 	delete(w.running, key)
-	res.Tries = w.results[key].Tries + 1
+	delete(w.progress, key)
+	res.Tries, res.At = w.results[key].Tries+1, o.opts.Now()
 	w.results[key] = res
 	if res.Err != nil {
 		w.retry[key] = o.opts.Now().Add(retryAfter(res.Tries))
@@ -73,6 +75,9 @@ func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node, began
 	for _, n := range nodes {
 		w.nodes[n.ID.Node] = nodeSeen{node: n, since: o.opts.Now()}
 		w.stale = true
+	}
+	if a.Kind == ActRemove || a.Kind == ActDestroy {
+		o.look() // what it broke is its operation's cost
 	}
 	o.hint(a.Fleet.String())
 }
@@ -86,7 +91,7 @@ func (o *Orchestrator) perform(ctx context.Context, driver string, a Action, spe
 	id := fleet.NodeID{Fleet: a.Fleet, Node: a.Node}
 	switch a.Kind {
 	case ActPrepare:
-		return outcome(a, d.Prepare(ctx, spec)), nil
+		return outcome(a, o.prepare(ctx, d, a, spec)), nil
 	case ActRemove:
 		return outcome(a, d.Remove(ctx, id, a.Grace)), nil
 	case ActDestroy:
@@ -139,7 +144,7 @@ func outcome(a Action, err error) Result {
 	if err == nil {
 		return Result{Done: true}
 	}
-	final := errors.Is(err, fleet.ErrImageLacksTarget)
+	final := errors.Is(err, fleet.ErrImageLacksTarget) || errors.Is(err, images.ErrDamaged)
 	switch fault.CodeOf(err) {
 	case fault.Invalid, fault.NotFound, fault.Denied, fault.Unsupported, fault.NoSpace, fault.Exists:
 		final = true

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,13 @@ func eventKey(k Key, seq uint64) string { return fmt.Sprintf("events/%s/%012d", 
 
 func operationPrefix(k Key) string { return fmt.Sprintf("operations/%s/", k) }
 
+func drainPrefix(k Key) string { return fmt.Sprintf("drains/%s/", k) }
+
+// drainKey names what draining a fleet cost an operation; a fleet's release and incarnation tell it from others.
+func drainKey(k Key, c lateCost) string {
+	return fmt.Sprintf("%s%08d/%s", drainPrefix(k), c.Operation, strings.TrimPrefix(c.Fleet, k.String()+"/"))
+}
+
 func operationKey(k Key, n int) string { return fmt.Sprintf("%s%08d", operationPrefix(k), n) }
 
 type installation struct {
@@ -39,33 +47,55 @@ type installation struct {
 // Installation returns the id of the installation that the store belongs to, and mints one in a new store: 8
 // characters of [a-z2-7], random.
 func Installation(ctx context.Context, s store.Store, random io.Reader) (string, error) {
+	id, _, err := InstallationAfter(ctx, s, random, "")
+	return id, err
+}
+
+// InstallationAfter is Installation where another store may have been before: a new one gets that installation's id, unless it
+// is "", so that its fleets and its router stay ours. lost says that it did.
+func InstallationAfter(ctx context.Context, s store.Store, random io.Reader, before string) (id string, lost bool, err error) {
+	id, minted, err := installationOf(ctx, s, random, before)
+	return id, minted && before != "" && id == before, err
+}
+
+// mintInstallation writes the id of a store that has none: before, or a new one. store.ErrConflict: it has one by now.
+func mintInstallation(ctx context.Context, s store.Store, random io.Reader, before string) (id string, err error) {
+	if id = before; id == "" {
+		if id, err = randomName(random, 8); err != nil {
+			return "", fmt.Errorf("mint installation id: %w", err)
+		}
+	}
+	value, err := json.Marshal(installation{Schema: schema, ID: id})
+	if err != nil {
+		return "", fmt.Errorf("mint installation id: %w", err)
+	}
+	if _, err = s.Commit(ctx, store.Write{Key: installationKey, Value: value}); err != nil {
+		return "", fmt.Errorf("mint installation id: %w", err)
+	}
+	return id, nil
+}
+
+func installationOf(ctx context.Context, s store.Store, random io.Reader, before string) (id string, minted bool, err error) {
 	e, err := s.Get(ctx, installationKey)
 	if errors.Is(err, store.ErrNotFound) {
-		id, err := randomName(random, 8)
-		if err != nil {
-			return "", fmt.Errorf("mint installation id: %w", err)
+		id, err = mintInstallation(ctx, s, random, before)
+		if !errors.Is(err, store.ErrConflict) {
+			return id, err == nil, err
 		}
-		value, err := json.Marshal(installation{Schema: schema, ID: id})
-		if err != nil {
-			return "", fmt.Errorf("mint installation id: %w", err)
-		}
-		if _, err = s.Commit(ctx, store.Write{Key: installationKey, Value: value}); err != nil {
-			return "", fmt.Errorf("mint installation id: %w", err)
-		}
-		return id, nil
+		e, err = s.Get(ctx, installationKey) // another agent of a new store was quicker
 	}
 	if err != nil {
-		return "", fmt.Errorf("read installation id: %w", err)
+		return "", false, fmt.Errorf("read installation id: %w", err)
 	}
 	var in installation
 	if err := json.Unmarshal(e.Value, &in); err != nil {
-		return "", fmt.Errorf("read installation id: %w", err)
+		return "", false, fmt.Errorf("read installation id: %w", err)
 	}
 	if in.Schema > schema {
-		return "", fault.New(fault.Unsupported, "open store: it was written by a newer version (schema %d, this one knows %d)", in.Schema, schema).
+		return "", false, fault.New(fault.Unsupported, "open store: it was written by a newer version (schema %d, this one knows %d)", in.Schema, schema).
 			WithHint("use the newer version of release")
 	}
-	return in.ID, nil
+	return in.ID, false, nil
 }
 
 const nameLetters = "abcdefghijklmnopqrstuvwxyz234567"
@@ -96,6 +126,7 @@ const timerGrain = 5 * time.Second
 // fingerprint is the state as far as it is worth writing: timers count only in coarse grains.
 func fingerprint(s *State) ([]byte, error) {
 	c := *s
+	c.Counted, c.Marks = Ledger{}, nil
 	c.Fleets = clonePointers(s.Fleets)
 	for _, fl := range c.Fleets {
 		fl.WarmLeft = fl.WarmLeft.Truncate(timerGrain)
@@ -107,29 +138,51 @@ func fingerprint(s *State) ([]byte, error) {
 	return json.Marshal(&c)
 }
 
-// load reads all states.
+// load reads all states and the secret.
 func (o *Orchestrator) load(ctx context.Context) error {
-	entries, err := o.opts.Store.List(ctx, statePrefix)
+	secret, err := loadStickySecret(ctx, o.opts.Store, o.opts.Rand)
 	if err != nil {
-		return fmt.Errorf("load states: %w", err)
+		return err
 	}
-	for _, e := range entries {
-		s := &State{}
-		if err := json.Unmarshal(e.Value, s); err != nil {
-			return fmt.Errorf("load state %s: %w", strings.TrimPrefix(e.Key, statePrefix), err)
+	o.secret = secret
+	states, err := o.states(ctx)
+	if err != nil {
+		return err
+	}
+	for s, version := range states {
+		if err := o.sees(ctx, s); err != nil {
+			return err
 		}
 		print, err := fingerprint(s)
 		if err != nil {
 			return fmt.Errorf("load state %s: %w", s.Key, err)
 		}
-		o.apps[s.Key] = &app{state: s, version: e.Version, print: print}
+		o.apps[s.Key] = &app{state: s, version: version, print: print}
+		o.world.edges.counted.resume(s)
 	}
 	return nil
 }
 
+// states reads all states, each with its version.
+func (o *Orchestrator) states(ctx context.Context) (map[*State]uint64, error) {
+	entries, err := o.opts.Store.List(ctx, statePrefix)
+	if err != nil {
+		return nil, fmt.Errorf("load states: %w", err)
+	}
+	states := map[*State]uint64{}
+	for _, e := range entries {
+		s := &State{}
+		if err := json.Unmarshal(e.Value, s); err != nil {
+			return nil, fmt.Errorf("load state %s: %w", strings.TrimPrefix(e.Key, statePrefix), err)
+		}
+		states[s] = e.Version
+	}
+	return states, nil
+}
+
 // commit writes a state with its events and the operations that ended, all or nothing, and makes it the present one. It
 // does nothing when there is nothing worth writing.
-func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Event, ended []*Operation) (bool, error) {
+func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Event, history records) (bool, error) {
 	print, err := fingerprint(s)
 	if err != nil {
 		return false, fmt.Errorf("write state %s: %w", s.Key, err)
@@ -141,15 +194,22 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 		return false, nil
 	}
 	prune(s)
-	writes, err := o.writes(a, s, events, ended)
+	o.world.edges.counted.record(s, o.opts.Now())
+	commits, err := o.commits(a, s, events, history)
 	if err != nil {
 		return false, fmt.Errorf("write state %s: %w", s.Key, err)
 	}
-	version, err := o.opts.Store.Commit(ctx, writes...)
-	if err != nil {
-		return false, fmt.Errorf("write state %s: %w", s.Key, err)
+	for _, writes := range commits {
+		version, err := o.opts.Store.Commit(ctx, writes...)
+		if o.madeRoom(s, err) {
+			version, err = o.opts.Store.Commit(ctx, writes...)
+		}
+		if err != nil {
+			return false, fmt.Errorf("write state %s: %w", s.Key, err)
+		}
+		a.version = version // the last one's is the state's
 	}
-	a.version, a.print = version, print
+	a.print = print
 	o.publish(a, s)
 	for _, e := range events {
 		o.log.Info(e.Message, "app", e.App, "env", e.Env, "type", e.Type, "seq", e.Seq)
@@ -157,27 +217,67 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 	return true, nil
 }
 
-func (o *Orchestrator) writes(a *app, s *State, events []Event, ended []*Operation) ([]store.Write, error) {
+// commits are what a change is written by: one commit, or more where the journal has more entries than a commit takes. Those
+// go first: nobody sees them before the state, in the last commit, counts them, and what is left of a change that was not
+// finished is written over by the next one.
+func (o *Orchestrator) commits(a *app, s *State, events []Event, history records) ([][]store.Write, error) {
+	last, err := stateWrites(a, s, history)
+	if err != nil {
+		return nil, err
+	}
+	journal, err := o.journalWrites(s.Key, events)
+	if err != nil {
+		return nil, err
+	}
+	last = append(last, o.fence)
+	if len(last)+len(journal) <= store.MaxWrites {
+		return [][]store.Write{append(last, journal...)}, nil
+	}
+	var commits [][]store.Write
+	for part := range slices.Chunk(journal, store.MaxWrites-1) {
+		commits = append(commits, append(slices.Clone(part), o.fence))
+	}
+	return append(commits, last), nil
+}
+
+func (o *Orchestrator) journalWrites(key Key, events []Event) ([]store.Write, error) {
+	var writes []store.Write
+	for _, e := range events {
+		e.Epoch = o.epoch
+		value, err := json.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		writes = append(writes, store.Write{Key: eventKey(key, e.Seq), Value: value, Any: true})
+		if e.Seq > keptEvents {
+			writes = append(writes, store.Write{Key: eventKey(key, e.Seq-keptEvents), Any: true})
+		}
+	}
+	return writes, nil
+}
+
+func stateWrites(a *app, s *State, history records) ([]store.Write, error) {
 	value, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
 	}
 	writes := []store.Write{{Key: stateKey(s.Key), Value: value, IfVersion: a.version}}
-	for _, e := range events {
-		e.Epoch = o.epoch
-		if value, err = json.Marshal(e); err != nil {
-			return nil, err
-		}
-		writes = append(writes, store.Write{Key: eventKey(s.Key, e.Seq), Value: value, Any: true})
-		if e.Seq > keptEvents {
-			writes = append(writes, store.Write{Key: eventKey(s.Key, e.Seq-keptEvents), Any: true})
-		}
-	}
-	for _, op := range ended {
+	for _, op := range history.ended {
 		if value, err = json.Marshal(op); err != nil {
 			return nil, err
 		}
 		writes = append(writes, store.Write{Key: operationKey(s.Key, op.Number), Value: value, Any: true})
+	}
+	for _, c := range history.late {
+		if value, err = json.Marshal(c); err != nil {
+			return nil, err
+		}
+		writes = append(writes, store.Write{Key: drainKey(s.Key, c), Value: value, Any: true})
+	}
+	for _, n := range a.state.Repairs {
+		if !slices.Contains(s.Repairs, n) {
+			writes = append(writes, store.Write{Key: operationKey(s.Key, n), Any: true})
+		}
 	}
 	return writes, nil
 }

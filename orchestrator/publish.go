@@ -22,6 +22,7 @@ func (o *Orchestrator) adopt(ctx context.Context) {
 	defer cancel()
 	t, err := o.opts.Router.Applied(ctx)
 	if err != nil && !errors.Is(err, router.ErrNoTable) {
+		o.world.table.unread = err
 		o.complain("read the router's table", err)
 		return
 	}
@@ -30,7 +31,7 @@ func (o *Orchestrator) adopt(ctx context.Context) {
 }
 
 func (t *tableSeen) adopt(table router.Table, now time.Time) {
-	t.known, t.pending = true, nil
+	t.known, t.unread, t.pending = true, nil, nil
 	t.effective, t.confirmed = table, now
 	t.index(now)
 }
@@ -59,8 +60,14 @@ func (t *tableSeen) index(now time.Time) {
 	}
 }
 
+// mayRoute says whether a table that is or may be in effect names the node. Until the edges were read any may.
+func (t *tableSeen) mayRoute(node string) bool { return !t.known || t.routed[node] }
+
 // names says whether a table that is or may be in effect has nodes of the fleet.
 func (t *tableSeen) names(fleetID string) bool {
+	if !t.known {
+		return true
+	}
 	for _, table := range []*router.Table{&t.effective, t.pending} {
 		if table == nil {
 			continue
@@ -76,7 +83,7 @@ func (t *tableSeen) names(fleetID string) bool {
 
 // routesOf are the app's routes that every edge confirmed; while another table may be in effect there are none.
 func (t *tableSeen) routesOf(key Key) []router.Route {
-	if t.pending != nil {
+	if t.pending != nil || !t.known {
 		return nil
 	}
 	return routesOf(t.effective.Routes, key)
@@ -104,11 +111,11 @@ func (o *Orchestrator) syncTable(ctx context.Context) {
 		o.adopt(ctx)
 		return
 	}
-	routes, changed := o.wanted(now)
+	routes, closing, changed := o.wanted(now)
 	if len(changed) == 0 && t.pending == nil {
 		return
 	}
-	table := router.Table{Schema: router.Schema, Version: o.nextVersion(), Routes: routes}
+	table := router.Table{Schema: router.Schema, Version: o.nextVersion(), Routes: routes, Closing: closing}
 	t.applying, t.pending = true, &table
 	t.index(now)
 	go func() {
@@ -119,10 +126,10 @@ func (o *Orchestrator) syncTable(ctx context.Context) {
 	}()
 }
 
-// wanted is the routes of all states, and which apps' differ from what the edges have. Routes that the backend refused a
+// wanted is the routes of all states and what is to be closed, and which apps' differ from what the edges have. Routes that the backend refused a
 // moment ago stay as they are, and so do routes whose app no record knows. When the last table was refused without it
 // being clear for whose sake, one app is changed at a time.
-func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, changed []Key) {
+func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, closing []router.Closing, changed []Key) {
 	t := &o.world.table
 	for _, route := range t.effective.Routes {
 		if key, ok := routeKey(route.Name); !ok || o.apps[key] == nil {
@@ -131,20 +138,33 @@ func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, changed []K
 	}
 	for _, key := range o.Keys() {
 		have := routesOf(t.effective.Routes, key)
-		want := o.apps[key].state.routes()
-		same := sameRoutes(have, want)
+		want := o.apps[key].state.routes(stickyKey(o.secret, key))
+		haveClosing, wantClosing := closingOf(t.effective.Closing, key), o.apps[key].state.closing()
+		same := sameRoutes(have, want) && slices.Equal(haveClosing, wantClosing)
 		if same {
 			delete(t.refused, key)
 		}
 		if same || now.Before(t.refused[key].until) || len(changed) > 0 && len(t.refused) > 0 {
-			routes = append(routes, have...)
+			routes, closing = append(routes, have...), append(closing, haveClosing...)
 			continue
 		}
 		changed = append(changed, key)
-		routes = append(routes, want...)
+		routes, closing = append(routes, want...), append(closing, wantClosing...)
 	}
 	slices.SortFunc(routes, func(a, b router.Route) int { return strings.Compare(a.Name, b.Name) })
-	return routes, changed
+	slices.SortFunc(closing, func(a, b router.Closing) int { return strings.Compare(a.Node, b.Node) })
+	return routes, closing, changed
+}
+
+// closingOf is an app's part of what is to be closed.
+func closingOf(all []router.Closing, key Key) []router.Closing {
+	var own []router.Closing
+	for _, c := range all {
+		if k, ok := fleetKey(c.Fleet); ok && k == key {
+			own = append(own, c)
+		}
+	}
+	return own
 }
 
 func routeKey(name string) (Key, bool) {
@@ -185,6 +205,9 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 	default:
 		t.pending = nil
 		t.index(now)
+		if slices.ContainsFunc(changed, func(key Key) bool { return o.madeRoom(o.app(key).state, err) }) {
+			return // it is applied again at once
+		}
 		for _, key := range changed {
 			r := refusal{err: err}
 			if len(changed) == 1 {

@@ -8,6 +8,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 func TestDeadNodeIsReplacedAtOnce(t *testing.T) {
@@ -185,6 +186,37 @@ func TestNextAgentAdoptsAndFinishes(t *testing.T) {
 		wantWeights(r, map[string]int{"r2": 100})
 		if after := r.running("r1"); !slices.Equal(before, after) {
 			t.Errorf("nodes of r1 were %v, are %v", before, after)
+		}
+	})
+}
+
+// A node that cannot be made up for is not tried at full speed, although the others are well.
+func TestBootsThatFailBesideHealthyNodesSlowDown(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 3)
+		time.Sleep(time.Minute)
+		seq := r.state().EventSeq
+		r.driver.Fail(fleettest.Ensure, fault.New(fault.NotFound, "the image is gone"))
+		r.driver.Kill(r.running("r1")[0], fleet.Exit{Signal: "KILL", Code: 137})
+		time.Sleep(5 * time.Minute)
+		events, err := r.o.Events(t.Context(), shop, seq, 10_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		boots := 0
+		for _, e := range events {
+			if e.Type == "node.booting" {
+				boots++
+			}
+		}
+		if boots < freeFailures || boots > freeFailures+12 {
+			t.Errorf("%d boots in 5 minutes", boots)
+		}
+		r.driver.Fail(fleettest.Ensure, nil)
+		r.until("a whole fleet", func(s *State) bool { return s.serving().healthy() == 3 })
+		time.Sleep(time.Minute)
+		if fl := r.state().serving(); fl.Failures != 0 {
+			t.Errorf("%d failures are remembered", fl.Failures)
 		}
 	})
 }

@@ -33,6 +33,9 @@ type rig struct {
 	images Images
 	store  store.Store
 	stop   func()
+	room   func() bool // the reserve of the disk; nil: none
+	lost   bool        // the next agent has a new store
+	agents byte        // how many there were: each draws other names
 
 	mu   sync.Mutex
 	sick map[string]bool // images whose nodes never answer well, and nodes that do not
@@ -56,11 +59,12 @@ func inRig(t *testing.T, test func(t *testing.T, r *rig)) {
 // start begins an agent on the rig's store; after stop it is the next agent.
 func (r *rig) start() {
 	r.t.Helper()
+	r.agents++
 	ctx, cancel := context.WithCancel(context.Background())
 	o, err := New(Options{
 		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: r.images,
-		Slots: 1000, Holder: "test", Rand: rand.NewChaCha8([32]byte{1}), Check: r.check,
-		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify,
+		Slots: 1000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
+		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -103,7 +107,7 @@ func shopConfig(size int, change ...func(*config.App)) *config.App {
 		StartWithin: d(time.Minute), ReplaceAfter: d(30 * time.Second)}
 	cfg.Route = config.Route{Listen: ":8080"}
 	cfg.Cutover = config.Cutover{Steps: []config.Step{{Percent: 100}}, KeepPrevious: d(15 * time.Minute),
-		Drain: config.Drain{Timeout: d(30 * time.Second)}}
+		Drain: config.Drain{Timeout: d(30 * time.Second), LongConnections: d(10 * time.Minute), CloseWithin: d(10 * time.Second)}}
 	for _, c := range change {
 		c(cfg)
 	}

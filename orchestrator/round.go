@@ -8,19 +8,26 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // next decides: from a state and the facts of the moment to the new state, the actions that should be under way, the
 // journal entries that say why, and the operations that ended. It is pure; the state given is not changed. The caller commits before it acts, and
 // calls again until the state stays the same.
-func next(s *State, f Facts) (*State, []Action, []Event, []*Operation) {
+func next(s *State, f Facts) (*State, []Action, []Event, records) {
 	r := &round{s: s.clone(), f: f}
 	r.observeNodes()
 	r.operate()
 	r.keepSize()
 	r.removeNodes()
 	r.keepFleets()
-	return r.s, r.actions, r.events, r.ended
+	return r.s, r.actions, r.events, r.records
+}
+
+// records are what a round adds to the history.
+type records struct {
+	ended []*Operation // settled in this round
+	late  []lateCost   // what draining cost, for operations that ended before
 }
 
 // round is one call of next.
@@ -29,7 +36,7 @@ type round struct {
 	f       Facts
 	actions []Action
 	events  []Event
-	ended   []*Operation // settled in this round
+	records records
 }
 
 func (r *round) act(a Action) { r.actions = append(r.actions, a) }
@@ -96,8 +103,9 @@ func (r *round) observeNode(fl *Fleet, n *Node) {
 	}
 }
 
-// settled is how long a node must be healthy before the failures of its fleet are forgotten: a shorter time would let a
-// node that crashes soon after each start be booted at full speed for ever.
+// settled is how long a node that became healthy after the failures of its fleet must stay so before they are forgotten: a
+// shorter time would let a node that crashes soon after each start be booted at full speed for ever, and so would the word of
+// nodes that are older than the trouble.
 const settled = 10 * time.Second
 
 func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
@@ -109,8 +117,8 @@ func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
 	case verdict == healthcheck.Healthy && n.State != NodeHealthy:
 		r.setNode(n, NodeHealthy, "")
 		n.WasServed = true
-		r.sayNode("healthy", fl, n, "%s is healthy, %s after it was named", n.Name, short(r.f.Now.Sub(n.MintedAt)))
-	case verdict == healthcheck.Healthy && fl.Failures > 0 && r.f.Now.Sub(n.Since) > settled:
+		r.sayNode("healthy", fl, n, "%s is healthy, %s after it was named", n.Name, human.Span(r.f.Now.Sub(n.MintedAt)))
+	case verdict == healthcheck.Healthy && fl.Failures > 0 && n.Since.After(fl.FailedAt) && r.f.Now.Sub(n.Since) > settled:
 		fl.Failures, fl.NotBefore, fl.Reason = 0, time.Time{}, ""
 	case verdict == healthcheck.Unhealthy && n.State == NodeHealthy:
 		r.setNode(n, NodeUnhealthy, fact.Message)
@@ -122,15 +130,21 @@ func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
 	}
 }
 
-// died records that a node ended by itself.
+// died records that a node ended.
 func (r *round) died(fl *Fleet, n *Node, why string) {
 	leaving := n.State == NodeDraining || fl.State == FleetShooting
 	proven := n.State == NodeHealthy && r.f.Now.Sub(n.Since) >= settled
-	r.setNode(n, NodeDead, why)
 	if leaving {
+		// It was stopped by us, as a rule: why it leaves is worth knowing, not which signal it was.
+		r.setNode(n, NodeDead, orText(n.Reason, "no longer needed"))
+		n.Tailed = n.Tailed || n.WasServed
 		return
 	}
+	r.setNode(n, NodeDead, why)
 	r.sayNode("died", fl, n, "%s is gone: %s", n.Name, why)
+	if n.WasServed {
+		r.repair(fl, n, why)
+	}
 	if !proven {
 		r.failed(fl, why)
 	}
@@ -159,6 +173,7 @@ const freeFailures = 10
 // is gone together; later ones wait 1 s, 2 s, 4 s … so that a fleet that cannot live does not burn the machine.
 func (r *round) failed(fl *Fleet, why string) {
 	fl.Failures++
+	fl.FailedAt = r.f.Now
 	fl.Reason = why
 	over := fl.Failures - max(r.s.size(fl), freeFailures)
 	if over <= 0 {
@@ -260,6 +275,11 @@ func (r *round) refill(fl *Fleet) {
 		if i < max(replace, 0) {
 			replaces = r.unreplaced(fl, c.doomed)
 		}
+		for _, n := range c.doomed {
+			if n.Name == replaces && !n.Asked {
+				r.repair(fl, n, n.Reason)
+			}
+		}
 		r.mint(fl, replaces)
 	}
 }
@@ -315,8 +335,11 @@ func (r *round) thin(fl *Fleet) {
 // leave takes a node out of the route; it is shot when it is empty or the drain deadline is over.
 func (r *round) leave(fl *Fleet, n *Node, why string) {
 	r.setNode(n, NodeDraining, why)
-	n.LeavesAt = r.f.Now.Add(r.s.configOf(fl).Cutover.Drain.Timeout.Std())
-	r.sayNode("draining", fl, n, "%s leaves the route (%s)", n.Name, why)
+	d := r.s.configOf(fl).Cutover.Drain
+	n.LeavesAt, n.LongBy = r.f.Now.Add(d.Timeout.Std()), r.f.Now.Add(d.LongConnections.Std())
+	l := r.left(n)
+	n.told(l, r.f.Now)
+	r.sayNode("draining", fl, n, "%s leaves the route (%s)%s", n.Name, why, l.staying(d.LongConnections.Std()))
 }
 
 // boot asks for every node that the driver has not confirmed yet.
@@ -339,18 +362,27 @@ func (r *round) removeNodes() {
 
 func (r *round) shoot(fl *Fleet, n *Node) (gone bool) {
 	fact := r.f.Nodes[n.Name]
-	if n.State != NodeDead && n.State != NodeDraining || fact.Routed {
+	if n.State != NodeDead && n.State != NodeDraining {
 		return false
 	}
-	if n.State == NodeDraining && fact.InFlight != 0 && r.f.Now.Before(n.LeavesAt) {
+	r.held(&n.Drain, func(what, format string, args ...any) {
+		r.sayNode(what, fl, n, "%s: %s", n.Name, fmt.Sprintf(format, args...))
+	}, n)
+	if fact.Routed {
+		return false
+	}
+	if n.State == NodeDraining && !r.drainedNode(fl, n) {
 		return false
 	}
 	if r.wantsTail(fl, n) {
 		return false
 	}
 	a := Action{Kind: ActRemove, Fleet: fl.ID, Node: n.Name, Grace: r.s.configOf(fl).Fleet.Stop.Grace.Std()}
-	if !r.f.Results[a.Key()].Done {
+	res := r.f.Results[a.Key()]
+	if !res.Done {
 		r.act(a)
+	}
+	if !res.Done || !r.counted(res.At) {
 		return false
 	}
 	r.sayNode("shot", fl, n, "%s is shot", n.Name)
@@ -384,12 +416,4 @@ func orText(s, other string) string {
 		return other
 	}
 	return s
-}
-
-// short rounds a duration for people.
-func short(d time.Duration) time.Duration {
-	if d < time.Second {
-		return d.Round(time.Millisecond)
-	}
-	return d.Round(100 * time.Millisecond)
 }

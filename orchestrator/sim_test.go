@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/router"
 )
 
 // TestSimulation plays random days of operation with faults at every turn, and checks what must hold always. A failing seed is
@@ -37,9 +39,13 @@ type simulation struct {
 	rand   *rand.Rand
 	trace  []string
 	images int
+	long   map[string]string // nodes with long connections, and their fleets
 }
 
 func (s *simulation) play() {
+	s.long = map[string]string{}
+	s.router.Deafen(s.rand.IntN(2) == 0)
+	s.router.OnApply(s.checkClosing)
 	s.watchShots()
 	s.note("up 1")
 	s.images = 1
@@ -59,7 +65,62 @@ func (s *simulation) note(format string, args ...any) {
 	s.trace = append(s.trace, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-// watchShots makes the driver refuse to lose a node that the router still has.
+// checkClosing: what still is in the table keeps its connections.
+func (s *simulation) checkClosing(table router.Table) {
+	for _, route := range table.Routes {
+		for _, fl := range route.Fleets {
+			for _, n := range fl.Nodes {
+				if slices.ContainsFunc(table.Closing, func(c router.Closing) bool { return c.Node == n.Name }) {
+					s.t.Errorf("table %s has %s and closes its connections", table.Version, n.Name)
+				}
+			}
+		}
+	}
+}
+
+// hold opens or ends long connections on a node. A node that is in no table gets none.
+func (s *simulation) hold(name string, n int) {
+	table, err := s.router.Applied(context.Background())
+	if err != nil {
+		return
+	}
+	for _, route := range table.Routes {
+		for _, fl := range route.Fleets {
+			if slices.ContainsFunc(fl.Nodes, func(node router.Node) bool { return node.Name == name }) {
+				s.note("%d long connections on %s", n, name)
+				s.router.SetLong(fl.ID, name, n)
+				s.long[name] = fl.ID
+			}
+		}
+	}
+}
+
+// broken ends the connections to nodes that are gone.
+func (s *simulation) broken(names ...string) {
+	for _, name := range names {
+		if id, ok := s.long[name]; ok {
+			s.router.SetLong(id, name, 0)
+		}
+	}
+}
+
+// longAt is how many long connections the router has to any of the nodes.
+func (s *simulation) longAt(names []string) int {
+	obs, err := s.router.Observe(context.Background())
+	if err != nil {
+		return 0
+	}
+	sum := 0
+	for _, n := range obs.Edges[0].Nodes {
+		if slices.Contains(names, n.Node) {
+			sum += n.Long
+		}
+	}
+	return sum
+}
+
+// watchShots makes the driver refuse to lose a node that the router still has, or that has long connections which nobody
+// asked to end.
 func (s *simulation) watchShots() {
 	s.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
 		if c.Method != fleettest.Remove && c.Method != fleettest.Destroy {
@@ -68,6 +129,10 @@ func (s *simulation) watchShots() {
 		table, err := s.router.Applied(context.Background())
 		if err != nil {
 			return nil
+		}
+		asked := slices.ContainsFunc(table.Closing, func(cl router.Closing) bool { return slices.Contains(c.Names, cl.Node) })
+		if n := s.longAt(c.Names); n > 0 && !asked {
+			s.t.Errorf("%s of %v with %d long connections", c.Method, c.Names, n)
 		}
 		for _, route := range table.Routes {
 			for _, fl := range route.Fleets {
@@ -86,11 +151,12 @@ func (s *simulation) watchShots() {
 func (s *simulation) move() {
 	nodes := s.running("")
 	pick := func() string { return nodes[s.rand.IntN(len(nodes))] }
-	switch n := s.rand.IntN(12); {
+	switch n := s.rand.IntN(15); {
 	case n == 0 && len(nodes) > 0:
 		name := pick()
 		s.note("kill %s", name)
 		s.driver.Kill(name, fleet.Exit{Code: 137, Signal: "KILL"})
+		s.broken(name)
 	case n == 1 && len(nodes) > 0:
 		name := pick()
 		s.note("sick %s", name)
@@ -114,6 +180,7 @@ func (s *simulation) move() {
 	case n == 5:
 		s.note("the host reboots")
 		s.driver.Reboot()
+		s.broken(slices.Collect(maps.Keys(s.long))...)
 	case n == 6:
 		s.ask(Request{Kind: KindScale, Size: 1 + s.rand.IntN(5)})
 	case n == 7:
@@ -122,6 +189,13 @@ func (s *simulation) move() {
 		s.ask(Request{Kind: KindCutover, Percent: 1 + s.rand.IntN(100)})
 	case n == 9 && len(nodes) > 0:
 		s.ask(Request{Kind: KindReplace, Nodes: []string{pick()}})
+	case n == 10 && len(nodes) > 0:
+		s.hold(pick(), 1+s.rand.IntN(50))
+	case n == 11 && len(nodes) > 0:
+		s.hold(pick(), 0)
+	case n == 12:
+		s.note("the router dies")
+		s.router.Restart()
 	default:
 		s.images++
 		if s.rand.IntN(4) == 0 {
@@ -131,7 +205,11 @@ func (s *simulation) move() {
 	}
 }
 
-func shortWarm(c *config.App) { c.Cutover.KeepPrevious = config.Duration(30 * time.Second) }
+func shortWarm(c *config.App) {
+	c.Cutover.KeepPrevious = config.Duration(30 * time.Second)
+	c.Cutover.Drain.LongConnections = config.Duration(40 * time.Second)
+	sticky(20 * time.Second)(c)
+}
 
 func (s *simulation) ask(req Request) {
 	op, err := s.try(req)

@@ -67,6 +67,7 @@ type Release struct {
 	At           time.Time    `json:"at"`
 	State        ReleaseState `json:"state"`
 	CompletedAt  time.Time    `json:"completed_at,omitzero"`
+	Ledger       Ledger       `json:"ledger,omitzero"`        // of the operations that moved to it, and of what they drained
 	Incarnations int          `json:"incarnations"`           // minted so far
 	PreviewHash  string       `json:"preview_hash,omitempty"` // SHA-256 of the preview key, hex
 }
@@ -85,15 +86,17 @@ type Node struct {
 	Reason    string    `json:"reason,omitempty"`     // why it is unhealthy, draining or dead
 	Replaces  string    `json:"replaces,omitempty"`   // the node whose place it takes
 	Asked     bool      `json:"asked,omitempty"`      // a person asked for its replacement
-	LeavesAt  time.Time `json:"leaves_at,omitzero"`   // draining: when the drain deadline passes
+	LeavesAt  time.Time `json:"leaves_at,omitzero"`   // draining: the deadline of its requests
 	WasServed bool      `json:"was_served,omitempty"` // it was healthy once
 	Tailed    bool      `json:"tailed,omitempty"`     // its last lines were read, or cannot be
+	Drain
 }
 
 // Fleet is the nodes of one release, one incarnation.
 type Fleet struct {
 	ID        fleet.FleetID `json:"id"`
 	Driver    string        `json:"driver"`
+	Scope     string        `json:"scope,omitempty"` // what its driver saw when it was begun (fleet.Scoped); agents that see something else cannot keep it
 	Image     string        `json:"image"`
 	Port      int           `json:"port"`
 	State     FleetState    `json:"state"`
@@ -104,13 +107,25 @@ type Fleet struct {
 	Prepared  bool          `json:"prepared"` // the image is on the hosts
 	Nodes     []*Node       `json:"nodes"`
 	Failures  int           `json:"failures"`            // nodes that died or never became healthy, since the last that did
+	FailedAt  time.Time     `json:"failed_at,omitzero"`  // when the newest of them did
 	NotBefore time.Time     `json:"not_before,omitzero"` // no boot of a replacement before
 	WarmLeft  time.Duration `json:"warm_left,omitempty"` // warm: time left, counted while the serving fleet is healthy
-	DrainBy   time.Time     `json:"drain_by,omitzero"`   // draining: the deadline
+	DrainBy   time.Time     `json:"drain_by,omitzero"`   // draining: the deadline of its requests
 	Reason    string        `json:"reason,omitempty"`
 	Hint      string        `json:"hint,omitempty"`  // what to do about it, if the driver said so
 	Kept      bool          `json:"kept,omitempty"`  // failed, and kept as it is to be looked at
 	Tails     []NodeTail    `json:"tails,omitempty"` // last lines of the newest nodes that failed
+	// SessionsBy: until then clients whose sticky cookie names the fleet stay on it though it lost weight.
+	SessionsBy time.Time `json:"sessions_by,omitzero"`
+	Retired    *Retired  `json:"retired,omitempty"` // who took its traffic, while it is drained
+	Drain
+}
+
+// Retired is the operation that took a fleet's traffic: what draining the fleet costs is its cost.
+type Retired struct {
+	Operation int         `json:"operation"` // its number
+	Release   string      `json:"release"`   // that it moved to
+	From      FleetLedger `json:"from"`      // the fleet's counters then
 }
 
 // Kind is what an operation does.
@@ -155,14 +170,6 @@ type Traffic struct {
 	Latency  []uint64 `json:"latency,omitempty"`
 }
 
-// Ledger is what an operation cost the users, counted at the router from its start to its end.
-type Ledger struct {
-	Requests uint64 `json:"requests"`
-	Failed   uint64 `json:"failed"`
-	Retried  uint64 `json:"retried"`
-	Cut      uint64 `json:"cut"`
-}
-
 // Operation is something under way, or its record once it ended.
 type Operation struct {
 	ID         string         `json:"id"` // "op-7", counted per app and environment
@@ -183,13 +190,16 @@ type Operation struct {
 	KeepFailed bool           `json:"keep_failed,omitempty"`
 	Size       int            `json:"size,omitempty"`  // scale
 	Nodes      []string       `json:"nodes,omitempty"` // replace: the nodes that are to go
+	Auto       bool           `json:"auto,omitempty"`  // replace: nobody asked for it, nodes of Fleet failed
 	Waits      string         `json:"waits,omitempty"` // what it waits for, for people
 	WaitsSince time.Time      `json:"waits_since,omitzero"`
+	ToldAt     time.Time      `json:"told_at,omitzero"` // when the journal got the last entry on how far it is
 
-	Baseline   map[string]Traffic `json:"baseline,omitempty"` // by fleet, at the start of the present step
-	Followed   string             `json:"followed,omitempty"` // the release that the route followed when it began
-	LedgerFrom Ledger             `json:"ledger_from"`        // the route's counters when it began
-	Ledger     Ledger             `json:"ledger"`
+	Baseline   map[string]Traffic `json:"baseline,omitempty"`  // by fleet, at the start of the present step
+	Followed   string             `json:"followed,omitempty"`  // the release that the route followed when it began
+	LedgerFrom Ledger             `json:"ledger_from"`         // what was counted when it began
+	Ledger     Ledger             `json:"ledger"`              // what it cost; later also what draining the fleet that it retired did
+	ShiftedAt  time.Time          `json:"shifted_at,omitzero"` // when every edge had its last split
 
 	Failure *Failure  `json:"failure,omitempty"` // why it was or is being aborted
 	Ended   time.Time `json:"ended,omitzero"`
@@ -219,10 +229,16 @@ type State struct {
 	Size          int          `json:"size"`              // set by scale; 0: the configuration's
 	Releases      []*Release   `json:"releases"`
 	NextRelease   int          `json:"next_release"`
+	Lost          *Lost        `json:"lost,omitempty"` // an earlier store's, if fleets of it were found
 	Fleets        []*Fleet     `json:"fleets"`
 	Operations    []*Operation `json:"operations"` // under way; at most one of them is exclusive
 	NextOperation int          `json:"next_operation"`
 	EventSeq      uint64       `json:"event_seq"`
+	Repairs       []int        `json:"repairs,omitempty"` // numbers of the automatic replacements whose records are kept
+
+	// What the edges counted since the app is known, and where their counters were then. Not worth writing by itself.
+	Counted Ledger          `json:"counted,omitzero"`
+	Marks   map[string]Mark `json:"marks,omitempty"` // by edge
 }
 
 // Event is one entry of the journal.
@@ -237,6 +253,9 @@ type Event struct {
 	Fleet     string    `json:"fleet,omitempty"`
 	Node      string    `json:"node,omitempty"`
 	Percent   int       `json:"percent,omitempty"`
-	Message   string    `json:"message"` // one line for people
-	Epoch     uint64    `json:"epoch"`   // of the agent that wrote it
+	InFlight  int       `json:"in_flight,omitempty"` // draining: requests left, long connections included
+	Long      int       `json:"long,omitempty"`      // draining: long connections left
+	Ledger    *Ledger   `json:"ledger,omitempty"`    // what an operation, or what draining a fleet cost
+	Message   string    `json:"message"`             // one line for people
+	Epoch     uint64    `json:"epoch"`               // of the agent that wrote it
 }

@@ -14,12 +14,17 @@ import (
 // never changed in place.
 func (s *State) clone() *State {
 	c := *s
+	if s.Lost != nil {
+		c.Lost = new(Lost)
+		*c.Lost = *s.Lost // its route is never changed in place
+	}
 	c.Releases = clonePointers(s.Releases)
 	c.Fleets = clonePointers(s.Fleets)
 	for _, fl := range c.Fleets {
 		fl.Nodes = clonePointers(fl.Nodes)
 		fl.Tails = slices.Clone(fl.Tails)
 	}
+	c.Repairs = slices.Clone(s.Repairs)
 	c.Operations = clonePointers(s.Operations)
 	for _, op := range c.Operations {
 		op.Steps = slices.Clone(op.Steps)
@@ -116,7 +121,13 @@ func (s *State) atRest() bool {
 		return false
 	}
 	for _, fl := range s.Fleets {
-		if fl.State != FleetServing && fl.State != FleetWarm && fl.State != FleetReady || fl.healthy() != len(fl.Nodes) {
+		switch {
+		case fl.healthy() != len(fl.Nodes):
+			return false
+		case fl.State == FleetServing, fl.State == FleetWarm, fl.State == FleetReady:
+		case fl.State == FleetDraining && !fl.SessionsBy.IsZero():
+		case fl.State == FleetShooting && !fl.Over: // each reading of the edges is a round
+		default:
 			return false
 		}
 	}

@@ -5,11 +5,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/router"
 )
 
-// routes is what an app's state asks of the router.
-func (s *State) routes() []router.Route {
+// routes is what an app's state asks of the router. The key signs its sticky cookie.
+func (s *State) routes(stickyKey string) []router.Route {
+	if found := s.foundRoute(); found != nil {
+		return found
+	}
 	if len(s.Fleets) == 0 {
 		return nil
 	}
@@ -18,11 +22,16 @@ func (s *State) routes() []router.Route {
 		return nil
 	}
 	route := router.Route{
-		Name: s.Key.String() + "/" + Role, Listen: cfg.Listen, Hosts: cfg.Hosts, Paths: cfg.Paths,
+		Name: routeName(s.Key), Listen: cfg.Listen, Hosts: cfg.Hosts, Paths: cfg.Paths, TLS: tlsOf(cfg.TLS),
 		Preview: router.Preview{From: cfg.Preview.From, KeySHA256: s.PreviewHash},
+		Trusted: cfg.Trusted, ProxyProtocol: cfg.ProxyProtocol,
+		Rules: s.rules(), Sticky: stickyOf(cfg.Sticky, stickyKey), Balance: balanceOf(cfg.Balance),
 	}
-	if cfg.TLS != nil {
-		route.TLS = &router.TLS{Cert: cfg.TLS.Cert, Key: cfg.TLS.Key}
+	if cfg.Protocol == config.ProtocolTCP {
+		route.Protocol = router.TCP
+	}
+	if cfg.NodeHTTP == config.NodeH2C {
+		route.Nodes = router.NodeH2C
 	}
 	for _, fl := range s.Fleets {
 		if fl.routable() {
@@ -33,9 +42,99 @@ func (s *State) routes() []router.Route {
 	return []router.Route{route}
 }
 
+func routeName(key Key) string { return key.String() + "/" + Role }
+
+func tlsOf(cfg *config.TLS) *router.TLS {
+	if cfg == nil {
+		return nil
+	}
+	t := &router.TLS{Cert: cfg.Cert, Key: cfg.Key, Redirect: cfg.Redirect, HSTS: cfg.HSTS.Std(), ClientCA: cfg.ClientCA}
+	if a := cfg.ACME; a != nil {
+		t.ACME = &router.ACME{Email: a.Email, Directory: a.Directory, RootCA: a.RootCA}
+	}
+	return t
+}
+
+func stickyOf(cfg *config.Sticky, key string) *router.Sticky {
+	switch {
+	case cfg == nil:
+		return nil
+	case cfg.ClientAddress:
+		return &router.Sticky{By: router.StickyAddress}
+	case cfg.Header != "":
+		return &router.Sticky{By: router.StickyHeader, Header: cfg.Header}
+	}
+	return &router.Sticky{By: router.StickyCookie, Cookie: cfg.Cookie, Key: key, MaxAge: cfg.MaxAge.Std()}
+}
+
+func balanceOf(cfg config.Balance) router.Balance {
+	return router.Balance{
+		SlowStart: cfg.SlowStart.Std(), EjectAfter: cfg.EjectAfter, MaxInFlight: cfg.MaxInFlight, MaxQueue: cfg.MaxQueue,
+		QueueWait: cfg.QueueWait.Std(), Timeout: cfg.Timeout.Std(),
+	}
+}
+
+// rules are those of the route whose release has a fleet now, with that fleet's id.
+func (s *State) rules() []router.Rule {
+	var rules []router.Rule
+	for _, r := range s.Config.Route.Rules {
+		if fl := s.ruled(r.To); fl != nil {
+			rules = append(rules, router.Rule{Headers: r.Header, Cookies: r.Cookie, Paths: r.Path, From: r.From, Fleet: fl.ID.String()})
+		}
+	}
+	return rules
+}
+
+// ruled is the fleet that a rule's target means now, or nil.
+func (s *State) ruled(to string) *Fleet {
+	switch to {
+	case config.ToServing:
+		return s.serving()
+	case config.ToCandidate:
+		return s.candidate()
+	case config.ToPrevious:
+		return s.previous()
+	}
+	if fl := s.fleetOf(to); fl != nil && fl.routable() {
+		return fl
+	}
+	return nil
+}
+
+// candidate is the fleet of the newest release that was launched and never had all the traffic.
+func (s *State) candidate() *Fleet {
+	for _, rel := range slices.Backward(s.Releases) {
+		fl := s.fleetOf(rel.ID)
+		if rel.State == ReleaseNew && fl != nil && fl.routable() && fl.Weight < 100 {
+			return fl
+		}
+	}
+	return nil
+}
+
+// previous is the fleet of the release that a rollback would go to, if there is one.
+func (s *State) previous() *Fleet {
+	var best *Release
+	serving := s.serving()
+	for _, rel := range s.Releases {
+		if rel.State == ReleaseCompleted && (serving == nil || rel.ID != serving.ID.Release) && (best == nil || rel.CompletedAt.After(best.CompletedAt)) {
+			best = rel
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	if fl := s.fleetOf(best.ID); fl != nil && fl.routable() {
+		return fl
+	}
+	return nil
+}
+
 // target is a fleet as the router sees it: its healthy nodes.
 func (fl *Fleet) target() router.Fleet {
-	t := router.Fleet{ID: fl.ID.String(), Release: fl.ID.Release, Weight: fl.Weight, Standby: fl.Standby}
+	t := router.Fleet{
+		ID: fl.ID.String(), Release: fl.ID.Release, Weight: fl.Weight, Standby: fl.Standby, Sessions: !fl.SessionsBy.IsZero(),
+	}
 	for _, n := range fl.Nodes {
 		if n.State == NodeHealthy && n.Address != "" {
 			t.Nodes = append(t.Nodes, router.Node{Name: n.Name, Address: n.Address})
@@ -45,8 +144,24 @@ func (fl *Fleet) target() router.Fleet {
 	return t
 }
 
+// closing is what the edges are to end: the long connections of nodes that left the table and whose time is over.
+func (s *State) closing() []router.Closing {
+	var closing []router.Closing
+	for _, fl := range s.Fleets {
+		within := s.configOf(fl).Cutover.Drain.CloseWithin.Std()
+		for _, n := range fl.Nodes {
+			fleetCloses := fl.State == FleetShooting && !fl.ClosingAt.IsZero()
+			if n.State != NodeDead && (fleetCloses || n.State == NodeDraining && !n.ClosingAt.IsZero()) {
+				closing = append(closing, router.Closing{Fleet: fl.ID.String(), Node: n.Name, Within: within})
+			}
+		}
+	}
+	slices.SortFunc(closing, func(a, b router.Closing) int { return strings.Compare(a.Node, b.Node) })
+	return closing
+}
+
 // confirmed says whether every edge routes as the state asks.
-func (r *round) confirmed() bool { return sameRoutes(r.s.routes(), r.f.Routes) }
+func (r *round) confirmed() bool { return sameRoutes(r.s.routes(r.f.StickyKey), r.f.Routes) }
 
 func sameRoutes(a, b []router.Route) bool {
 	return len(a) == 0 && len(b) == 0 || reflect.DeepEqual(a, b)

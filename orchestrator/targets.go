@@ -110,6 +110,9 @@ func (o *Orchestrator) execIn(driver string, id fleet.NodeID) healthcheck.ExecFu
 // syncPins keeps the images of all fleets, and of releases that may be rolled back to, from being removed, and says what
 // each is kept for. It does not wait for a store that is busy for long: the next round tries again.
 func (o *Orchestrator) syncPins(ctx context.Context) {
+	if o.opts.Lost && len(o.world.found) < len(o.opts.Drivers.Names()) && o.opts.Now().Sub(o.began) < lostPinsFor {
+		return
+	}
 	want := map[images.Digest][]string{}
 	for _, a := range o.apps {
 		for d, why := range a.state.pinned() {
@@ -117,6 +120,7 @@ func (o *Orchestrator) syncPins(ctx context.Context) {
 			slices.Sort(want[d])
 		}
 	}
+	o.pinFound(want)
 	if o.world.pins != nil && maps.EqualFunc(want, o.world.pins, slices.Equal) {
 		return
 	}
@@ -127,6 +131,20 @@ func (o *Orchestrator) syncPins(ctx context.Context) {
 		return
 	}
 	o.world.pins = want
+}
+
+// pinFound adds what fleets that no record knows run on.
+func (o *Orchestrator) pinFound(want map[images.Digest][]string) {
+	for _, list := range o.world.found {
+		for _, fl := range list {
+			for _, n := range fl.nodes {
+				text := fmt.Sprintf("%s/%s %s found running, without a record", fl.id.App, fl.id.Env, fl.id.Release)
+				if d := images.Digest(n.Image); d.Valid() && !slices.Contains(want[d], text) {
+					want[d] = append(want[d], text)
+				}
+			}
+		}
+	}
 }
 
 // pinned is the images that an app needs and what for, such as "shop/production r8 serving".
@@ -150,6 +168,9 @@ func (s *State) pinned() map[images.Digest][]string {
 	}
 	return want
 }
+
+// lostPinsFor is how long the pins of a lost store are kept for drivers that do not answer.
+const lostPinsFor = time.Minute
 
 // pinWithin bounds one try to write the pins: the loop does nothing else meanwhile.
 const pinWithin = 2 * time.Second

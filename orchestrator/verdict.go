@@ -6,6 +6,7 @@ import (
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -24,23 +25,41 @@ func (r *round) verdict(op *Operation, fl *Fleet) *Failure {
 	if rule == nil {
 		return nil
 	}
-	fresh := r.f.Traffic[fl.ID.String()].since(op.Baseline[fl.ID.String()])
-	if why := judge(*rule, fresh, r.oldTraffic(op, fl)); why != "" {
+	fresh, old := r.stepTraffic(op, fl)
+	if why := judge(*rule, fresh, old); why != "" {
 		return &Failure{Code: fault.RolledBack, Hint: hint, Logs: fl.Tails,
 			Message: fmt.Sprintf("cut over to %s at %d %%: %s", op.Release, op.Percent, why)}
 	}
 	return nil
 }
 
-// oldTraffic is what the other fleets got since the present step began.
-func (r *round) oldTraffic(op *Operation, fl *Fleet) Traffic {
-	var sum Traffic
+// stepTraffic is what the fleet and the others got since the present step began.
+func (r *round) stepTraffic(op *Operation, fl *Fleet) (fresh, old Traffic) {
 	for id := range op.Before {
 		if id != fl.ID.String() {
-			sum = sum.plus(r.f.Traffic[id].since(op.Baseline[id]))
+			old = old.plus(r.f.Traffic[id].since(op.Baseline[id]))
 		}
 	}
-	return sum
+	return r.f.Traffic[fl.ID.String()].since(op.Baseline[fl.ID.String()]), old
+}
+
+// tellUnjudged says at the end of a step that was watched what abort_on had too few requests for: who asked for it must not
+// believe that it found nothing.
+func (r *round) tellUnjudged(op *Operation, fl *Fleet) {
+	rule := r.s.configOf(fl).Cutover.AbortOn
+	if rule == nil || op.Steps[0].Hold == 0 || op.Kind == KindRollback || len(op.way(fl)) == 0 {
+		return
+	}
+	fresh, old := r.stepTraffic(op, fl)
+	least := uint64(max(rule.MinRequests, 1))
+	switch {
+	case fresh.Requests < least:
+		r.sayOp("note", op, "abort_on did not judge %s at %d %%: it had %s in the step, %d are needed (min_requests)",
+			op.Release, op.Percent, human.Count(fresh.Requests, "request"), least)
+	case rule.P99OverOld > 0 && old.Requests < least:
+		r.sayOp("note", op, "abort_on did not compare the p99 of %s at %d %%: the old release had %s in the step, %d are needed (min_requests)",
+			op.Release, op.Percent, human.Count(old.Requests, "request"), least)
+	}
 }
 
 // judge holds the traffic of the new fleet against the rule and the old fleet's in the same time; "" is no objection.
@@ -55,7 +74,7 @@ func judge(rule config.AbortOn, fresh, old Traffic) string {
 	if rule.P99OverOld > 0 && old.Requests >= uint64(rule.MinRequests) && old.Requests > 0 {
 		p, q := fresh.quantile(0.99), old.quantile(0.99)
 		if q > 0 && float64(p) > float64(rule.P99OverOld)*float64(q) {
-			return fmt.Sprintf("its p99 is %s, the old release's is %s, %.2fx is allowed", short(p), short(q), float64(rule.P99OverOld))
+			return fmt.Sprintf("its p99 is %s, the old release's is %s, %.2fx is allowed", human.Span(p), human.Span(q), float64(rule.P99OverOld))
 		}
 	}
 	return ""

@@ -13,11 +13,13 @@ import (
 // world is what the loop knows beside the states: what drivers, probes, edges and actions said last. None of it needs
 // to survive: all is asked again after a start.
 type world struct {
-	nodes    map[string]nodeSeen  // by name
-	results  map[string]Result    // of actions that ended, by key
-	running  map[string]bool      // actions under way, by key
-	retry    map[string]time.Time // failed actions: not again before
-	listings map[string]*listing  // by fleet id
+	nodes    map[string]nodeSeen // by name
+	results  map[string]Result   // of actions that ended, by key
+	running  map[string]bool     // actions under way, by key
+	progress map[string]fleet.Progress
+	found    map[string][]foundFleet // by driver: fleets that no record knows
+	retry    map[string]time.Time    // failed actions: not again before
+	listings map[string]*listing     // by fleet id
 	health   map[string]healthcheck.State
 	table    tableSeen
 	edges    edgesSeen
@@ -26,7 +28,7 @@ type world struct {
 	stale    bool                       // the probe targets and leases may have changed
 	pins     map[images.Digest][]string // as they were written last, with the reasons
 
-	complained map[string]time.Time
+	complained map[string]complaint
 }
 
 // nodeSeen is what a driver said of a node.
@@ -51,7 +53,8 @@ type tableSeen struct {
 	applying  bool
 	refused   map[Key]refusal // routes that the backend does not take
 	retry     time.Time
-	known     bool                 // the backend was read once
+	known     bool                 // the backend was read, and nothing since says that another table is in effect
+	unread    error                // why it could not be read last
 	routed    map[string]bool      // nodes in effective or pending
 	left      map[string]time.Time // nodes that were routed: since when none of the tables names them
 }
@@ -63,10 +66,11 @@ type refusal struct {
 
 func newWorld() world {
 	return world{
-		nodes: map[string]nodeSeen{}, results: map[string]Result{}, running: map[string]bool{}, retry: map[string]time.Time{},
+		nodes: map[string]nodeSeen{}, results: map[string]Result{}, running: map[string]bool{},
+		progress: map[string]fleet.Progress{}, found: map[string][]foundFleet{}, retry: map[string]time.Time{},
 		listings: map[string]*listing{}, stale: true,
 		table: tableSeen{refused: map[Key]refusal{}, routed: map[string]bool{}, left: map[string]time.Time{}}, edges: newEdgesSeen(),
-		complained: map[string]time.Time{}, pins: nil,
+		complained: map[string]complaint{}, pins: nil,
 	}
 }
 
@@ -90,6 +94,13 @@ func (w *world) lease(apps map[Key]*app) {
 		for _, fl := range a.state.Fleets {
 			for _, n := range fl.Nodes {
 				w.slots[n.Slot] = n.Name
+			}
+		}
+	}
+	for _, list := range w.found {
+		for _, fl := range list {
+			for _, n := range fl.nodes {
+				w.slots[n.Slot] = n.ID.Node
 			}
 		}
 	}

@@ -1,6 +1,6 @@
 // Package store is the contract for the state that an agent must not lose: a small versioned key-value space
-// with atomic compare-and-set over several keys, watches and leases. store/embedded keeps it in one bbolt file;
-// a store in a cluster implements the same five methods.
+// with atomic compare-and-set over several keys, watches and leases. store/embedded keeps it in one bbolt file,
+// store/consul in a cluster of Consul servers, for several agents.
 //
 // Keys are slash-separated paths without a leading slash ("apps/shop/production"). Values are opaque bytes, JSON
 // in this project. Versions rise with every write to a store and are never used again; version 0 means "absent".
@@ -29,12 +29,16 @@ type Entry struct {
 	Version uint64
 }
 
+// MaxWrites is how many writes one commit may have: what every store takes.
+const MaxWrites = 60
+
 // Write is one change of a commit.
 type Write struct {
 	Key       string
 	Value     []byte // nil deletes the key
 	IfVersion uint64 // the version that the key must be at; 0: the key must be absent
 	Any       bool   // write whatever the key's version is; IfVersion is ignored
+	Check     bool   // change nothing: the other writes depend on the condition. Value is nil and Any is not set
 }
 
 // Change tells a watcher that keys under its prefix changed. It carries no content: the watcher reads.
@@ -58,8 +62,9 @@ type Store interface {
 	Get(ctx context.Context, key string) (Entry, error)
 	// List returns all entries whose key begins with prefix, sorted by key; none is no error.
 	List(ctx context.Context, prefix string) ([]Entry, error)
-	// Commit applies all writes or none, durably, and returns the version they got. ErrConflict when one of
-	// the conditions does not hold. After another error the writes may or may not be there: read to find out.
+	// Commit applies all writes or none, durably, and returns the version they got; where nothing is written that is
+	// the newest of all. ErrConflict when one of the conditions does not hold, fault.Internal for more than MaxWrites or
+	// malformed ones. After another error the writes may or may not be there: read to find out.
 	Commit(ctx context.Context, writes ...Write) (uint64, error)
 	// Watch sends a Change soon after keys under prefix change, once at the start, until ctx ends; then it
 	// closes the channel. Changes may be merged; the last is never lost.

@@ -155,20 +155,16 @@ func (d *Driver) writeBlob(ctx context.Context, t *tar.Writer, digest string) (i
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	f, err := d.opts.Images.OpenBlob(images.Digest(digest))
+	blob, err := d.opts.Images.OpenVerified(images.Descriptor{Digest: images.Digest(digest), Size: -1})
 	if err != nil {
 		return 0, fmt.Errorf("read blob: %w", err)
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return 0, fmt.Errorf("read blob: %w", err)
-	}
-	if err := t.WriteHeader(&tar.Header{Name: blobPath(digest), Mode: 0o644, Size: st.Size()}); err != nil {
+	defer blob.Close()
+	if err := t.WriteHeader(&tar.Header{Name: blobPath(digest), Mode: 0o644, Size: blob.Size()}); err != nil {
 		return 0, err
 	}
-	_, err = io.Copy(t, f)
-	return st.Size(), err
+	_, err = io.Copy(t, blob)
+	return blob.Size(), err
 }
 
 func (d *Driver) readJSON(dig digest.Digest, into any) error {

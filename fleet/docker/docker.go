@@ -27,6 +27,8 @@ type Registry struct {
 // registry endpoint, and to check what the engine pulled. *images.Store is one.
 type Images interface {
 	OpenBlob(images.Digest) (*os.File, error)
+	OpenVerified(images.Descriptor) (*images.VerifiedBlob, error)
+	CheckBlob(context.Context, images.Descriptor) error
 }
 
 // Options of a driver. Installation, and Registry or Images, must be set.
@@ -59,6 +61,7 @@ type Driver struct {
 
 var (
 	_ fleet.Driver  = (*Driver)(nil)
+	_ fleet.Scoped  = (*Driver)(nil)
 	_ fleet.Watcher = (*Driver)(nil)
 	_ fleet.Logger  = (*Driver)(nil)
 	_ fleet.Execer  = (*Driver)(nil)

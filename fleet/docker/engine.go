@@ -89,6 +89,7 @@ func (d *Driver) greet(ctx context.Context) error {
 
 // reach is how this machine gets to the nodes of the engine.
 type reach struct {
+	engine     string // the engine's own id
 	host       string // name of the machine that the nodes are on
 	near       bool   // the engine is on this machine: it may pull from our loopback
 	publish    bool   // the nodes' own addresses cannot be reached: their ports are published
@@ -116,6 +117,7 @@ func (d *Driver) reach(ctx context.Context) (reach, error) {
 	if err != nil {
 		return reach{}, err
 	}
+	r.engine = info.ID
 	d.mu.Lock()
 	d.reached = &r
 	d.mu.Unlock()
@@ -168,4 +170,16 @@ func isOwn(a netip.Addr) bool {
 		p, err := netip.ParsePrefix(n.String())
 		return err == nil && p.Addr().Unmap() == a
 	})
+}
+
+// Scope implements fleet.Scoped: nodes that are reached in another way, such as by published ports, have other addresses.
+func (d *Driver) Scope(ctx context.Context) (string, error) {
+	r, err := d.reach(ctx)
+	if err != nil {
+		return "", err
+	}
+	if r.publish {
+		return fmt.Sprintf("docker engine %s on %s, by published ports", r.engine, r.host), nil
+	}
+	return fmt.Sprintf("docker engine %s on %s", r.engine, r.host), nil
 }

@@ -39,6 +39,15 @@ func (d *Driver) sentName(digest string) string {
 // cannot reach that. An image that is there already is left as it is.
 func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 	want, err := d.manifest(spec.Image)
+	if fault.Is(err, fault.NotFound) { // another agent of the installation may have brought it
+		id, foundErr := d.broughtByAnother(ctx, spec.Image)
+		if foundErr != nil {
+			err = foundErr
+		} else if id != "" {
+			d.rememberImage(spec.Image, id)
+			return nil
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("prepare image %s: %w", short(spec.Image), err)
 	}
@@ -46,6 +55,8 @@ func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 	if err == nil && id == "" {
 		if err = d.bring(ctx, spec.Image, want); err == nil {
 			id, err = d.present(ctx, spec.Image, want)
+		} else if damage := d.damage(ctx, want); damage != nil {
+			err = damage // the engine can only say that it did not get what it asked for
 		}
 	}
 	if err != nil {
@@ -55,6 +66,20 @@ func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 		return fault.New(fault.Failed, "prepare image %s: the engine took it but does not have it", short(spec.Image))
 	}
 	d.rememberImage(spec.Image, id)
+	return nil
+}
+
+// damage says what is wrong with the image in our own store; nil: nothing, or it is not known.
+func (d *Driver) damage(ctx context.Context, m *ocispec.Manifest) error {
+	if m == nil {
+		return nil
+	}
+	for _, b := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
+		err := d.opts.Images.CheckBlob(ctx, images.Descriptor{Digest: images.Digest(b.Digest), Size: b.Size})
+		if errors.Is(err, images.ErrDamaged) || fault.Is(err, fault.NotFound) {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -200,6 +225,26 @@ func (d *Driver) present(ctx context.Context, digest string, want *ocispec.Manif
 		return "", nil
 	}
 	return "", engineError(err, "inspect image")
+}
+
+// broughtByAnother is the engine's id of an image that it pulled by the digest from the endpoint of another agent of this
+// installation, "" when there is none. The engine checked the digest when it pulled.
+func (d *Driver) broughtByAnother(ctx context.Context, digest string) (string, error) {
+	if err := d.greet(ctx); err != nil {
+		return "", err
+	}
+	all, err := d.engine.ImageList(ctx, image.ListOptions{})
+	if err != nil {
+		return "", engineError(err, "list images")
+	}
+	for _, have := range all {
+		for _, ref := range have.RepoDigests {
+			if found, ok := d.digestOf(ref); ok && found == digest {
+				return have.ID, nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // imageID is the engine's id of the spec's image, which is brought there if it is missing.

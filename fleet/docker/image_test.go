@@ -3,6 +3,8 @@ package docker
 import (
 	"crypto/rand"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 // noise is bytes that do not compress.
@@ -122,6 +125,38 @@ func TestPrepareRefuses(t *testing.T) {
 	}
 }
 
+// TestPrepareDamaged is an image with a layer that is not what it was: what the engine makes of it is not the error.
+func TestPrepareDamaged(t *testing.T) {
+	for _, how := range []string{"pulled", "sent"} {
+		t.Run(how, func(t *testing.T) {
+			w := newWorld(t)
+			d := w.driver(func(o *Options) {
+				if how == "sent" {
+					o.Registry.Address = ""
+				}
+			})
+			digest := w.image(noise(3 << 20))
+			img, err := w.store.Get(images.Digest(digest))
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(w.store.Dir(), "blobs/sha256", img.Layers[len(img.Layers)-1].Digest.Hex())
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data[len(data)/2] ^= 1
+			if err := os.WriteFile(path, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			err = d.Prepare(t.Context(), w.spec(digest, 0, 0))
+			if !errors.Is(err, images.ErrDamaged) || !strings.Contains(err.Error(), filepath.Base(path)) || !strings.Contains(fault.All(err)[0].Hint, "bake") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 // TestArtifact is a manifest that is no container image.
 func TestArtifact(t *testing.T) {
 	w := newWorld(t)
@@ -165,6 +200,27 @@ func TestImageSharedWithAnother(t *testing.T) {
 
 // TestSweep is a fleet whose nodes were removed one by one before another agent process destroyed it, beside an image
 // that waits for its launch.
+// TestImageBroughtByAnotherAgent boots from an image that only the installation's other agent has in its store.
+func TestImageBroughtByAnotherAgent(t *testing.T) {
+	w := newWorld(t)
+	digest := w.image(noise(100))
+	if err := w.driver().Prepare(t.Context(), w.spec(digest, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	empty, err := images.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := w.driver(func(o *Options) { o.Images, o.Registry.Address = empty, "127.0.0.1:1" })
+	n := w.launch(other, w.spec(digest, 0, 1))[0]
+	if got := answer(t, n.Address, "/"); got != n.ID.Node {
+		t.Errorf("answers %q", got)
+	}
+	if err := other.Prepare(t.Context(), w.spec(w.image(noise(100)), 0, 0)); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an image that nobody brought: %v", err)
+	}
+}
+
 func TestSweep(t *testing.T) {
 	w := newWorld(t)
 	s := w.spec(w.image(), 0, 1)

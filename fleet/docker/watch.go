@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/docker/docker/api/types/events"
@@ -55,7 +56,9 @@ func (d *Driver) subscribe(ctx context.Context) stream {
 // follow reads events until ctx ends, and connects again when the connection breaks. It closes found.
 func (d *Driver) follow(ctx context.Context, s stream, found chan<- fleet.FleetID) {
 	defer close(found)
+	level := slog.LevelInfo // an engine that stays away, or lets us not in, is told of once
 	for wait := reconnectFirst; ; wait = min(2*wait, reconnectMost) {
+		began := d.now()
 		seen, err := d.read(ctx, s, found)
 		s.cancel()
 		if ctx.Err() != nil {
@@ -64,7 +67,11 @@ func (d *Driver) follow(ctx context.Context, s stream, found chan<- fleet.FleetI
 		if seen {
 			wait = reconnectFirst
 		}
-		d.log.InfoContext(ctx, "events of the docker engine broke off", "error", err, "retry_in", wait)
+		if seen || d.now().Sub(began) > reconnectMost {
+			level = slog.LevelInfo
+		}
+		d.log.Log(ctx, level, "events of the docker engine broke off", "error", err, "retry_in", wait)
+		level = slog.LevelDebug
 		select {
 		case <-ctx.Done():
 			return

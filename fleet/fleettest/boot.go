@@ -25,6 +25,30 @@ func (s *suite) prepare(t *testing.T) {
 	}
 }
 
+// What is said of a Prepare under way never goes back.
+func (s *suite) prepareProgress(t *testing.T) {
+	d := s.New(t)
+	p, ok := d.(fleet.ProgressPreparer)
+	if !ok {
+		t.Log("the driver does not say how far it is")
+		return
+	}
+	spec := s.spec(t, d, 1)
+	var last fleet.Progress
+	err := p.PrepareReporting(t.Context(), spec, func(now fleet.Progress) {
+		if now.Doing == "" || now.Done < last.Done || now.Done > now.Total || last.Total != 0 && now.Total != last.Total {
+			t.Errorf("%+v after %+v", now, last)
+		}
+		last = now
+	})
+	if err != nil || last.Done != last.Total {
+		t.Errorf("prepare ended at %+v: %v", last, err)
+	}
+	if err := p.PrepareReporting(t.Context(), spec, nil); err != nil {
+		t.Errorf("prepare again, without a report: %v", err)
+	}
+}
+
 func (s *suite) missingImage(t *testing.T) {
 	d := s.New(t)
 	spec := s.spec(t, d, 1)

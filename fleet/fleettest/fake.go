@@ -42,6 +42,8 @@ type FakeOptions struct {
 	// Serve gives each node a real listener on 127.0.0.1 that answers like testnode. Without it addresses are
 	// made up from the slot (10.0.x.y:port) and nothing is opened, as tests in virtual time need it.
 	Serve bool
+	// PrepareFor is how long Prepare takes, and says how far it is.
+	PrepareFor time.Duration
 	// Images, when not nil, are the digests that exist; any other fails in Prepare and Ensure.
 	Images []string
 }
@@ -101,10 +103,11 @@ func (f *Fake) Reopen(installation string) *Fake {
 }
 
 var (
-	_ fleet.Driver  = (*Fake)(nil)
-	_ fleet.Watcher = (*Fake)(nil)
-	_ fleet.Logger  = (*Fake)(nil)
-	_ fleet.Execer  = (*Fake)(nil)
+	_ fleet.Driver           = (*Fake)(nil)
+	_ fleet.Watcher          = (*Fake)(nil)
+	_ fleet.Logger           = (*Fake)(nil)
+	_ fleet.Execer           = (*Fake)(nil)
+	_ fleet.ProgressPreparer = (*Fake)(nil)
 )
 
 // enter records a call and applies the faults planted for it.
@@ -133,11 +136,26 @@ func (f *Fake) enter(ctx context.Context, c Call) error {
 
 // Prepare checks that the image exists.
 func (f *Fake) Prepare(ctx context.Context, spec fleet.Spec) error {
+	return f.PrepareReporting(ctx, spec, nil)
+}
+
+// PrepareReporting is Prepare that reports each hundredth of the time it takes.
+func (f *Fake) PrepareReporting(ctx context.Context, spec fleet.Spec, report func(fleet.Progress)) error {
 	if err := f.enter(ctx, Call{Method: Prepare, Fleet: spec.Fleet}); err != nil {
 		return err
 	}
 	if err := f.haveImage(spec.Image); err != nil {
 		return err
+	}
+	for done := int64(1); f.opts.PrepareFor > 0 && done <= 100; done++ {
+		select {
+		case <-time.After(f.opts.PrepareFor / 100):
+		case <-ctx.Done():
+			return fmt.Errorf("fake: prepare image: %w", ctx.Err())
+		}
+		if report != nil {
+			report(fleet.Progress{Doing: "unpacking", Done: done, Total: 100})
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

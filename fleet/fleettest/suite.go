@@ -48,6 +48,7 @@ func Run(t *testing.T, h Harness) {
 		name string
 		test func(t *testing.T)
 	}{
+		{"PrepareProgress", s.prepareProgress}, // first: an image that is there already has none
 		{"Prepare", s.prepare},
 		{"MissingImage", s.missingImage},
 		{"Ensure", s.ensure},

@@ -25,7 +25,16 @@ import (
 
 // Prepare unpacks the image.
 func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
-	if _, err := d.load(ctx, spec); err != nil {
+	return d.PrepareReporting(ctx, spec, nil)
+}
+
+// PrepareReporting implements fleet.ProgressPreparer.
+func (d *Driver) PrepareReporting(ctx context.Context, spec fleet.Spec, report func(fleet.Progress)) error {
+	var unpacked func(done, total int64)
+	if report != nil {
+		unpacked = func(done, total int64) { report(fleet.Progress{Doing: "unpacking", Done: done, Total: total}) }
+	}
+	if _, err := d.load(ctx, spec, unpacked); err != nil {
 		return fmt.Errorf("prepare image %s: %w", spec.Image, err)
 	}
 	return nil
@@ -40,13 +49,14 @@ type program struct {
 	user    string
 }
 
-func (d *Driver) load(ctx context.Context, spec fleet.Spec) (program, error) {
+// load gives the image's program; unpacked is told how far its unpacking is, nil is none.
+func (d *Driver) load(ctx context.Context, spec fleet.Spec, unpacked func(done, total int64)) (program, error) {
 	digest := images.Digest(spec.Image)
 	image, err := d.opts.Images.Get(digest)
 	if err != nil {
 		return program{}, err
 	}
-	root, err := d.opts.Images.Rootfs(ctx, digest)
+	root, err := d.opts.Images.RootfsReporting(ctx, digest, unpacked)
 	if err != nil {
 		return program{}, err
 	}
@@ -99,7 +109,7 @@ type booter struct {
 
 // prepare does what all nodes of a call have in common, when the first one that is not there yet needs it.
 func (b *booter) prepare(ctx context.Context) (program, error) {
-	p, err := b.load(ctx, b.spec)
+	p, err := b.load(ctx, b.spec, nil)
 	if err != nil {
 		return program{}, fmt.Errorf("prepare image %s: %w", b.spec.Image, err)
 	}

@@ -3,14 +3,12 @@ package sandbox
 import (
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
-	"syscall"
 	"testing"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/internal/usertest"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -48,29 +46,27 @@ func requireRoot(t *testing.T) {
 	t.Skip("only the machine's root can give nodes a network of their own")
 }
 
-// The whole contract again as the ordinary user releasetest with a range of ids.
+// The whole contract again as an ordinary user with a range of ids.
 func TestContractAsOrdinaryUser(t *testing.T) {
 	requireRoot(t)
-	u, err := user.Lookup("releasetest")
-	if err != nil {
-		t.Fatal("this test needs an ordinary user with a range of ids: apt-get install uidmap && useradd -m releasetest")
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	dir, err := os.MkdirTemp(u.HomeDir, "driver-*")
-	check(t, err)
-	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
-	check(t, os.Chown(dir, uid, gid))
-	for from, to := range map[string]string{"/proc/self/exe": "test", os.Getenv(nodeVar): "testnode"} {
-		data, err := os.ReadFile(from)
-		check(t, err)
-		check(t, os.WriteFile(filepath.Join(dir, to), data, 0o755))
-	}
-	cmd := exec.Command(filepath.Join(dir, "test"), "-test.run", "SharedNetwork|Port", "-test.timeout", "150s")
+	u := usertest.Need(t)
+	dir := u.Dir(t)
+	cmd := exec.Command(usertest.Self(t, dir), "-test.run", "SharedNetwork|Port", "-test.timeout", "150s")
+	node := takeNode(t, dir)
 	cmd.Dir = dir
-	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH"), enterVar + "=1", nodeVar + "=" + filepath.Join(dir, "testnode")}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH"), enterVar + "=1", nodeVar + "=" + node}
+	u.Become(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// takeNode copies the program of nodes into a folder.
+func takeNode(t *testing.T, dir string) string {
+	t.Helper()
+	data, err := os.ReadFile(os.Getenv(nodeVar))
+	check(t, err)
+	path := filepath.Join(dir, "testnode")
+	check(t, os.WriteFile(path, data, 0o755))
+	return path
 }

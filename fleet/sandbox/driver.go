@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,10 +64,12 @@ type live struct {
 }
 
 var (
-	_ fleet.Driver  = (*Driver)(nil)
-	_ fleet.Watcher = (*Driver)(nil)
-	_ fleet.Logger  = (*Driver)(nil)
-	_ fleet.Execer  = (*Driver)(nil)
+	_ fleet.Driver           = (*Driver)(nil)
+	_ fleet.Scoped           = (*Driver)(nil)
+	_ fleet.Watcher          = (*Driver)(nil)
+	_ fleet.Logger           = (*Driver)(nil)
+	_ fleet.Execer           = (*Driver)(nil)
+	_ fleet.ProgressPreparer = (*Driver)(nil)
 )
 
 // New makes a driver, adopts the nodes that run and clears away what a crash left half-done. One driver at a time
@@ -235,4 +238,17 @@ func (k *keyedLock) lock(ctx context.Context, name string) (unlock func(), err e
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// Scope implements fleet.Scoped: the nodes of one folder on this machine.
+func (d *Driver) Scope(context.Context) (string, error) {
+	machine, err := os.ReadFile("/etc/machine-id")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("tell this machine from others: %w", err)
+	}
+	dir, err := filepath.Abs(d.opts.Dir)
+	if err != nil {
+		return "", fmt.Errorf("tell this machine from others: %w", err)
+	}
+	return strings.TrimSpace(fmt.Sprintf("sandboxes of %s in %s %s", d.host, dir, machine)), nil
 }

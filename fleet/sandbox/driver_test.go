@@ -365,3 +365,23 @@ func TestLogFilesInOrder(t *testing.T) {
 	}
 	f.close()
 }
+
+// Unpacking says how far it is, to its end; what is unpacked has nothing to say.
+func TestPrepareReports(t *testing.T) {
+	w := newWorld(t, Options{SharedNetwork: true, PortBase: 23_600, PortCount: 100})
+	d := w.driver(t, "")
+	spec := fleet.Spec{Fleet: fleet.FleetID{App: "a", Env: "e", Role: "web", Release: "r1", Incarnation: 1}, Image: w.digest}
+	for _, first := range []bool{true, false} {
+		var seen []fleet.Progress
+		check(t, d.PrepareReporting(t.Context(), spec, func(p fleet.Progress) { seen = append(seen, p) }))
+		if !first {
+			if len(seen) > 0 {
+				t.Errorf("of an unpacked image it says %v", seen)
+			}
+			break
+		}
+		if len(seen) < 2 || seen[0].Done != 0 || seen[len(seen)-1].Percent() != 100 || seen[0].Doing != "unpacking" {
+			t.Errorf("it says %v", seen)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
-	"github.com/bootandshoot/release/internal/removal"
+	"github.com/bootandshoot/release/internal/usertest"
 )
 
 const lifeVar = "DRIVER_TEST_LIFE"
@@ -32,32 +31,19 @@ func TestNodesOutliveTheAgent(t *testing.T) {
 		t.Run("root", func(t *testing.T) { lives(t, t.TempDir(), nil) })
 		t.Run("ordinary user", func(t *testing.T) {
 			requireRoot(t)
-			u, err := user.Lookup("releasetest")
-			if err != nil {
-				t.Fatal("this test needs an ordinary user with a range of ids: apt-get install uidmap && useradd -m releasetest")
-			}
-			uid, _ := strconv.Atoi(u.Uid)
-			gid, _ := strconv.Atoi(u.Gid)
-			dir, err := os.MkdirTemp(u.HomeDir, "driver-*")
-			check(t, err)
-			t.Cleanup(func() { check(t, removal.Tree(dir)) })
-			check(t, os.Chown(dir, uid, gid))
-			lives(t, dir, &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)})
+			u := usertest.Need(t)
+			lives(t, u.Dir(t), u.Credential())
 		})
 	}
 }
 
 func lives(t *testing.T, dir string, as *syscall.Credential) {
-	for from, to := range map[string]string{"/proc/self/exe": "test", os.Getenv(nodeVar): "testnode"} {
-		data, err := os.ReadFile(from)
-		check(t, err)
-		check(t, os.WriteFile(filepath.Join(dir, to), data, 0o755))
-	}
+	self, node := usertest.Self(t, dir), takeNode(t, dir)
 	for _, life := range []string{"first", "second"} {
-		cmd := exec.Command(filepath.Join(dir, "test"), "-test.run", "^TestNodesOutliveTheAgent$")
+		cmd := exec.Command(self, "-test.run", "^TestNodesOutliveTheAgent$")
 		cmd.Dir = dir
 		cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH"), enterVar + "=1",
-			nodeVar + "=" + filepath.Join(dir, "testnode"), lifeVar + "=" + life}
+			nodeVar + "=" + node, lifeVar + "=" + life}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 		out, err := cmd.CombinedOutput()
 		killed := err != nil && (strings.Contains(err.Error(), "killed") || strings.Contains(err.Error(), "137"))

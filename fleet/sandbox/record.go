@@ -100,6 +100,27 @@ func (d *Driver) writeRecord(r record) error {
 	return nil
 }
 
+// Installations lists the installations whose nodes are in a driver's folder, sorted; none when there is no such folder.
+func Installations(dir string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "nodes"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		var r record
+		data, err := os.ReadFile(filepath.Join(dir, "nodes", e.Name(), "record.json"))
+		if err == nil && json.Unmarshal(data, &r) == nil && r.Installation != "" && !slices.Contains(ids, r.Installation) {
+			ids = append(ids, r.Installation)
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
 // records are all records of this installation, by name.
 func (d *Driver) records() ([]record, error) {
 	entries, err := os.ReadDir(d.path("nodes"))

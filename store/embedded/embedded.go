@@ -166,7 +166,7 @@ func (s *Store) Commit(ctx context.Context, writes ...store.Write) (uint64, erro
 		return 0, err
 	}
 	var version uint64
-	err := s.update(ctx, len(writes) > 0, func(tx *bolt.Tx) error {
+	err := s.update(ctx, len(local.Written(writes)) > 0, func(tx *bolt.Tx) error {
 		var err error
 		version, err = apply(tx.Bucket(bucketEntries), writes)
 		return err
@@ -174,11 +174,7 @@ func (s *Store) Commit(ctx context.Context, writes ...store.Write) (uint64, erro
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
-	keys := make([]string, len(writes))
-	for i, w := range writes {
-		keys[i] = w.Key
-	}
-	s.watchers.Notify(version, keys)
+	s.watchers.Notify(version, local.Written(writes))
 	return version, nil
 }
 
@@ -197,7 +193,7 @@ func apply(entries *bolt.Bucket, writes []store.Write) (uint64, error) {
 			return 0, fmt.Errorf("%q: %w", w.Key, store.ErrConflict)
 		}
 	}
-	if len(writes) == 0 {
+	if len(local.Written(writes)) == 0 {
 		return entries.Sequence(), nil
 	}
 	version, err := entries.NextSequence()
@@ -205,6 +201,9 @@ func apply(entries *bolt.Bucket, writes []store.Write) (uint64, error) {
 		return 0, err
 	}
 	for _, w := range writes {
+		if w.Check {
+			continue
+		}
 		if err := put(entries, w, version); err != nil {
 			return 0, fmt.Errorf("%q: %w", w.Key, err)
 		}

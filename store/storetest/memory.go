@@ -125,11 +125,7 @@ func (m *Memory) Commit(ctx context.Context, writes ...store.Write) (uint64, err
 	if err != nil {
 		return 0, err
 	}
-	keys := make([]string, len(writes))
-	for i, w := range writes {
-		keys[i] = w.Key
-	}
-	m.watchers.Notify(version, keys)
+	m.watchers.Notify(version, local.Written(writes))
 	return version, m.leave("commit", first)
 }
 
@@ -141,10 +137,13 @@ func (m *Memory) apply(writes []store.Write) (uint64, error) {
 			return 0, fmt.Errorf("commit %q: %w", w.Key, store.ErrConflict)
 		}
 	}
-	if len(writes) > 0 {
+	if len(local.Written(writes)) > 0 {
 		m.version++
 	}
 	for _, w := range writes {
+		if w.Check {
+			continue
+		}
 		if w.Value == nil {
 			delete(m.entries, w.Key)
 			continue

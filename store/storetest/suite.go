@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/store"
 )
 
@@ -26,6 +27,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"listing is by prefix and sorted", listed},
 		{"conditions are checked", conditions},
 		{"a commit is all or nothing", atomic},
+		{"a check holds a commit back and changes nothing", checks},
+		{"a commit takes so many writes and no more", many},
 		{"malformed writes are refused", malformed},
 		{"versions rise over deletes", versions},
 		{"values are copies", copies},
@@ -131,10 +134,53 @@ func atomic(t *testing.T, ctx context.Context, s store.Store) {
 	}
 }
 
+func checks(t *testing.T, ctx context.Context, s store.Store) {
+	fence := commit(t, ctx, s, put("leader", "1"))
+	holds := store.Write{Key: "leader", IfVersion: fence, Check: true}
+	commit(t, ctx, s, holds, store.Write{Key: "none", Check: true}, put("a", "1"))
+	if e := get(t, ctx, s, "leader"); e.Version != fence || string(e.Value) != "1" {
+		t.Fatalf("a check changed its key: %+v", e)
+	}
+	newest := commit(t, ctx, s, put("leader", "2"))
+	if version, err := s.Commit(ctx, store.Write{Key: "leader", IfVersion: newest, Check: true}); err != nil || version < newest {
+		t.Errorf("a commit of a check alone: version %d, %v", version, err)
+	}
+	for name, check := range map[string]store.Write{
+		"changed": holds, "present": {Key: "a", Check: true}, "absent": {Key: "none", IfVersion: fence, Check: true},
+	} {
+		if _, err := s.Commit(ctx, check, put("late", "x")); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("a commit behind a check of what is %s: %v, want ErrConflict", name, err)
+		}
+	}
+	if got := list(t, ctx, s, ""); len(got) != 2 || string(got[0].Value) != "1" {
+		t.Fatalf("refused commits left %v", got)
+	}
+}
+
+// many has all kinds of writes, since a store may need more than one step for some.
+func many(t *testing.T, ctx context.Context, s store.Store) {
+	var writes, again []store.Write
+	for i := range store.MaxWrites {
+		writes = append(writes, store.Write{Key: fmt.Sprintf("k/%02d", i), Value: fmt.Append(nil, i)})
+	}
+	version := commit(t, ctx, s, writes...)
+	for _, w := range writes {
+		again = append(again, store.Write{Key: w.Key, IfVersion: version})
+	}
+	if _, err := s.Commit(ctx, append(again, put("one/more", "x"))...); !fault.Is(err, fault.Internal) {
+		t.Errorf("%d writes: %v, want a refusal", len(again)+1, err)
+	}
+	commit(t, ctx, s, again...)
+	if got := list(t, ctx, s, ""); len(got) != 0 {
+		t.Errorf("%d entries are left", len(got))
+	}
+}
+
 func malformed(t *testing.T, ctx context.Context, s store.Store) {
 	for name, writes := range map[string][]store.Write{
 		"no key": {put("", "x")}, "leading slash": {put("/a", "x")}, "zero byte": {put("a\x00b", "x")},
-		"twice": {put("a", "x"), put("a", "y")},
+		"twice": {put("a", "x"), put("a", "y")}, "check with a value": {{Key: "a", Value: []byte("x"), Check: true}},
+		"check of nothing": {{Key: "a", Any: true, Check: true}},
 	} {
 		if _, err := s.Commit(ctx, writes...); err == nil || errors.Is(err, store.ErrConflict) {
 			t.Errorf("%s: %v, want a refusal", name, err)
