@@ -42,6 +42,11 @@ func (c *Client) Stop(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/agent/stop", nil, nil)
 }
 
+// ForgetEdge takes it that an edge, such as the router of another agent, serves nobody any more.
+func (c *Client) ForgetEdge(ctx context.Context, edge string) error {
+	return c.call(ctx, http.MethodPost, "/v1/router/forget", Forget{Edge: edge}, nil)
+}
+
 // Apps lists all apps and environments that the agent knows.
 func (c *Client) Apps(ctx context.Context) ([]App, error) {
 	var a Apps

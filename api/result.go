@@ -94,6 +94,11 @@ type AgentResult struct {
 	Version  string    `json:"version"`
 	Since    time.Time `json:"since,omitzero"`
 	StateDir string    `json:"state_dir"`
+	Name     string    `json:"name,omitempty"`   // among the agents that share a store
+	Role     string    `json:"role,omitempty"`   // leader or standby
+	Leader   string    `json:"leader,omitempty"` // the name of the agent that leads, or led last
+	Why      string    `json:"why,omitempty"`    // why a standby could not take over now
+	Found    []Found   `json:"found,omitempty"`  // fleets that run and that no record knows
 }
 
 // ImagesResult is the result of images ls.

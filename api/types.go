@@ -13,6 +13,32 @@ type Agent struct {
 	Installation string    `json:"installation,omitempty"`
 	StateDir     string    `json:"state_dir"`
 	ImagesDir    string    `json:"images_dir"`
+	Name         string    `json:"name,omitempty"`   // among the agents of the installation
+	Role         string    `json:"role,omitempty"`   // RoleLeader or RoleStandby
+	Leader       string    `json:"leader,omitempty"` // the name of the agent that leads, or led last
+	Why          string    `json:"why,omitempty"`    // why a standby could not take over now
+	Found        []Found   `json:"found,omitempty"`  // fleets that run and that no record knows
+}
+
+// Found is a fleet that carries the installation's id and that no record of the agent's store knows: the store was lost, or
+// put back from an older copy.
+type Found struct {
+	Fleet   string `json:"fleet"` // app/env/role/release/incarnation
+	Driver  string `json:"driver"`
+	Nodes   int    `json:"nodes"`
+	Listen  string `json:"listen,omitempty"` // where the router serves it
+	Percent int    `json:"percent"`          // of that route
+}
+
+// The roles of an agent. Only a leader answers for apps; others say who leads.
+const (
+	RoleLeader  = "leader"
+	RoleStandby = "standby"
+)
+
+// Forget says that an edge, which is the router of an agent, is gone for good.
+type Forget struct {
+	Edge string `json:"edge"`
 }
 
 // App names an app in an environment.
@@ -68,6 +94,7 @@ type Operation struct {
 	Waits      string    `json:"waits,omitempty"` // what it waits for, for people
 	WaitsSince time.Time `json:"waits_since,omitzero"`
 	Ledger     Ledger    `json:"ledger"`
+	Auto       bool      `json:"auto,omitempty"` // replace: nobody asked, nodes failed
 	Failure    *Error    `json:"failure,omitempty"`
 	Ended      time.Time `json:"ended,omitzero"`
 	Seconds    float64   `json:"seconds"` // from its start to its end, or to now
@@ -82,12 +109,36 @@ type Step struct {
 	Hold    float64 `json:"hold"` // seconds
 }
 
-// Ledger is what an operation cost the users: requests while it ran, those that failed, were repeated on another
-// node, or were cut, counted at the router.
+// Ledger is what an operation cost the users, counted at the router from its start to its end. Requests, Failed, Retried
+// and Rejected are seen from the users' side, each request once; Causes and ByRelease are tries at nodes, so that a request
+// that failed at one node and was served by another is among the causes and not among the failed.
 type Ledger struct {
-	Requests uint64 `json:"requests"`
-	Failed   uint64 `json:"failed"`
-	Retried  uint64 `json:"retried"`
+	Requests  uint64          `json:"requests"`
+	Failed    uint64          `json:"failed"`   // answered 502, 503 or 504 by the router itself, or cut in the middle
+	Retried   uint64          `json:"retried"`  // repeated on another node
+	Cut       uint64          `json:"cut"`      // long connections that the router ended, also later, when the old fleet was drained
+	Rejected  uint64          `json:"rejected"` // refused as malformed or over a limit
+	Causes    Causes          `json:"causes"`
+	ByRelease []ReleaseLedger `json:"by_release"`
+}
+
+// Causes are why tries failed.
+type Causes struct {
+	Connect  uint64 `json:"connect"` // no connection to the node could be made
+	Reset    uint64 `json:"reset"`   // the connection broke before or within the answer
+	Timeout  uint64 `json:"timeout"`
+	Status5x uint64 `json:"status_5xx"` // answers of nodes; they are passed on
+	NoNode   uint64 `json:"no_node"`    // there was none to try
+}
+
+// ReleaseLedger is one release's part.
+type ReleaseLedger struct {
+	Release  string `json:"release"`
+	Requests uint64 `json:"requests"` // sent to its nodes
+	Connect  uint64 `json:"connect"`
+	Reset    uint64 `json:"reset"`
+	Timeout  uint64 `json:"timeout"`
+	Status5x uint64 `json:"status_5xx"`
 	Cut      uint64 `json:"cut"`
 }
 
@@ -104,6 +155,7 @@ type Release struct {
 	At          time.Time `json:"at"`
 	State       string    `json:"state"` // new, completed, aborted, rolled_back
 	CompletedAt time.Time `json:"completed_at,omitzero"`
+	Ledger      Ledger    `json:"ledger"` // of its launch, cutovers and rollbacks together
 }
 
 // Releases lists all releases of an app in an environment, the oldest first.
@@ -122,6 +174,7 @@ type Status struct {
 	Operation  *Operation  `json:"operation"`            // the one that holds the lock; null: none
 	Background []Operation `json:"background,omitempty"` // replacements and scaling under way
 	Next       string      `json:"next,omitempty"`       // the command that a person would type next
+	Found      []Found     `json:"found,omitempty"`      // fleets of the app that no record knows
 }
 
 // Route is one entry that users reach, as all edges confirmed it.
@@ -152,7 +205,12 @@ type Fleet struct {
 	WarmLeft float64   `json:"warm_left,omitempty"` // seconds until a warm fleet may be shot
 	Reason   string    `json:"reason,omitempty"`
 	Rates    *Rates    `json:"rates,omitempty"`
-	InFlight int       `json:"in_flight"`
+	InFlight int       `json:"in_flight"` // requests, long connections included
+	Long     int       `json:"long"`      // WebSockets, event streams, gRPC streams, TCP connections
+	// Deadline is when what is left on a fleet that lost its traffic is ended: sessions, requests, or long connections.
+	Deadline time.Time `json:"deadline,omitzero"`
+	Sessions time.Time `json:"sessions_until,omitzero"` // clients whose sticky cookie names the fleet stay on it so long
+	Closing  bool      `json:"closing,omitempty"`       // its long connections are being closed
 	Nodes    []Node    `json:"nodes"`
 }
 
@@ -175,6 +233,8 @@ type Node struct {
 	Health   string    `json:"health,omitempty"` // what the last probe said
 	Reason   string    `json:"reason,omitempty"`
 	InFlight int       `json:"in_flight"`
+	Long     int       `json:"long"`
+	Deadline time.Time `json:"deadline,omitzero"` // draining: when what is left is ended
 }
 
 // Event is one entry of the journal. On standard output every line but the last is one.
@@ -189,6 +249,9 @@ type Event struct {
 	Fleet     string    `json:"fleet,omitempty"`
 	Node      string    `json:"node,omitempty"`
 	Percent   int       `json:"percent,omitempty"`
+	InFlight  int       `json:"in_flight,omitempty"` // draining: requests left, long connections included
+	Long      int       `json:"long,omitempty"`      // draining: long connections left
+	Ledger    *Ledger   `json:"ledger,omitempty"`    // of an end: what it cost
 	Message   string    `json:"message"`
 }
 

@@ -14,7 +14,8 @@ type Agent struct {
 	Ports        PortRange   `yaml:"ports" json:"ports" doc:"Ports that nodes on the machine's own network get, first-last; keep it below the kernel's ephemeral range." default:"20000-29999"`
 	Subnet       Subnet      `yaml:"subnet,omitempty" json:"subnet,omitzero" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28. Default: a free /16 of 10.0.0.0/8, chosen once."`
 	DockerSubnet Subnet      `yaml:"docker_subnet" json:"docker_subnet" doc:"IPv4 network of the bridge of docker nodes, from /16 to /28." default:"10.214.0.0/16"`
-	Router       AgentRouter `yaml:"router" json:"router" doc:"The router process."`
+	Store        AgentStore  `yaml:"store" json:"store,omitzero" doc:"Where the agent keeps its state: embedded, a file of its own (the default), or consul, which several agents may share."`
+	Router       AgentRouter `yaml:"router" json:"router" doc:"What users' requests go through."`
 	Logs         AgentLogs   `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`
 	Limits       AgentLimits `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
 
@@ -24,10 +25,12 @@ type Agent struct {
 // At is the place of the value at a path of keys, or of the nearest value above it that the file has.
 func (a *Agent) At(path ...any) Position { return a.root.Locate(path...) }
 
-// AgentRouter configures the router process.
+// AgentRouter configures what users' requests go through.
 type AgentRouter struct {
-	Metrics   string `yaml:"metrics,omitempty" json:"metrics,omitempty" doc:"Address of the router's Prometheus metrics, host:port. Default: none."`
-	AccessLog string `yaml:"access_log,omitempty" json:"access_log,omitempty" doc:"File of the access log, JSON lines; relative to this file. Default: none."`
+	Backend   string  `yaml:"backend" json:"backend" doc:"What users' requests go through: embedded, release's own router; consul, edges on any number of machines that follow Consul; or haproxy, one that runs already." default:"embedded" enum:"embedded,consul,haproxy"`
+	HAProxy   HAProxy `yaml:"haproxy" json:"haproxy,omitzero" doc:"The HAProxys that obey, where backend is haproxy."`
+	Metrics   string  `yaml:"metrics,omitempty" json:"metrics,omitempty" doc:"Address of the router's Prometheus metrics, host:port. Default: none."`
+	AccessLog string  `yaml:"access_log,omitempty" json:"access_log,omitempty" doc:"File of the access log, JSON lines; relative to this file. Default: none."`
 }
 
 // AgentLogs bounds the output that is kept of each sandbox node.
@@ -61,7 +64,14 @@ func LoadAgent(path string) (*Agent, error) {
 	a.root = root
 	c := &checker{root: root, errs: append(strictyaml.Decode(root, a), fault.All(readErr)...)}
 	c.agent(a)
+	for i := range a.Router.HAProxy.Edges {
+		e := &a.Router.HAProxy.Edges[i]
+		e.Folder = absolute(filepath.Dir(abs), e.Folder)
+	}
 	a.Images, a.Router.AccessLog = absolute(filepath.Dir(abs), a.Images), absolute(filepath.Dir(abs), a.Router.AccessLog)
+	if a.Store.Consul != nil {
+		a.Store.Consul.absolute(filepath.Dir(abs))
+	}
 	if err := strictyaml.Sort(c.errs).Err(); err != nil {
 		return nil, err
 	}
@@ -76,6 +86,10 @@ func (c *checker) agent(a *Agent) {
 		}
 		c.fail(c.at(key), "%s overlaps: subnet is %s, docker_subnet is %s", key, a.Subnet, a.DockerSubnet)
 	}
+	if a.Store.Consul != nil {
+		c.consul(a.Store.Consul, "store", "consul")
+	}
+	c.haproxy(&a.Router)
 	if a.Router.Metrics != "" && !validListen(a.Router.Metrics) {
 		c.fail(c.at("router", "metrics"), "router.metrics %q must be host:port or :port, with an IP address or localhost as host", a.Router.Metrics)
 	}

@@ -26,6 +26,7 @@ func defaultAgent() *config.Agent {
 	return &config.Agent{
 		Ports:        config.PortRange{First: 20000, Last: 29999},
 		DockerSubnet: config.Subnet{Prefix: netip.MustParsePrefix("10.214.0.0/16")},
+		Router:       config.AgentRouter{Backend: config.RouterEmbedded},
 		Logs:         config.AgentLogs{Size: 10 << 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Pids: 4096},
 	}
 }
@@ -50,10 +51,57 @@ func TestAgent(t *testing.T) {
 	want.Images = filepath.Join(filepath.Dir(path), "../images")
 	want.Ports = config.PortRange{First: 21000, Last: 21999}
 	want.Subnet.Prefix = netip.MustParsePrefix("10.9.0.0/24")
-	want.Router = config.AgentRouter{Metrics: "127.0.0.1:9464", AccessLog: filepath.Join(filepath.Dir(path), "access.log")}
+	want.Router = config.AgentRouter{Backend: config.RouterEmbedded, Metrics: "127.0.0.1:9464", AccessLog: filepath.Join(filepath.Dir(path), "access.log")}
 	want.Logs = config.AgentLogs{Size: 1 << 20, Keep: 5}
 	want.Limits.Boots = 4
 	sameAgent(t, want, got)
+}
+
+func TestAgentStore(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "agent.yaml")
+	for src, want := range map[string]*config.Consul{
+		"store: embedded\n": nil,
+		"store:\n":          nil,
+		"store: consul\n":   {Prefix: "release/"},
+		"store: {consul: {address: \"10.0.0.1:8500\"}}\n": {Prefix: "release/", Address: "10.0.0.1:8500"},
+		"store: {consul: {address: \"https://consul.internal:8501\", prefix: shop/, token: file:/run/token, ca: ca.pem, cert: /c.pem, key: k.pem}}\n": {
+			Address: "https://consul.internal:8501", Prefix: "shop/", Token: "file:/run/token", CA: filepath.Join(dir, "ca.pem"),
+			Cert: "/c.pem", Key: filepath.Join(dir, "k.pem")},
+	} {
+		if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.LoadAgent(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got.Store.Consul); diff != "" {
+			t.Errorf("%s%s", src, diff)
+		}
+	}
+}
+
+func TestAgentHAProxy(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "agent.yaml")
+	for src, want := range map[string][]config.HAProxyEdge{
+		"router: {backend: haproxy}\n":                         nil,
+		"router: {backend: haproxy, haproxy: {edges: [{}]}}\n": {{Name: "haproxy", Socket: "/run/haproxy-master.sock"}},
+		"router: {backend: haproxy, haproxy: {edges: [{name: a, socket: \"127.0.0.1:9999\", folder: a}, {name: b, socket: /b.sock, folder: /b}]}}\n": {
+			{Name: "a", Socket: "127.0.0.1:9999", Folder: filepath.Join(dir, "a")}, {Name: "b", Socket: "/b.sock", Folder: "/b"}},
+	} {
+		if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.LoadAgent(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got.Router.HAProxy.Edges); diff != "" || got.Router.Backend != config.RouterHAProxy {
+			t.Errorf("%s%s%s", src, got.Router.Backend, diff)
+		}
+	}
 }
 
 func TestAgentErrors(t *testing.T) {
@@ -62,12 +110,23 @@ func TestAgentErrors(t *testing.T) {
 		"ports: 80-90\n":          `1:8: ports: "80-90" is not a range of ports from 1024 to 65535 such as 20000-29999`,
 		"subnet: 10.0.0.1/24\n":   `1:9: subnet: "10.0.0.1/24" is not an IPv4 network of 16 to 28 bits such as 10.213.0.0/16`,
 		"subnet: 10.214.3.0/24\n": `1:9: subnet overlaps: subnet is 10.214.3.0/24, docker_subnet is 10.214.0.0/16`,
-		"docker_subnet: 10.213.3.0/24\nsubnet: 10.213.0.0/16\n": `1:16: docker_subnet overlaps: subnet is 10.213.0.0/16, docker_subnet is 10.213.3.0/24`,
-		"router: {metrics: 9464}\n":                             `1:19: router.metrics must be text, not a number 9464`,
-		"router: {metrics: \"9464\"}\n":                         `1:19: router.metrics "9464" must be host:port or :port, with an IP address or localhost as host`,
-		"logs: {size: 1B}\n":                                    `1:14: logs.size must be at least 64KiB`,
-		"limits: {pids: 1}\n":                                   `1:16: limits.pids must be at least 16, not 1`,
-		"[]\n":                                                  `1:1: the file must be a mapping, not a list`,
+		"docker_subnet: 10.213.3.0/24\nsubnet: 10.213.0.0/16\n":                                 `1:16: docker_subnet overlaps: subnet is 10.213.0.0/16, docker_subnet is 10.213.3.0/24`,
+		"router: {metrics: 9464}\n":                                                             `1:19: router.metrics must be text, not a number 9464`,
+		"router: {metrics: \"9464\"}\n":                                                         `1:19: router.metrics "9464" must be host:port or :port, with an IP address or localhost as host`,
+		"router: {backend: nginx}\n":                                                            `1:19: unknown value "nginx" for router.backend`,
+		"router: {haproxy: {edges: [{name: a}]}}\n":                                             `1:10: router.haproxy is there, but router.backend is embedded`,
+		"router: {backend: haproxy, haproxy: {edges: [{socket: \"10.0.0.1:9999\"}]}}\n":         `1:55: router.haproxy.edges[0].socket "10.0.0.1:9999" must be an absolute path or host:port on loopback: whoever reaches it owns HAProxy`,
+		"router: {backend: haproxy, haproxy: {edges: [{socket: /a}, {name: b, socket: /a}]}}\n": `1:78: router.haproxy.edges[1].socket "/a" is another edge's too`,
+		"logs: {size: 1B}\n":                                                                    `1:14: logs.size must be at least 64KiB`,
+		"limits: {pids: 1}\n":                                                                   `1:16: limits.pids must be at least 16, not 1`,
+		"store: etcd\n":                                                                         `1:8: unknown value "etcd" for store`,
+		"store: {}\n":                                                                           `1:8: store needs consul`,
+		"store: 3\n":                                                                            `1:8: store must be embedded, consul or a mapping, not a number 3`,
+		"store: {consul: {prefix: /a}}\n":                                                       `1:26: store.consul.prefix "/a" must be a path that ends in a slash and does not begin with one, such as release/`,
+		"store: {consul: {token: 5c1a-secret}}\n":                                               `1:25: store.consul.token must be a reference, file:/path or env:NAME`,
+		"store: {consul: {cert: a.pem}}\n":                                                      `1:17: store.consul.cert and store.consul.key belong together; one of them is missing`,
+		"store: {consul: {adress: x}}\n":                                                        `1:18: unknown key "adress" in store.consul, did you mean "address"?`,
+		"[]\n":                                                                                  `1:1: the file must be a mapping, not a list`,
 	} {
 		path := write(t, src)
 		_, err := config.LoadAgent(path)

@@ -1,6 +1,10 @@
 package config
 
-import "github.com/bootandshoot/release/internal/strictyaml"
+import (
+	"encoding/json"
+
+	"github.com/bootandshoot/release/internal/strictyaml"
+)
 
 // Position is a place in a configuration file.
 type Position = strictyaml.Pos
@@ -30,6 +34,19 @@ func (a *App) Path() string { return a.path }
 // At is the place of the value at a path of keys and indexes, e.g. At("cutover", "steps", 1), or of the nearest value
 // above it that the file has; the zero Position for an app that came as JSON.
 func (a *App) At(path ...any) Position { return a.root.Locate(path...) }
+
+// UnmarshalJSON fills in the defaults of keys that the version that wrote the JSON did not know: an app on record is as
+// complete as one that is read now, and equal to it when the file is.
+func (a *App) UnmarshalJSON(data []byte) error {
+	type plain App
+	var p plain
+	strictyaml.Defaults(&p)
+	if err := json.Unmarshal(data, &p); err != nil {
+		return err
+	}
+	*a = App(p)
+	return nil
+}
 
 // MaxSize is the largest Fleet.Size.
 const MaxSize = 1000
@@ -94,33 +111,12 @@ type ExecCheck struct {
 	Command []string `yaml:"command,required,flow" json:"command" doc:"Program and arguments; no shell."`
 }
 
-// Route is the entry that users reach.
-type Route struct {
-	Listen  string   `yaml:"listen,required" json:"listen" doc:"Address that users connect to, host:port or :port."`
-	Hosts   []string `yaml:"hosts,omitempty,flow" json:"hosts,omitempty" doc:"Host names that belong to this app, exact or *.example. Default: all."`
-	Paths   []string `yaml:"paths,omitempty,flow" json:"paths,omitempty" doc:"Path prefixes that belong to this app, on segment borders. Default: all." pattern:"^/"`
-	TLS     *TLS     `yaml:"tls,omitempty" json:"tls,omitempty" doc:"Serve HTTPS with this certificate. Default: plain HTTP."`
-	Preview Preview  `yaml:"preview" json:"preview" doc:"Who may choose a release by the header X-Release."`
-}
-
-// TLS is a certificate from files. After Load the paths are absolute.
-type TLS struct {
-	Cert string `yaml:"cert,required" json:"cert" doc:"Certificate chain in PEM, relative to this file."`
-	Key  string `yaml:"key,required" json:"key" doc:"Private key in PEM, relative to this file."`
-}
-
-// Preview says whose X-Release header is obeyed.
-type Preview struct {
-	From []string `yaml:"from,flow" json:"from" doc:"Networks (CIDR) or addresses whose X-Release header is obeyed." default:"[127.0.0.0/8, \"::1/128\"]"`
-	Key  string   `yaml:"key,omitempty" json:"key,omitempty" doc:"Reference (file:/path or env:NAME) to a key; requests that send it in X-Release-Key are obeyed from everywhere." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
-}
-
 // Cutover is the plan for moving traffic.
 type Cutover struct {
 	Steps        []Step   `yaml:"steps" json:"steps" doc:"Shares of the traffic that the new release gets one after the other; the last is 100." default:"[{percent: 100}]"`
 	AbortOn      *AbortOn `yaml:"abort_on,omitempty" json:"abort_on,omitempty" doc:"When to go back to the old release without being asked."`
 	KeepPrevious Duration `yaml:"keep_previous" json:"keep_previous" doc:"How long the old fleet stays warm after the cutover." default:"15m"`
-	Drain        Drain    `yaml:"drain" json:"drain" doc:"How nodes that leave the route finish their requests."`
+	Drain        Drain    `yaml:"drain" json:"drain" doc:"How nodes that leave the route finish what they have."`
 }
 
 // Step is one share and how long it is watched.
@@ -136,7 +132,10 @@ type AbortOn struct {
 	MinRequests int     `yaml:"min_requests" json:"min_requests" doc:"Nothing is judged before the new release had so many requests in the step." default:"100" minimum:"1"`
 }
 
-// Drain is how long nodes may finish requests.
+// Drain is how what leaves the route comes to its end.
 type Drain struct {
-	Timeout Duration `yaml:"timeout" json:"timeout" doc:"Longest time for requests under way to end." default:"30s"`
+	Timeout         Duration `yaml:"timeout" json:"timeout" doc:"Longest time for requests under way to end." default:"30s"`
+	Sessions        Duration `yaml:"sessions" json:"sessions" doc:"How long clients whose sticky cookie names a fleet stay on it after it lost traffic to another one. Needs route.sticky by cookie." default:"0s"`
+	LongConnections Duration `yaml:"long_connections" json:"long_connections" doc:"How long WebSockets, event streams, gRPC streams and TCP connections may stay on a fleet or node that lost its traffic; then they are closed." default:"10m"`
+	CloseWithin     Duration `yaml:"close_within" json:"close_within" doc:"Time over which long connections are closed, each at a moment of its own, so that their clients do not come back all at once." default:"10s"`
 }

@@ -53,7 +53,9 @@ func (c *checker) app(a *App) {
 	c.fleet(&a.Fleet)
 	c.health(&a.Health)
 	c.route(&a.Route)
+	c.sticky(a)
 	c.cutover(&a.Cutover)
+	c.drain(a)
 }
 
 func (c *checker) fleet(f *Fleet) {
@@ -107,11 +109,8 @@ func (c *checker) has(path ...string) bool {
 }
 
 // decodes tells a zero that was written from a value that did not decode.
-func (c *checker) decodes(into any, path ...string) bool {
-	n := c.root
-	for _, key := range path {
-		n = n.Get(key)
-	}
+func (c *checker) decodes(into any, path ...any) bool {
+	n := c.root.At(path...)
 	return n != nil && len(strictyaml.DecodeAt(n, into, "")) == 0
 }
 
@@ -154,7 +153,10 @@ func (c *checker) requestPath(path string) {
 
 func (c *checker) route(r *Route) {
 	if c.decodes(new(string), "route", "listen") && !validListen(r.Listen) {
-		c.fail(c.at("route", "listen"), "route.listen %q must be host:port or :port, with an IP address or localhost as host", r.Listen)
+		err := c.fail(c.at("route", "listen"), "route.listen %q must be host:port or :port, with an IP address or localhost as host", r.Listen)
+		if validListen(":" + r.Listen) {
+			_ = err.WithHint("listen: %q", ":"+r.Listen)
+		}
 	}
 	for i, host := range r.Hosts {
 		switch {
@@ -164,22 +166,28 @@ func (c *checker) route(r *Route) {
 			c.fail(c.at("route", "hosts", i), "route.hosts[%d] %q is given twice", i, host)
 		}
 	}
-	for i, path := range r.Paths {
-		switch {
-		case !validPrefix(path):
-			c.fail(c.at("route", "paths", i), "route.paths[%d] %q must be a clean path that begins with /, such as /api", i, path)
-		case slices.Index(r.Paths, path) < i:
-			c.fail(c.at("route", "paths", i), "route.paths[%d] %q is given twice", i, path)
-		}
+	c.prefixes(r.Paths, "route.paths", "route", "paths")
+	c.protocol(r)
+	c.tls(r)
+	c.proxies(r)
+	for i := range r.Rules {
+		c.rule(i, &r.Rules[i])
 	}
-	if r.TLS != nil {
-		for key, value := range map[string]string{"cert": r.TLS.Cert, "key": r.TLS.Key} {
-			if value == "" && c.decodes(new(string), "route", "tls", key) {
-				c.fail(c.at("route", "tls", key), "route.tls.%s must be the path of a file", key)
-			}
-		}
-	}
+	c.balance(&r.Balance)
 	c.preview(&r.Preview)
+}
+
+// portHint says how a bare port is written: what is said of a number, to put it in quotes, would not help.
+func portHint(root *strictyaml.Node, errs fault.List) {
+	n := root.At("route", "listen")
+	if n == nil || n.Kind != strictyaml.Int || !validListen(":"+n.Text) {
+		return
+	}
+	for _, e := range errs {
+		if e.Line == n.Pos.Line && e.Column == n.Pos.Column {
+			_ = e.WithHint("listen: %q", ":"+n.Text)
+		}
+	}
 }
 
 // validListen takes what net.Listen takes, but for names that need a resolver and port 0.
@@ -207,15 +215,33 @@ func validPrefix(path string) bool {
 	return strings.IndexFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }
 
-func (c *checker) preview(p *Preview) {
-	for i, from := range p.From {
-		network, ok := parseNetwork(from)
+// prefixes checks a list of paths at a place of the file, which name names.
+func (c *checker) prefixes(paths []string, name string, at ...any) {
+	for i, path := range paths {
+		pos := c.at(append(slices.Clone(at), i)...)
+		switch {
+		case !validPrefix(path):
+			c.fail(pos, "%s[%d] %q must be a clean path that begins with /, such as /api", name, i, path)
+		case slices.Index(paths, path) < i:
+			c.fail(pos, "%s[%d] %q is given twice", name, i, path)
+		}
+	}
+}
+
+// networks checks a list of networks likewise, and puts it into CIDR form.
+func (c *checker) networks(list []string, name string, at ...any) {
+	for i, text := range list {
+		network, ok := parseNetwork(text)
 		if !ok {
-			c.fail(c.at("route", "preview", "from", i), "route.preview.from[%d] %q must be an address or a network such as 10.0.0.0/8", i, from)
+			c.fail(c.at(append(slices.Clone(at), i)...), "%s[%d] %q must be an address or a network such as 10.0.0.0/8", name, i, text)
 			continue
 		}
-		p.From[i] = network
+		list[i] = network
 	}
+}
+
+func (c *checker) preview(p *Preview) {
+	c.networks(p.From, "route.preview.from", "route", "preview", "from")
 	if c.decodes(new(string), "route", "preview", "key") {
 		c.reference(c.at("route", "preview", "key"), "route.preview.key", p.Key)
 	}
@@ -268,6 +294,9 @@ func (c *checker) steps(steps []Step) {
 			WithHint("to stop earlier use: release cutover --percent %d", steps[last].Percent)
 	}
 }
+
+// indexed names an entry of a list.
+func indexed(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

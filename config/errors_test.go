@@ -55,7 +55,33 @@ func TestErrors(t *testing.T) {
 		"host":               {"=app: a\nroute: {listen: \":1\", hosts: [Shop.example, a.b, a.b, \"*\", \"x:1\"]}\n", "2:31: route.hosts[0] \"Shop.example\" must be a name such as shop.example or *.shop.example, in lower case, without a port\n2:50: route.hosts[2] \"a.b\" is given twice\n2:55: route.hosts[3] \"*\" must be a name such as shop.example or *.shop.example, in lower case, without a port\n2:60: route.hosts[4] \"x:1\" must be a name such as shop.example or *.shop.example, in lower case, without a port"},
 		"paths":              {"=app: a\nroute: {listen: \":1\", paths: [api, /a/../b, /a, /a]}\n", "2:31: route.paths[0] \"api\" must be a clean path that begins with /, such as /api\n2:36: route.paths[1] \"/a/../b\" must be a clean path that begins with /, such as /api\n2:49: route.paths[3] \"/a\" is given twice"},
 		"tls":                {"=app: a\nroute: {listen: \":1\", tls: {cert: \"\"}}\n", "2:28: route.tls.key is missing\n2:35: route.tls.cert must be the path of a file"},
-		"acme":               {"=app: a\nroute: {listen: \":1\", tls: {cert: a, key: b, acme: {}}}\n", `2:46: unknown key "acme" in route.tls`},
+		"acme":               {"=app: a\nroute: {listen: \":1\", tls: {cert: a, key: b, acme: {}}}\n", `2:46: route.tls.acme: there is a certificate from a file already; choose one`},
+		"tls nothing":        {"=app: a\nroute: {listen: \":1\", tls: {}}\n", `2:28: route.tls needs cert and key, or acme`},
+		"tls no cert":        {"=app: a\nroute: {listen: \":1\", tls: {key: k}}\n", `2:28: route.tls.cert is missing`},
+		"acme no hosts":      {"=app: a\nroute: {listen: \":1\", tls: {acme: {}}}\n", `2:29: route.tls.acme needs route.hosts: a certificate is for names`},
+		"acme wildcard":      {"=app: a\nroute: {listen: \":1\", hosts: [a.b, \"*.b\"], tls: {acme: {email: x, directory: \"http://a\"}}}\n", "2:36: route.hosts[1] \"*.b\": acme has no certificate for it, since all of its names would have to be proven by DNS\n2:64: route.tls.acme.email \"x\" must be an address such as ops@shop.example\n2:78: route.tls.acme.directory \"http://a\" must be an address that begins with https://"},
+		"redirect":           {"=app: a\nroute: {listen: \":1\", tls: {cert: a, key: b, redirect: \"80\", client_ca: \"\"}}\n", "2:56: route.tls.redirect \"80\" must be host:port or :port, with an IP address or localhost as host\n2:73: route.tls.client_ca must be the path of a file"},
+		"redirect same":      {"=app: a\nroute: {listen: \":1\", tls: {cert: a, key: b, redirect: \":1\", hsts: 1}}\n", "2:56: route.tls.redirect is route.listen: one address serves HTTP or HTTPS\n2:68: route.tls.hsts: \"1\" is not a duration such as 500ms, 10s or 1m30s"},
+		"protocol":           {"=app: a\nroute: {listen: \":1\", protocol: udp, node_http: h2}\n", "2:33: unknown value \"udp\" for route.protocol, did you mean \"tcp\"?\n2:49: unknown value \"h2\" for route.node_http, did you mean \"h2c\"?"},
+		"tcp":                {"=app: a\nroute: {listen: \":1\", protocol: tcp, hosts: [a.b], node_http: http1, sticky: cookie}\n", "2:38: route.hosts: a tcp route has none; its connections carry no host, path or header that could be read\n2:52: route.node_http: a tcp route has none; its connections carry no host, path or header that could be read\n2:78: route.sticky: a tcp route can only be sticky by client-address"},
+		"trusted":            {"=app: a\nroute: {listen: \":1\", trusted: [proxy], proxy_protocol: yes}\n", "2:33: route.trusted[0] \"proxy\" must be an address or a network such as 10.0.0.0/8\n2:57: route.proxy_protocol must be true or false, not text \"yes\""},
+		"proxy untrusted":    {"=app: a\nroute: {listen: \":1\", proxy_protocol: true}\n", `2:39: route.proxy_protocol needs route.trusted: the header is taken from proxies that are named, and from nobody else`},
+		"rule empty":         {"=app: a\nroute:\n  listen: \":1\"\n  rules:\n  - {to: r8}\n  - {header: {}, path: [], to: r8}\n", "5:5: route.rules[0] needs header, cookie, path or from: without a condition it would take every request\n6:5: route.rules[1] needs header, cookie, path or from: without a condition it would take every request"},
+		"rule target":        {"=app: a\nroute:\n  listen: \":1\"\n  rules: [{path: [/a], to: canary}, {path: [/a]}, {path: [/a], to: r0}]\n", "4:28: route.rules[0].to \"canary\" must be candidate, serving, previous or a release such as r8\n4:37: route.rules[1].to is missing\n4:68: route.rules[2].to \"r0\" must be candidate, serving, previous or a release such as r8"},
+		"rule conditions":    {"=app: a\nroute:\n  listen: \":1\"\n  rules:\n  - header: {\"X Y\": a, host: b, x-a: c, X-A: d}\n    cookie: {\"a b\": c}\n    path: [b, /c, /c]\n    from: [10.0.0.0/99]\n    to: previous\n", "5:14: \"X Y\" in route.rules[0].header is not the name of a header\n5:24: route.rules[0].header: Host is what route.hosts are for\n5:33: \"x-a\" in route.rules[0].header is given twice: header names ignore case\n6:14: \"a b\" in route.rules[0].cookie is not the name of a cookie\n7:12: route.rules[0].path[0] \"b\" must be a clean path that begins with /, such as /api\n7:19: route.rules[0].path[2] \"/c\" is given twice\n8:12: route.rules[0].from[0] \"10.0.0.0/99\" must be an address or a network such as 10.0.0.0/8"},
+		"rule kind":          {"=app: a\nroute:\n  listen: \":1\"\n  rules: [{header: X-A, to: r8}]\n", `4:20: route.rules[0].header must be a mapping, not text "X-A"`},
+		"sticky word":        {"=app: a\nroute: {listen: \":1\", sticky: cookies}\n", `2:31: unknown value "cookies" for route.sticky, did you mean "cookie"?`},
+		"sticky kind":        {"=app: a\nroute: {listen: \":1\", sticky: [cookie]}\n", `2:31: route.sticky must be cookie, client-address or a mapping, not a list`},
+		"sticky empty":       {"=app: a\nroute: {listen: \":1\", sticky: {}}\n", `2:31: route.sticky needs cookie or header`},
+		"sticky both":        {"=app: a\nroute: {listen: \":1\", sticky: {cookie: a, header: b}}\n", `2:43: route.sticky.header: there is route.sticky.cookie already; a client is known by one of them`},
+		"sticky cookie name": {"=app: a\nroute: {listen: \":1\", sticky: {cookie: \"a b\"}}\n", `2:40: route.sticky.cookie "a b" must be 1 to 64 of A-Z, a-z, 0-9, _, . and -`},
+		"sticky header name": {"=app: a\nroute: {listen: \":1\", sticky: {header: \"a:\"}}\n", `2:40: route.sticky.header "a:" must be the name of a header such as X-User`},
+		"sticky header age":  {"=app: a\nroute: {listen: \":1\", sticky: {header: x-user, max_age: 1h}}\n", `2:48: route.sticky.max_age is that of a cookie, and there is none`},
+		"sticky age":         {"=app: a\nroute: {listen: \":1\", sticky: {cookie: a, max_age: 1}}\ncutover: {drain: {sessions: 1h}}\n", `2:52: route.sticky.max_age: "1" is not a duration such as 500ms, 10s or 1m30s`},
+		"sessions":           {"cutover: {drain: {sessions: 1h}}\n", `4:29: cutover.drain.sessions needs route.sticky: cookie, which tells who was on the old release`},
+		"sessions by header": {"=app: a\nroute: {listen: \":1\", sticky: {header: X-User}}\ncutover: {drain: {sessions: 1h}}\n", `3:29: cutover.drain.sessions needs route.sticky: cookie, which tells who was on the old release`},
+		"balance":            {"=app: a\nroute: {listen: \":1\", balance: {eject_after: -1, max_in_flight: 0, max_queue: 0, queue_wait: 0s, timeout: 1us}}\n", "2:46: route.balance.eject_after must be at least 0, not -1\n2:65: route.balance.max_in_flight must be at least 1, not 0\n2:79: route.balance.max_queue must be at least 1, not 0\n2:94: route.balance.queue_wait must be at least 1ms, not 0s\n2:107: route.balance.timeout must be at least 1ms, not 1µs"},
+		"long connections":   {"cutover: {drain: {long_connections: 10}}\n", `4:37: cutover.drain.long_connections: "10" is not a duration such as 500ms, 10s or 1m30s`},
 		"preview":            {"=app: a\nroute: {listen: \":1\", preview: {from: [10.0.0.0/33, x], key: abc}}\n", "2:40: route.preview.from[0] \"10.0.0.0/33\" must be an address or a network such as 10.0.0.0/8\n2:53: route.preview.from[1] \"x\" must be an address or a network such as 10.0.0.0/8\n2:62: route.preview.key must be a reference, file:/path or env:NAME"},
 		"no steps":           {"cutover: {steps: []}\n", `4:18: cutover.steps must have at least one step`},
 		"steps fall":         {"cutover:\n  steps:\n    - percent: 50\n    - percent: 50\n    - percent: 100\n", `7:16: cutover.steps[1].percent must be above the step before it, 50`},
@@ -69,8 +95,10 @@ func TestErrors(t *testing.T) {
 		"abort ratio":        {"cutover: {abort_on: {p99_over_old: 0.5x}}\n", `4:36: cutover.abort_on.p99_over_old must be at least 1x`},
 		"abort ratio no x":   {"cutover: {abort_on: {p99_over_old: 1.5}}\n", `4:36: cutover.abort_on.p99_over_old: "1.5" is not a ratio such as 1.5x`},
 		"overlay key":        {"environments: {staging: {flett: {}, app: x}}\n", "4:26: unknown key \"flett\" in environments.staging, did you mean \"fleet\"?\n4:37: unknown key \"app\" in environments.staging"},
-		"overlay inner":      {"environments:\n  staging:\n    fleet: {sizes: 2}\n", `6:13: unknown key "sizes" in fleet, did you mean "size"?`},
-		"overlay meaning":    {"environments:\n  staging:\n    cutover: {steps: [{percent: 5}]}\n", `6:33: cutover.steps[0].percent is the last and must be 100`},
+		"overlay inner":      {"environments:\n  staging:\n    fleet: {sizes: 2}\n", `6:13: unknown key "sizes" in environments.staging.fleet, did you mean "size"?`},
+		"overlay meaning":    {"environments:\n  staging:\n    cutover: {steps: [{percent: 5}]}\n", `6:33: environments.staging.cutover.steps[0].percent is the last and must be 100`},
+		"overlay value":      {"environments: {staging: {route: {protocol: route, hosts: [\"fleet:1\"]}}}\n", "4:44: unknown value \"route\" for environments.staging.route.protocol\n4:59: environments.staging.route.hosts[0] \"fleet:1\" must be a name such as shop.example or *.shop.example, in lower case, without a port"},
+		"overlay of two":     {"environments: {a: {fleet: {size: x}}, b: {fleet: {env: {1A: x}}, health: {http: {}, tcp: {}}}}\n", "4:34: environments.a.fleet.size must be a whole number, not text \"x\"\n4:57: \"1A\" in environments.b.fleet.env is not a name of an environment variable\n4:85: environments.b.health.tcp: there is health.http already; a node has one kind of check"},
 		"overlay name":       {"environments: {Stage: {}}\n", `4:16: environment "Stage" must be 1 to 20 of a-z, 0-9 and -, beginning with a letter`},
 		"overlay list":       {"environments: [staging]\n", `4:15: environments must be a mapping, not a list`},
 		"overlay text":       {"environments: {staging: x}\n", `4:25: environments.staging must be a mapping, not text "x"`},
@@ -110,7 +138,7 @@ func TestUnknownEnvironment(t *testing.T) {
 	if got, want := all[0].Hint, "valid here: dev, production, staging"; got != want {
 		t.Errorf("got %s", got)
 	}
-	if all[0].Line != 11 || all[0].Column != 1 {
+	if all[0].Line != 22 || all[0].Column != 1 {
 		t.Errorf("at %d:%d", all[0].Line, all[0].Column)
 	}
 	if _, err := config.Load(write(t, small), "staging"); !strings.Contains(fault.All(err)[0].Hint, "no environments") {

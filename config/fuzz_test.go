@@ -13,6 +13,8 @@ import (
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(small))
 	f.Add([]byte(full))
+	f.Add([]byte(tcp))
+	f.Add([]byte(acme))
 	f.Add([]byte("app: a\nroute: {listen: \":1\"}\nenvironments: {production: {fleet: {size: 2}}}\n"))
 	f.Add([]byte("app: a\nroute: {listen: \":1\", paths: [\"/\\x7f\"]}\nhealth: {exec: {command: [a, \"b\\n\"]}}\n"))
 	path := filepath.Join(f.TempDir(), "release.yaml")

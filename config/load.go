@@ -5,7 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/strictyaml"
@@ -165,11 +167,54 @@ func resolve(base *strictyaml.Node, o named, path string) (*App, fault.List) {
 	app := &App{Env: o.name, path: path, root: root}
 	strictyaml.Defaults(app)
 	errs := strictyaml.Decode(root, app)
+	portHint(root, errs)
 	c := &checker{root: root}
 	c.app(app)
 	c.require(&app.Require, filepath.Dir(path))
 	app.resolvePaths(filepath.Dir(path))
-	return app, append(errs, c.errs...)
+	return app, o.inFull(append(errs, c.errs...))
+}
+
+// inFull gives errors about the overlay's own values the path that they have in the file: the overlay is merged into the app
+// before it is looked at, and there its values have the app's paths.
+func (o named) inFull(errs fault.List) fault.List {
+	own := map[[2]int]bool{}
+	places(o.node, own)
+	for _, e := range errs {
+		if own[[2]int{e.Line, e.Column}] {
+			e.Message = overlaid.ReplaceAllStringFunc(e.Message, once("environments."+o.name+"."))
+		}
+	}
+	return errs
+}
+
+// overlaid is the beginning of a path in a message, or something in quotes, which is passed over.
+var overlaid = regexp.MustCompile(`"(\\.|[^"\\])*"|\b(fleet|health|route|cutover|require)\b`)
+
+// once puts the prefix before the first match that is not in quotes.
+func once(prefix string) func(string) string {
+	return func(match string) string {
+		if strings.HasPrefix(match, `"`) {
+			return match
+		}
+		match, prefix = prefix+match, ""
+		return match
+	}
+}
+
+// places collects where a node and all that is in it begins.
+func places(n *strictyaml.Node, into map[[2]int]bool) {
+	if n == nil {
+		return
+	}
+	into[[2]int{n.Pos.Line, n.Pos.Column}] = true
+	for _, i := range n.Items {
+		places(i, into)
+	}
+	for _, e := range n.Entries {
+		into[[2]int{e.KeyPos.Line, e.KeyPos.Column}] = true
+		places(e.Value, into)
+	}
 }
 
 // withoutOtherCheck takes the kind of health check out of the app when the overlay brings its own.
@@ -193,7 +238,10 @@ func checkKinds() []string { return []string{"http", "tcp", "grpc", "exec"} }
 // resolvePaths makes the paths of files absolute that processes with another working folder read.
 func (a *App) resolvePaths(dir string) {
 	if t := a.Route.TLS; t != nil {
-		t.Cert, t.Key = absolute(dir, t.Cert), absolute(dir, t.Key)
+		t.Cert, t.Key, t.ClientCA = absolute(dir, t.Cert), absolute(dir, t.Key), absolute(dir, t.ClientCA)
+		if t.ACME != nil {
+			t.ACME.RootCA = absolute(dir, t.ACME.RootCA)
+		}
 	}
 }
 

@@ -21,12 +21,23 @@ const full = `app: shop
 recipe: recipes/shop.yaml
 fleet: {driver: docker, size: 4, resources: {cpus: 1, memory: 512MiB}, stop: {signal: TERM, grace: 10s}, env: {LOG: info}, secrets: {DB_URL: file:/run/s/db}}
 health: {http: {path: /healthz, port: 8080}, interval: 1s, timeout: 500ms, healthy_after: 2, unhealthy_after: 3, start_within: 60s}
-route: {listen: ":443", hosts: [shop.example], paths: [/api], tls: {cert: tls/cert.pem, key: /etc/key.pem}, preview: {from: [10.0.0.0/8, "::1"], key: env:PREVIEW}}
+route:
+  listen: ":443"
+  node_http: h2c
+  hosts: [shop.example]
+  paths: [/api]
+  tls: {cert: tls/cert.pem, key: /etc/key.pem, redirect: ":80", hsts: 8760h, client_ca: tls/ca.pem}
+  trusted: [10.0.0.0/8, 192.0.2.1]
+  proxy_protocol: true
+  preview: {from: [10.0.0.0/8, "::1"], key: env:PREVIEW}
+  rules: [{header: {x-team: beta}, from: [10.0.0.0/8], to: candidate}, {cookie: {beta: ""}, path: [/beta], to: r8}]
+  sticky: cookie
+  balance: {slow_start: 30s, eject_after: 0, max_in_flight: 100, max_queue: 10, queue_wait: 1s, timeout: 1m}
 cutover:
   steps: [{percent: 10, hold: 2m}, {percent: 50, hold: 2m}, {percent: 100}]
   abort_on: {error_rate: 1%, p99_over_old: 1.5x, min_requests: 200}
   keep_previous: 15m
-  drain: {timeout: 30s}
+  drain: {timeout: 30s, sessions: 1h, long_connections: 10m, close_within: 10s}
 environments: {staging: {fleet: {size: 1}, route: {listen: ":8081"}, health: {tcp: {}}, cutover: {abort_on: }}, dev: }
 `
 
@@ -66,9 +77,13 @@ func smallApp() *config.App {
 			Interval: seconds(1), Timeout: config.Duration(500 * time.Millisecond), HealthyAfter: 2, UnhealthyAfter: 3,
 			StartWithin: minutes(1), ReplaceAfter: seconds(30),
 		},
-		Route: config.Route{Listen: ":8080", Preview: config.Preview{From: []string{"127.0.0.0/8", "::1/128"}}},
+		Route: config.Route{
+			Listen: ":8080", Protocol: "http", NodeHTTP: "http1", Preview: config.Preview{From: []string{"127.0.0.0/8", "::1/128"}},
+			Balance: config.Balance{EjectAfter: 5, MaxQueue: 1024, QueueWait: seconds(5)},
+		},
 		Cutover: config.Cutover{
-			Steps: []config.Step{{Percent: 100}}, KeepPrevious: minutes(15), Drain: config.Drain{Timeout: seconds(30)},
+			Steps: []config.Step{{Percent: 100}}, KeepPrevious: minutes(15),
+			Drain: config.Drain{Timeout: seconds(30), LongConnections: minutes(10), CloseWithin: seconds(10)},
 		},
 	}
 }
@@ -82,15 +97,24 @@ func TestFull(t *testing.T) {
 	want.Fleet.Resources = config.Resources{CPUs: 1, Memory: 512 << 20}
 	want.Fleet.Env, want.Fleet.Secrets = map[string]string{"LOG": "info"}, map[string]string{"DB_URL": "file:/run/s/db"}
 	want.Health.HTTP = &config.HTTPCheck{Path: "/healthz", Port: 8080}
-	want.Route = config.Route{
-		Listen: ":443", Hosts: []string{"shop.example"}, Paths: []string{"/api"},
-		TLS:     &config.TLS{Cert: filepath.Join(filepath.Dir(got.Path()), "tls/cert.pem"), Key: "/etc/key.pem"},
-		Preview: config.Preview{From: []string{"10.0.0.0/8", "::1/128"}, Key: "env:PREVIEW"},
+	dir := filepath.Dir(got.Path())
+	want.Route.Listen, want.Route.Hosts, want.Route.Paths = ":443", []string{"shop.example"}, []string{"/api"}
+	want.Route.TLS = &config.TLS{Cert: filepath.Join(dir, "tls/cert.pem"), Key: "/etc/key.pem", Redirect: ":80",
+		HSTS: config.Duration(8760 * time.Hour), ClientCA: filepath.Join(dir, "tls/ca.pem")}
+	want.Route.Preview = config.Preview{From: []string{"10.0.0.0/8", "::1/128"}, Key: "env:PREVIEW"}
+	want.Route.Trusted, want.Route.ProxyProtocol = []string{"10.0.0.0/8", "192.0.2.1/32"}, true
+	want.Route.Rules = []config.Rule{
+		{Header: map[string]string{"X-Team": "beta"}, From: []string{"10.0.0.0/8"}, To: "candidate"},
+		{Cookie: map[string]string{"beta": ""}, Path: []string{"/beta"}, To: "r8"},
 	}
+	want.Route.Sticky = &config.Sticky{Cookie: "release_shop"}
+	want.Route.NodeHTTP = "h2c"
+	want.Route.Balance = config.Balance{SlowStart: seconds(30), EjectAfter: 0, MaxInFlight: 100, MaxQueue: 10, QueueWait: seconds(1), Timeout: minutes(1)}
 	want.Cutover.Steps = []config.Step{{Percent: 10, Hold: minutes(2)}, {Percent: 50, Hold: minutes(2)}, {Percent: 100}}
+	want.Cutover.Drain.Sessions = config.Duration(time.Hour)
 	want.Cutover.AbortOn = &config.AbortOn{ErrorRate: 1, P99OverOld: 1.5, MinRequests: 200}
 	same(t, want, got)
-	if p := got.At("cutover", "steps", 1, "percent"); p.Line != 7 || p.Column != 46 {
+	if p := got.At("cutover", "steps", 1, "percent"); p.Line != 18 || p.Column != 46 {
 		t.Errorf("second step is at %d:%d", p.Line, p.Column)
 	}
 	if p := got.At("recipe"); p.Line != 2 || p.Column != 9 {
@@ -113,6 +137,7 @@ func TestOverlay(t *testing.T) {
 	want.Env = "dev"
 	got = load(t, full, "dev")
 	want.Route.TLS, got.Route.TLS = nil, nil
+	want.Route.Sticky.Cookie = "release_shop_dev"
 	same(t, want, got)
 }
 
@@ -123,30 +148,76 @@ func TestEnvironments(t *testing.T) {
 	}
 }
 
+const tcp = `app: db
+route: {listen: ":5432", protocol: tcp, sticky: client-address}
+environments: {staging: {route: {sticky: }}}
+`
+
+const acme = `app: shop
+route: {listen: ":443", hosts: [shop.example], tls: {acme: {email: ops@shop.example, root_ca: ca.pem}}, sticky: {header: x-user}}
+environments: {staging: {route: {tls: {acme: {directory: "https://ca.example/dir"}}, sticky: {header: , cookie: c, max_age: 24h}}}}
+`
+
 // An app travels as JSON and is shown as YAML; both ways lose nothing.
 func TestRoundTrips(t *testing.T) {
 	for _, env := range []string{"production", "staging"} {
-		app := load(t, full, env)
-		data, err := json.Marshal(app)
-		if err != nil {
-			t.Fatal(err)
+		for _, src := range []string{full, tcp, acme} {
+			travel(t, src, env)
 		}
-		var back config.App
-		if err := json.Unmarshal(data, &back); err != nil {
-			t.Fatal(err)
-		}
-		same(t, app, &back)
-		if back.Path() != "" || back.At("app") != (config.Position{}) {
-			t.Error("an app from JSON has a place")
-		}
-		shown, err := app.YAML()
-		if err != nil {
-			t.Fatal(err)
-		}
-		again := load(t, string(shown), env)
-		same(t, app, again)
-		if second, err := again.YAML(); err != nil || string(second) != string(shown) {
-			t.Errorf("shown twice differently: %v\n%s\n%s", err, shown, second)
+	}
+}
+
+func travel(t *testing.T, src, env string) {
+	t.Helper()
+	app := load(t, src, env)
+	data, err := json.Marshal(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back config.App
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	same(t, app, &back)
+	if back.Path() != "" || back.At("app") != (config.Position{}) {
+		t.Error("an app from JSON has a place")
+	}
+	shown, err := app.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := load(t, string(shown), env)
+	same(t, app, again)
+	if second, err := again.YAML(); err != nil || string(second) != string(shown) {
+		t.Errorf("shown twice differently: %v\n%s\n%s", err, shown, second)
+	}
+}
+
+// An app on record that was written before a key was there gets the key's default, so that it equals one read now.
+func TestOlderRecord(t *testing.T) {
+	var back config.App
+	old := `{"app":"shop","env":"production","recipe":"recipes/shop.yaml","fleet":{"size":1,"resources":{},"stop":{"signal":"TERM","grace":"10s"}},
+"health":{"interval":"1s","timeout":"500ms","healthy_after":2,"unhealthy_after":3,"start_within":"1m","replace_after":"30s"},
+"route":{"listen":":8080","preview":{"from":["127.0.0.0/8","::1/128"]}},
+"cutover":{"steps":[{"percent":100}],"keep_previous":"15m","drain":{"timeout":"30s"}}}`
+	if err := json.Unmarshal([]byte(old), &back); err != nil {
+		t.Fatal(err)
+	}
+	same(t, smallApp(), &back)
+}
+
+func TestStickyForms(t *testing.T) {
+	for src, want := range map[string]config.Sticky{
+		"cookie":                       {Cookie: "release_shop"},
+		"client-address":               {ClientAddress: true},
+		"{cookie: id}":                 {Cookie: "id"},
+		"{cookie: id, max_age: 1h}":    {Cookie: "id", MaxAge: minutes(60)},
+		"{header: x-user}":             {Header: "X-User"},
+		"{header: X-User, cookie: , }": {Header: "X-User"},
+	} {
+		got := load(t, "app: shop\nroute: {listen: \":1\", sticky: "+src+"}\n", "").Route.Sticky
+		if got == nil || *got != want {
+			t.Errorf("%s is %+v, want %+v", src, got, want)
 		}
 	}
 }
@@ -173,14 +244,24 @@ health:
   replace_after: 30s
 route:
   listen: ":8080"
+  protocol: http
+  node_http: http1
   preview:
     from: [127.0.0.0/8, "::1/128"]
+  balance:
+    slow_start: 0s
+    eject_after: 5
+    max_queue: 1024
+    queue_wait: 5s
 cutover:
   steps:
     - percent: 100
   keep_previous: 15m
   drain:
     timeout: 30s
+    sessions: 0s
+    long_connections: 10m
+    close_within: 10s
 `
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Error(diff)

@@ -46,6 +46,12 @@ func TestSchemaAgrees(t *testing.T) {
 		small + "environments: {dev: {cutover: {drain: {time: 1}}}}\n": false,
 		"app: Shop\nroute: {listen: \":1\"}\n":                         false,
 		"app: shop\n":                                                  false,
+		tcp:                                                            true,
+		acme:                                                           true,
+		"app: shop\nroute: {listen: \":1\", sticky: cookies}\n":        false,
+		"app: shop\nroute: {listen: \":1\", sticky: {max_age: 1h}}\n":  false,
+		"app: shop\nroute: {listen: \":1\", sticky: {cookies: a}}\n":   false,
+		"app: shop\nroute: {listen: \":1\", rules: [{path: [/]}]}\n":   false,
 	} {
 		n, err := strictyaml.Parse("release.yaml", []byte(src))
 		if err != nil {

@@ -12,7 +12,40 @@ import (
 	"github.com/bootandshoot/release/orchestrator"
 )
 
-func (s *Server) agent(w http.ResponseWriter, _ *http.Request) error { return answer(w, s.Agent) }
+func (s *Server) agent(w http.ResponseWriter, r *http.Request) error {
+	a := s.Agent
+	if s.Standing != nil {
+		s.Standing(r.Context(), &a)
+	}
+	return answer(w, a)
+}
+
+// leading answers by h while the agent leads. Another one would answer with less than is true, or change what is not its own.
+func (s *Server) leading(h handler) handler {
+	if s.Leads == nil {
+		return h
+	}
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.Leads(r.Context()); err != nil {
+			return err
+		}
+		return h(w, r)
+	}
+}
+
+func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
+	var in api.Forget
+	if err := readJSON(w, r, &in); err != nil {
+		return err
+	}
+	if s.Forget == nil {
+		return fault.New(fault.Unsupported, "forget edge %s: this agent knows of no other router than its own", in.Edge)
+	}
+	if err := s.Forget(r.Context(), in.Edge); err != nil {
+		return err
+	}
+	return answer(w, struct{}{})
+}
 
 func (s *Server) stop(w http.ResponseWriter, _ *http.Request) error {
 	s.Stop()

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/api"
@@ -22,6 +23,7 @@ type Orchestrator interface {
 	Submit(ctx context.Context, r orchestrator.Request) (orchestrator.Operation, error)
 	Steer(ctx context.Context, k orchestrator.Key, verb, by string) error
 	Operation(ctx context.Context, k orchestrator.Key, id string) (orchestrator.Operation, error)
+	Traffic(ctx context.Context, k orchestrator.Key) (orchestrator.Reading, error)
 	Status(ctx context.Context, k orchestrator.Key) (orchestrator.Status, error)
 	Keys() []orchestrator.Key
 	Events(ctx context.Context, k orchestrator.Key, after uint64, limit int) ([]orchestrator.Event, error)
@@ -40,12 +42,15 @@ type Images interface {
 	Tag(ctx context.Context, digest, name string) error
 }
 
-// Options are what a Server needs; all but Log and Now are required.
+// Options are what a Server needs; Standing, Leads, Forget, Log and Now may be nil.
 type Options struct {
 	Orchestrator Orchestrator
 	Images       Images
-	Agent        api.Agent // what GET /v1/agent answers
-	Stop         func()    // begins the agent's end; returns at once
+	Agent        api.Agent // what GET /v1/agent answers, together with what Standing adds
+	Standing     func(ctx context.Context, a *api.Agent)
+	Leads        func(ctx context.Context) error              // why the agent cannot answer for apps now: another one leads; nil: it can
+	Forget       func(ctx context.Context, edge string) error // takes it that an edge, such as the router of another agent, serves nobody any more
+	Stop         func()                                       // begins the agent's end; returns at once
 	Log          *slog.Logger
 	Now          func() time.Time
 }
@@ -66,6 +71,9 @@ func New(o Options) *Server {
 	}
 	s := &Server{Options: o, mux: http.NewServeMux()}
 	for pattern, h := range s.routes() {
+		if strings.Contains(pattern, " /v1/apps") {
+			h = s.leading(h)
+		}
 		s.mux.Handle(pattern, s.handle(h))
 	}
 	return s
@@ -78,6 +86,7 @@ func (s *Server) routes() map[string]handler {
 		"POST /v1/agent/stop":               s.stop,
 		"GET /v1/apps":                      s.apps,
 		"GET " + app + "status":             s.status,
+		"GET " + app + "traffic":            s.traffic,
 		"POST " + app + "operations":        s.submit,
 		"GET " + app + "operations":         s.history,
 		"GET " + app + "operations/{id}":    s.operation,
@@ -86,6 +95,7 @@ func (s *Server) routes() map[string]handler {
 		"GET " + app + "releases":           s.releases,
 		"GET " + app + "nodes/{node}/logs":  s.logs,
 		"POST " + app + "nodes/{node}/exec": s.exec,
+		"POST /v1/router/forget":            s.forget,
 		"POST /v1/images/missing":           s.missing,
 		"PUT /v1/blobs/{digest}":            s.putBlob,
 		"PUT /v1/images/{digest}":           s.putImage,

@@ -21,6 +21,7 @@ import (
 
 // fake is an orchestrator of one app whose operation the test moves on.
 type fake struct {
+	reading orchestrator.Reading
 	mu      sync.Mutex
 	status  orchestrator.Status
 	op      orchestrator.Operation
@@ -68,6 +69,10 @@ func (f *fake) Operation(_ context.Context, _ orchestrator.Key, id string) (orch
 		return orchestrator.Operation{}, fault.New(fault.NotFound, "find operation %s", id)
 	}
 	return f.op, nil
+}
+
+func (f *fake) Traffic(context.Context, orchestrator.Key) (orchestrator.Reading, error) {
+	return f.reading, nil
 }
 
 func (f *fake) Status(context.Context, orchestrator.Key) (orchestrator.Status, error) {

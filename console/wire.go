@@ -12,6 +12,11 @@ import (
 )
 
 func operationOf(o orchestrator.Operation, now time.Time) api.Operation {
+	return costing(o, o.Ledger, now)
+}
+
+// costing is an operation that cost so much.
+func costing(o orchestrator.Operation, cost orchestrator.Ledger, now time.Time) api.Operation {
 	end := o.Ended
 	if end.IsZero() {
 		end = now
@@ -19,7 +24,7 @@ func operationOf(o orchestrator.Operation, now time.Time) api.Operation {
 	out := api.Operation{
 		ID: o.ID, Kind: string(o.Kind), By: o.By, At: o.At, Phase: string(o.Phase), Release: o.Release, From: o.From,
 		Percent: o.Percent, HoldLeft: o.HoldLeft.Seconds(), Paused: o.Paused, Waits: o.Waits, WaitsSince: o.WaitsSince,
-		Ledger: api.Ledger(o.Ledger), Failure: failureOf(o.Failure), Ended: o.Ended, Seconds: end.Sub(o.At).Seconds(),
+		Ledger: ledgerOf(cost), Auto: o.Auto, Failure: failureOf(o.Failure), Ended: o.Ended, Seconds: end.Sub(o.At).Seconds(),
 	}
 	for _, step := range o.Steps {
 		out.Steps = append(out.Steps, api.Step{Percent: step.Percent, Hold: step.Hold.Seconds()})
@@ -39,10 +44,15 @@ func failureOf(f *orchestrator.Failure) *api.Error {
 }
 
 func eventOf(e orchestrator.Event) api.Event {
-	return api.Event{
+	out := api.Event{
 		Seq: e.Seq, At: e.At, App: e.App, Env: e.Env, Type: e.Type, Operation: e.Operation, Release: e.Release,
-		Fleet: e.Fleet, Node: e.Node, Percent: e.Percent, Message: e.Message,
+		Fleet: e.Fleet, Node: e.Node, Percent: e.Percent, InFlight: e.InFlight, Long: e.Long, Message: e.Message,
 	}
+	if e.Ledger != nil {
+		l := ledgerOf(*e.Ledger)
+		out.Ledger = &l
+	}
+	return out
 }
 
 func releasesOf(s orchestrator.State) []api.Release {
@@ -50,6 +60,7 @@ func releasesOf(s orchestrator.State) []api.Release {
 	for _, r := range s.Releases {
 		out = append(out, api.Release{
 			ID: r.ID, Image: r.Image, By: r.By, At: r.At, State: string(r.State), CompletedAt: r.CompletedAt,
+			Ledger: ledgerOf(r.Ledger),
 		})
 	}
 	return out
@@ -68,14 +79,24 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 		out.Fleets = append(out.Fleets, fleetOf(fl, st))
 	}
 	for _, o := range s.Operations {
-		wire := operationOf(*o, now)
+		wire := costing(*o, o.Cost(st.Counted), now)
 		if o.Kind.Exclusive() {
 			out.Operation = &wire
 		} else {
 			out.Background = append(out.Background, wire)
 		}
 	}
+	out.Found = FoundOf(st.Found)
 	out.Next = next(out, s)
+	return out
+}
+
+// FoundOf is what was found without a record, on the wire.
+func FoundOf(list []orchestrator.Found) []api.Found {
+	var out []api.Found
+	for _, f := range list {
+		out = append(out, api.Found{Fleet: f.ID.String(), Driver: f.Driver, Nodes: f.Nodes, Listen: f.Listen, Percent: f.Percent})
+	}
 	return out
 }
 
@@ -96,10 +117,12 @@ func compareReleases(a, b string) int {
 }
 
 func fleetOf(fl *orchestrator.Fleet, st orchestrator.Status) api.Fleet {
+	long := st.Long[fl.ID.String()]
 	out := api.Fleet{
 		ID: fl.ID.String(), Role: fl.ID.Role, Release: fl.ID.Release, Image: fl.Image, Driver: fl.Driver,
 		State: string(fl.State), Since: fl.Since, Percent: fl.Weight, WarmLeft: fl.WarmLeft.Seconds(), Reason: fl.Reason,
-		InFlight: st.Drained[fl.ID.String()], Nodes: []api.Node{},
+		InFlight: st.Drained[fl.ID.String()], Long: long, Deadline: fl.Deadline(long), Sessions: fl.SessionsBy,
+		Closing: !fl.ClosingAt.IsZero(), Nodes: []api.Node{},
 	}
 	if r, ok := st.Traffic[fl.ID.String()]; ok {
 		out.Rates = &api.Rates{RequestsPerSecond: r.RequestsPerSecond, ErrorRate: r.ErrorRate, P99: r.P99.Seconds()}
@@ -109,6 +132,7 @@ func fleetOf(fl *orchestrator.Fleet, st orchestrator.Status) api.Fleet {
 		out.Nodes = append(out.Nodes, api.Node{
 			ID: n.Name, State: string(n.State), Address: n.Address, PID: n.PID, Host: n.Host, Since: n.Since,
 			Present: seen.Present, Health: seen.Health, Reason: n.Reason, InFlight: seen.InFlight,
+			Long: seen.Long, Deadline: n.Deadline(seen.Long),
 		})
 	}
 	return out

@@ -81,7 +81,7 @@ func (c *cli) agentStatus() *cobra.Command {
 			}
 			r := api.AgentResult{
 				Head: api.NewHead(nil), Running: err == nil, PID: a.PID, Socket: client.Socket, Version: a.Version, Since: a.Since,
-				StateDir: dir,
+				StateDir: dir, Name: a.Name, Role: a.Role, Leader: a.Leader, Why: a.Why, Found: a.Found,
 			}
 			return c.out.result(r, func(w io.Writer) {
 				if !r.Running {
@@ -89,8 +89,25 @@ func (c *cli) agentStatus() *cobra.Command {
 					return
 				}
 				fmt.Fprintf(w, "agent %s runs: pid %d, since %s, socket %s\n", r.Version, r.PID, r.Since.Local().Format(time.DateTime), r.Socket)
+				sayStanding(w, r)
+				c.out.sayFound(a.Found)
 			})
 		},
+	}
+}
+
+// sayStanding says of an agent that does not lead which one does.
+func sayStanding(w io.Writer, r api.AgentResult) {
+	if r.Role != api.RoleStandby {
+		return
+	}
+	leader := r.Leader + " leads"
+	if r.Leader == "" || r.Leader == r.Name {
+		leader = "nobody leads yet"
+	}
+	fmt.Fprintf(w, "it stands by as %s: %s\n", r.Name, leader)
+	if r.Why != "" {
+		fmt.Fprintf(w, "it could not take over: %s\n", r.Why)
 	}
 }
 
@@ -122,7 +139,7 @@ func (c *cli) agentStop() *cobra.Command {
 
 // awaitEnd waits until no process has the id.
 func awaitEnd(ctx context.Context, pid int) error {
-	over := fault.New(fault.Running, "process %d did not end within %s", pid, stopTime)
+	over := fault.New(fault.Running, "process %d did not end within %s", pid, span(stopTime))
 	ctx, cancel := context.WithTimeoutCause(ctx, stopTime, over)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -12,6 +12,7 @@ import (
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/builder"
 	"github.com/bootandshoot/release/dockerfile"
+	"github.com/bootandshoot/release/images/signature"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
 )
@@ -23,6 +24,7 @@ type bakeFlags struct {
 	given                    givenFlags
 	sign                     string
 	allow                    []string
+	unsigned                 bool // nothing is baked that could be signed
 }
 
 func (b *bakeFlags) bind(cmd *cobra.Command) {
@@ -70,6 +72,7 @@ The tests of the recipe run before the image is listed. RECIPE may also be a Doc
 			if path, name, ok := c.dockerfileOf(args); ok {
 				return c.bakeDockerfile(cmd.Context(), b, check, path, name)
 			}
+			b.unsigned = check && b.sign == ""
 			o, done, err := c.bakeOptions(b, args)
 			if done || err != nil {
 				return err
@@ -126,9 +129,11 @@ func (c *cli) bakeOptions(b bakeFlags, args []string) (o builder.Options, done b
 	if err != nil {
 		return o, false, err
 	}
-	key, err := c.signingKey(b.sign)
-	if err != nil {
-		return o, false, err
+	var key *signature.PrivateKey
+	if !b.unsigned {
+		if key, err = c.signingKey(b.sign); err != nil {
+			return o, false, err
+		}
 	}
 	secrets, err := b.given.secretValues(recipe, c.env, c.out.note)
 	return builder.Options{

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -75,7 +76,16 @@ func (o *output) stepLine(e builder.Event) string {
 	if e.Cached {
 		how = "cached"
 	}
-	return fmt.Sprintf("%2d/%d  %s  %9s  %s", e.Index, e.Total, pad(e.Step, e.Step, 40), size(e.Bytes), how)
+	bytes := size(e.Bytes)
+	if e.Test {
+		bytes = "" // it makes nothing
+	}
+	return fmt.Sprintf("%s  %s  %9s  %s", stepCount(e), pad(e.Step, e.Step, 40), bytes, how)
+}
+
+// stepCount is the step's place among all, as wide for each of them.
+func stepCount(e builder.Event) string {
+	return fmt.Sprintf("%*d/%d", len(strconv.Itoa(e.Total)), e.Index, e.Total)
 }
 
 // bakeLive shows the running step with what it prints below those that are done.
@@ -117,7 +127,7 @@ func (v *bakeLive) draw() {
 		v.screen.Update(nil)
 		return
 	}
-	line := fmt.Sprintf("  %s %2d/%d  %s  %s", v.out.yellow("●"), v.now.Index, v.now.Total, v.now.Step, span(time.Since(v.started)))
+	line := fmt.Sprintf("  %s %s  %s  %s", v.out.yellow("●"), stepCount(v.now), v.now.Step, span(time.Since(v.started)))
 	if v.now.Bytes > 0 {
 		line += "  " + size(v.now.Bytes)
 		if v.now.Size > 0 {

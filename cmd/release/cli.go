@@ -19,6 +19,7 @@ type cli struct {
 	out    *output
 	flags  globals
 	cancel context.CancelFunc // ends the time given by --timeout
+	unhang func()             // ends the watch for hangups
 }
 
 // globals are the flags of every verb.
@@ -35,7 +36,7 @@ type globals struct {
 }
 
 func newCLI(stdin io.Reader, stdout, stderr io.Writer, env func(string) (string, bool)) *cli {
-	return &cli{stdin: stdin, env: env, out: newOutput(stdout, stderr, env), cancel: func() {}}
+	return &cli{stdin: stdin, env: env, out: newOutput(stdout, stderr, env), cancel: func() {}, unhang: func() {}}
 }
 
 // getenv is a variable's value, "" when it is not set.
@@ -52,7 +53,7 @@ func execute(ctx context.Context, c *cli, args []string) int {
 	root.SetOut(c.out.stdout)
 	root.SetErr(c.out.stderr)
 	c.out.json = asksJSON(args, c.getenv("RELEASE_JSON")) // also for mistakes in the flags themselves
-	defer func() { c.cancel() }()
+	defer func() { c.cancel(); c.unhang() }()
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
@@ -100,11 +101,16 @@ func (c *cli) begin(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	c.out.configure(c.flags)
+	if !ownsHangup(cmd) {
+		ctx, stop := endAtHangup(cmd.Context())
+		cmd.SetContext(ctx)
+		c.unhang = stop
+	}
 	if c.flags.timeout < 0 {
-		return fault.New(fault.Invalid, "read --timeout: %s is negative", c.flags.timeout)
+		return fault.New(fault.Invalid, "read --timeout: %s is negative", span(c.flags.timeout))
 	}
 	if c.flags.timeout > 0 {
-		over := fault.New(fault.Running, "the %s given by --timeout are over", c.flags.timeout)
+		over := fault.New(fault.Running, "the %s given by --timeout are over", span(c.flags.timeout))
 		ctx, cancel := context.WithTimeoutCause(cmd.Context(), c.flags.timeout, over)
 		c.cancel = cancel
 		cmd.SetContext(ctx)

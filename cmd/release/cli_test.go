@@ -15,8 +15,14 @@ import (
 	"github.com/bootandshoot/release/sandbox"
 )
 
+// programVariable makes the test binary the program itself, for tests of what only a process shows.
+const programVariable = "RELEASE_TEST_PROGRAM"
+
 func TestMain(m *testing.M) {
 	sandbox.Main()
+	if os.Getenv(programVariable) != "" {
+		main()
+	}
 	os.Exit(m.Run())
 }
 
@@ -69,6 +75,11 @@ func TestExitCodesAndMessages(t *testing.T) {
 		code       int
 		says       []string // on either output
 	}{
+		{name: "validate certificates", args: "validate", code: 2, files: map[string]string{
+			"release.yaml": smallApp + "environments: {staging: {route: {tls: {cert: none.pem, key: text.pem}}}}\n", "recipe.yaml": smallRecipe, "text.pem": "x"},
+			says: []string{"release.yaml:4:", "route.tls.cert: there is no file", "none.pem", "route.tls.key:", "is no PEM file"}},
+		{name: "bare port", args: "validate", code: 2, says: []string{"must be text, not a number 8080", `listen: ":8080"`}, files: map[string]string{
+			"release.yaml": "app: shop\nrecipe: recipe.yaml\nroute: {listen: 8080}\n", "recipe.yaml": smallRecipe}},
 		{name: "no verb", args: "", code: 0, says: []string{"Exit codes", "rollback"}},
 		{name: "help of a verb", args: "cutover --help", code: 0, says: []string{"--percent share", "release cutover r8"}},
 		{name: "unknown verb", args: "lanch", code: 2, says: []string{`no verb "lanch"`, "did you mean release launch?"}},

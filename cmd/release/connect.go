@@ -38,15 +38,58 @@ func (c *cli) reach(ctx context.Context) (*api.Client, api.Agent, error) {
 // connect is a client of the agent, which is started in the background when none answers. An agent that the user
 // named is not started: it may be another user's.
 func (c *cli) connect(ctx context.Context) (*api.Client, error) {
-	client, _, err := c.reach(ctx)
+	client, agent, err := c.reach(ctx)
 	if err == nil || !errors.Is(err, api.ErrNoAgent) {
+		c.out.sayFound(agent.Found)
 		return client, err
 	}
 	if _, named, _ := c.socket(); named {
 		return nil, noAgent(client.Socket, err)
 	}
 	c.out.note("no agent answers: starting one in the background (release agent stop ends it)")
-	return client, c.startAgent(ctx, client)
+	if err := c.startAgent(ctx, client); err != nil {
+		return client, err
+	}
+	c.out.sayFound(awaitLead(ctx, client).Found)
+	return client, nil
+}
+
+// awaitLead gives an agent that was just started the time to know what it leads.
+func awaitLead(ctx context.Context, client *api.Client) api.Agent {
+	ctx, cancel := context.WithTimeout(ctx, leadSoon)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		agent, err := client.Agent(ctx)
+		if err != nil || agent.Role == api.RoleLeader {
+			return agent
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return agent
+		}
+	}
+}
+
+// leadSoon is how long that is: one that waits for another to let go of the lead says so by itself.
+const leadSoon = 2 * time.Second
+
+// sayFound says loudly what runs without a record, and what to do.
+func (o *output) sayFound(list []api.Found) {
+	if len(list) == 0 || o.quiet {
+		return
+	}
+	for _, f := range list {
+		where := ""
+		if f.Listen != "" {
+			where = fmt.Sprintf(", %d %% of %s", f.Percent, f.Listen)
+		}
+		o.note("%s the agent's store has no record of %s, which runs (%d nodes%s)", o.red("warning:"), f.Fleet, f.Nodes, where)
+	}
+	o.note("  its store was lost or put back from an older copy; users are served as they were")
+	o.note("  %s stop the agent, put a copy of %s back and start it; or release up takes the app over without a gap, release destroy ends it", o.cyan("→"), storeFile)
 }
 
 func noAgent(socket string, cause error) error {
@@ -99,7 +142,7 @@ func (c *cli) startAgent(ctx context.Context, client *api.Client) error {
 
 // waitForAgent returns when an agent answers: ours, or one that somebody else started at the same time.
 func waitForAgent(ctx context.Context, client *api.Client, died <-chan error, log string, from int64) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, agentStart, fault.New(fault.Unavailable, "the agent did not answer within %s", agentStart).
+	ctx, cancel := context.WithTimeoutCause(ctx, agentStart, fault.New(fault.Unavailable, "the agent did not answer within %s", span(agentStart)).
 		WithHint("its log: %s", log))
 	defer cancel()
 	poll := time.NewTicker(5 * time.Millisecond)

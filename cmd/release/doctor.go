@@ -20,6 +20,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet/docker"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 	"github.com/bootandshoot/release/router/embedded"
 	"github.com/bootandshoot/release/sandbox"
 )
@@ -86,8 +87,11 @@ func (c *cli) examine(ctx context.Context) []api.Check {
 	imagesDir, imagesErr := c.imagesDir(settings)
 	checks = append(checks, folderCheck("state folder", stateDir, stateErr), folderCheck("images folder", imagesDir, imagesErr))
 	checks = append(checks, portsCheck(settings), toolCheck("git", "recipes with git: steps need it: apt-get install git"))
-	checks = append(checks, c.agentCheck(ctx), routerCheck(ctx, stateDir))
-	return checks
+	checks = append(checks, c.agentCheck(ctx))
+	if settings.Router.Backend == config.RouterHAProxy {
+		return append(checks, haproxyChecks(ctx, stateDir, settings)...)
+	}
+	return append(checks, routerCheck(ctx, stateDir))
 }
 
 func sandboxChecks(s sandbox.Support) []api.Check {
@@ -204,5 +208,5 @@ func routerCheck(ctx context.Context, stateDir string) api.Check {
 	if s.Version != programVersion() {
 		return warn("router", "release router upgrade", "runs version %s, this is %s", s.Version, programVersion())
 	}
-	return ok("router", "runs, pid %d, %d requests in flight", s.PID, s.InFlight)
+	return ok("router", "runs, pid %d, %s in flight", s.PID, human.Count(s.InFlight, "request"))
 }

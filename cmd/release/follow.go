@@ -44,6 +44,9 @@ func (f *follower) run(ctx context.Context) (api.Operation, error) {
 		if err == nil {
 			return op, nil
 		}
+		if fault.Is(err, fault.Unavailable) && !errors.Is(err, api.ErrNoAgent) {
+			err = fault.New(fault.Running, "%w", err) // another agent leads by now
+		}
 		if !errors.Is(err, api.ErrNoAgent) || ctx.Err() != nil {
 			return op, f.leave(ended(ctx, err))
 		}

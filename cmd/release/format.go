@@ -1,40 +1,17 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"time"
+
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // size is an amount of bytes for people.
-func size(n int64) string {
-	const unit = 1000
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, names := float64(n), "kMGTP"
-	i := -1
-	for v >= unit && i < len(names)-1 {
-		v /= unit
-		i++
-	}
-	return fmt.Sprintf("%.1f %cB", v, names[i])
-}
+func size(n int64) string { return human.Size(n) }
 
 // span is a length of time for people.
-func span(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < time.Hour:
-		return fmt.Sprintf("%d m %02d s", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h %02d m", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
-}
+func span(d time.Duration) string { return human.Span(d) }
 
 // seconds is a number of seconds as a length of time.
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

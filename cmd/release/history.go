@@ -13,7 +13,8 @@ import (
 
 func (c *cli) historyVerb() *cobra.Command {
 	return &cobra.Command{
-		Use: "history", Short: "List releases and what was done with them", Example: "  release history --json", Args: noArgs(),
+		Use: "history", Short: "List releases and what was done with them",
+		Long: `Lists the releases, and the operations that ended with what they cost the users. With -v also by release and cause.`, Example: "  release history --json", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			app, err := c.app()
 			if err != nil {
@@ -43,9 +44,12 @@ func (o *output) history(w io.Writer, r api.HistoryResult) {
 		releases.row(plain(rel.ID), cell{rel.State, o.byState(rel.State)}, plain(shortDigest(rel.Image)),
 			plain(rel.At.Local().Format(time.DateTime)), plain(rel.By))
 	}
-	ops.row(plain("OPERATION"), plain("WHAT"), plain("AT"), plain("TOOK"), plain("REQUESTS"), plain("FAILED"), plain("OUTCOME"))
+	ops.row(plain("OPERATION"), plain("WHAT"), plain("AT"), plain("TOOK"), plain("REQUESTS"), plain("FAILED"), plain("RETRIED"), plain("CUT"), plain("OUTCOME"))
 	for _, op := range r.Operations {
 		what := strings.TrimSpace(op.Kind + " " + op.Release)
+		if op.Auto {
+			what += " by itself"
+		}
 		if op.From != "" && op.From != op.Release {
 			what += " from " + op.From
 		}
@@ -55,7 +59,20 @@ func (o *output) history(w io.Writer, r api.HistoryResult) {
 			shown = o.red(outcome)
 		}
 		ops.row(plain(op.ID), plain(what), plain(op.At.Local().Format(time.DateTime)), plain(span(seconds(op.Seconds))),
-			plain(fmt.Sprint(op.Ledger.Requests)), plain(fmt.Sprint(op.Ledger.Failed)), cell{outcome, shown})
+			plain(fmt.Sprint(op.Ledger.Requests)), plain(fmt.Sprint(op.Ledger.Failed)), plain(fmt.Sprint(op.Ledger.Retried)),
+			plain(fmt.Sprint(op.Ledger.Cut)), cell{outcome, shown})
 	}
 	fmt.Fprintf(w, "%s\n\n%s\n", strings.Join(releases.lines(""), "\n"), strings.Join(ops.lines(""), "\n"))
+	if o.verbose {
+		o.historyCosts(w, r.Operations)
+	}
+}
+
+// historyCosts tells causes and each release's part of the operations that cost anything.
+func (o *output) historyCosts(w io.Writer, ops []api.Operation) {
+	for _, op := range ops {
+		if lines := ledgerLines(op.Ledger, "  "); lines != nil {
+			fmt.Fprintf(w, "\n%s %s: %s\n%s\n", op.ID, strings.TrimSpace(op.Kind+" "+op.Release), ledgerText(op.Ledger), strings.Join(lines, "\n"))
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -116,18 +117,29 @@ func (c *cli) imagesInspect() *cobra.Command {
 func detailsOf(digest images.Digest, img images.Image) imageDetails {
 	cfg := img.Config.Config
 	d := imageDetails{
-		Head: api.NewHead(nil), Image: string(digest), Platform: img.Config.OS + "/" + img.Config.Architecture,
-		Command: img.Command(), Ports: img.Ports(), User: cfg.User, Workdir: cfg.WorkingDir, Env: cfg.Env, Labels: cfg.Labels,
-		Annotations: img.Annotations,
+		Head: api.NewHead(nil), Image: string(digest), Names: []string{}, Platform: img.Config.OS + "/" + img.Config.Architecture,
+		Command: orEmpty(img.Command()), Ports: orEmpty(img.Ports()), User: cfg.User, Workdir: cfg.WorkingDir, Env: orEmpty(cfg.Env),
+		Labels: map[string]string{}, Annotations: map[string]string{}, Layers: []layerDetails{},
 	}
+	maps.Copy(d.Labels, cfg.Labels)
+	maps.Copy(d.Annotations, img.Annotations)
 	for _, l := range img.Layers {
 		d.Layers = append(d.Layers, layerDetails{Digest: string(l.Digest), Size: l.Size, CreatedBy: l.CreatedBy})
 	}
 	return d
 }
 
+// orEmpty is a list that is [] in JSON when it is none, not null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
 // listedAs is the names of an image, newest first, and when it came.
 func listedAs(store *images.Store, d images.Digest) (names []string, created time.Time, err error) {
+	names = []string{}
 	list, err := store.List()
 	for _, i := range list {
 		if i.Digest != d {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 
@@ -41,20 +39,15 @@ func (c *cli) imagesCat() *cobra.Command {
 	}
 }
 
-// printFile copies a file and checks it meanwhile.
+// printFile copies a file, which is checked meanwhile.
 func printFile(w io.Writer, files *images.Files, n *images.ImageFile) error {
 	r, err := files.Open(n)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(w, sum), r); err != nil {
+	if _, err := io.Copy(w, r); err != nil {
 		return fmt.Errorf("print %s: %w", rooted(n), err)
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != n.Content.Hex() {
-		return fault.New(fault.Failed, "print %s: the image's layer is damaged: the file has sha256 %s, not %s", rooted(n), got, n.Content.Hex()).
-			WithHint("bake or import the image again")
 	}
 	return nil
 }

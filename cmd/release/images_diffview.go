@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/bootandshoot/release/images/diff"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // diffView shows a comparison to people: first in a few lines, then by section.
@@ -133,10 +134,7 @@ func (v diffView) packages(list []diff.Package) []string {
 }
 
 func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
+	return human.Count(n, word)
 }
 
 func arrow(from, to string) string {

@@ -32,7 +32,7 @@ from elsewhere with its digest. Signed or not, it is printed as it is: release i
 			newest := all[len(all)-1]
 			r := documentResult{Head: api.NewHead(nil), Image: string(digest), Format: "slsa", Attached: true,
 				Signed: newest.Envelope != nil, Document: newest.Data}
-			return c.out.result(r, func(w io.Writer) { _, _ = w.Write(append(newest.Data, '\n')) })
+			return c.out.result(r, func(w io.Writer) { c.out.document(w, append(newest.Data, '\n')) })
 		},
 	}
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -45,12 +47,29 @@ package owns. An image without one, such as one that another tool made, is looke
 				return err
 			}
 			r := documentResult{Head: api.NewHead(nil), Image: string(digest), Format: format, Attached: attached, Document: data}
-			return c.out.result(r, func(w io.Writer) { _, _ = w.Write(data) })
+			return c.out.result(r, func(w io.Writer) { c.out.document(w, data) })
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "spdx", "`form`: spdx (2.3) or cyclonedx (1.6), both in JSON")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"spdx", "cyclonedx"}, noFiles))
 	return cmd
+}
+
+// document writes JSON: the very bytes to a file or a pipe, in lines to a terminal.
+func (o *output) document(w io.Writer, data []byte) {
+	if f, ok := o.stdout.(*os.File); ok && isTerminal(f) {
+		data = inLines(data)
+	}
+	_, _ = w.Write(data)
+}
+
+// inLines is JSON for people; what is none stays as it is.
+func inLines(data []byte) []byte {
+	var lines bytes.Buffer
+	if err := json.Indent(&lines, bytes.TrimSpace(data), "", "  "); err != nil {
+		return data
+	}
+	return append(lines.Bytes(), '\n')
 }
 
 // bill is the newest attached bill of materials, else one made now.

@@ -61,7 +61,7 @@ func (c *cli) imagesTree() *cobra.Command {
 					return missingInImage(args[0], err)
 				}
 			}
-			t := treeWalk{limit: depth}
+			t := treeWalk{limit: depth, layers: map[int]bool{}}
 			t.walk(top, 0, "", "")
 			r := treeResult{Head: api.NewHead(nil), Image: string(digest), Path: rooted(top), Entries: t.entries, Layers: detailsOf(digest, files.Image).Layers}
 			return c.out.result(r, func(w io.Writer) { t.write(w, r) })
@@ -86,11 +86,13 @@ type treeWalk struct {
 	limit   int
 	entries []treeEntry
 	drawn   []string
+	layers  map[int]bool // that brought something, shown or not
 }
 
 // walk adds a name and what is below it, and gives the bytes of all files in it.
 func (t *treeWalk) walk(n *images.ImageFile, depth int, lead, below string) int64 {
 	at := len(t.entries)
+	t.layers[n.Layer] = true
 	e := treeEntry{Path: rooted(n), Type: diff.TypeName(n.Type), Mode: fmt.Sprintf("%04o", n.Mode), UID: n.UID, GID: n.GID,
 		Size: n.Size, SHA256: n.Content.Hex(), Layer: n.Layer}
 	name := n.Path[strings.LastIndex(n.Path, "/")+1:]
@@ -132,7 +134,12 @@ func (t *treeWalk) write(w io.Writer, r treeResult) {
 	fmt.Fprintln(w, strings.Join(out.lines(""), "\n"))
 	var legend table
 	for i, l := range r.Layers {
+		if r.Path != "/" && !t.layers[i] {
+			continue // it has nothing at or below the path
+		}
 		legend.row(plain(fmt.Sprintf("layer %d", i)), plain(shortDigest(l.Digest)), plain(size(l.Size)), plain(firstLine(l.CreatedBy)))
 	}
-	fmt.Fprintf(w, "\n%s\n", strings.Join(legend.lines(""), "\n"))
+	if len(legend.rows) > 0 {
+		fmt.Fprintf(w, "\n%s\n", strings.Join(legend.lines(""), "\n"))
+	}
 }

@@ -82,7 +82,14 @@ func (c *cli) follow(ctx context.Context, client *api.Client, a asked, sub api.S
 		held := fault.New(fault.Held, "%s of %s is held at %d %%", op.Kind, op.Release, op.Percent)
 		return c.failed(a, op, held.WithHint("release resume goes on, release abort routes back"))
 	}
-	return c.out.result(a.result(op), func(w io.Writer) { fmt.Fprintln(w, c.summary(a, op)) })
+	return c.out.result(a.result(op), func(w io.Writer) {
+		fmt.Fprintln(w, c.summary(a, op))
+		if c.out.verbose {
+			for _, line := range ledgerLines(op.Ledger, "  ") {
+				fmt.Fprintln(w, line)
+			}
+		}
+	})
 }
 
 // failed gives the error back after the result that carries it is written.
@@ -122,13 +129,13 @@ func (c *cli) summary(a asked, op api.Operation) string {
 	case op.ID == "":
 		return c.nothingToDo(where, op)
 	case op.Failure != nil:
-		return fmt.Sprintf("%s: %s aborted, users are on %s", where, op.Kind, orNone(op.From))
+		return fmt.Sprintf("%s: %s aborted, users are on %s; %s", where, op.Kind, orNone(op.From), ledgerText(op.Ledger))
 	case op.Kind == "launch":
 		return fmt.Sprintf("%s: %s is ready, in %s; next: release cutover %s", where, op.Release, took, op.Release)
 	case op.Kind == "destroy":
 		return fmt.Sprintf("%s: all fleets are shot, in %s", where, took)
 	case op.Kind == "scale", op.Kind == "replace":
-		return fmt.Sprintf("%s: %s done, in %s", where, op.Kind, took)
+		return fmt.Sprintf("%s: %s done, in %s; %s", where, op.Kind, took, ledgerText(op.Ledger))
 	}
 	return fmt.Sprintf("%s: %s serves %d %% (from %s), in %s; %s", where, c.out.bold(op.Release), op.Percent,
 		orNone(op.From), took, ledgerText(op.Ledger))
@@ -149,8 +156,4 @@ func orNone(release string) string {
 		return "no release"
 	}
 	return release
-}
-
-func ledgerText(l api.Ledger) string {
-	return fmt.Sprintf("%d requests, %d failed, %d retried, %d cut", l.Requests, l.Failed, l.Retried, l.Cut)
 }

@@ -12,10 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/embedded"
+	"github.com/bootandshoot/release/router/haproxy"
 )
 
 // routerResult is the result of the router verbs.
@@ -26,6 +29,7 @@ type routerResult struct {
 	Version string           `json:"version"`
 	Dir     string           `json:"dir"`
 	Router  *embedded.Status `json:"router,omitempty"`
+	HAProxy []haproxy.Status `json:"haproxy,omitempty"` // where they are the routers
 }
 
 func (c *cli) routerVerb() *cobra.Command {
@@ -33,14 +37,16 @@ func (c *cli) routerVerb() *cobra.Command {
 	cmd.Short, cmd.Args = "The router: run it, look at it, upgrade it, stop it", onlyVerbs
 	cmd.Long = `The router is a process of its own, so that traffic never depends on the agent. The agent adopts the one that
 runs, or starts one.`
-	cmd.AddCommand(c.routerRun("run"), c.routerStatus(), c.routerUpgrade(), c.routerStop())
+	cmd.AddCommand(c.routerRun("run"), c.routerStatus(), c.routerUpgrade(), c.routerStop(), c.routerForget())
 	return cmd
 }
 
 func (c *cli) routerRun(use string) *cobra.Command {
 	var cfg embedded.Config
+	var follow bool
+	var settings string
 	cmd := &cobra.Command{
-		Use: use, Short: "Run the router in the foreground", Args: noArgs(), Example: "  release router run",
+		Use: use, Short: "Run the router in the foreground", Args: noArgs(), Example: "  release router run\n  release router run --consul",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Dir == "" {
 				dir, err := c.routerPath()
@@ -53,12 +59,24 @@ func (c *cli) routerRun(use string) *cobra.Command {
 				return fmt.Errorf("run router: %w", err)
 			}
 			cfg.Version, cfg.Log = programVersion(), slog.New(slog.NewJSONHandler(c.out.stderr, nil))
+			if follow {
+				cfg.Args = absoluteArgs(settings)
+				if err := c.joinConsul(&cfg, settings); err != nil {
+					return fmt.Errorf("run router: %w", err)
+				}
+			}
 			return embedded.Run(cmd.Context(), cfg)
 		},
 	}
 	cmd.Flags().StringVar(&cfg.Dir, "dir", "", "the router's `folder` (default: router in the state folder)")
+	cmd.Flags().BoolVar(&follow, "consul", false, "follow the routing table in Consul, as one edge of many; no agent is needed on this machine")
+	cmd.Flags().StringVar(&settings, "settings", "", "the machine's `file` agent.yaml, whose store.consul says how Consul is reached (default: the user's, else the system's; else CONSUL_HTTP_ADDR and so on)")
+	_ = cmd.MarkFlagFilename("settings", "yaml", "yml")
 	cmd.Flags().StringVar(&cfg.MetricsListen, "metrics", "", "`address` of Prometheus metrics, host:port (default: none)")
 	cmd.Flags().StringVar(&cfg.AccessLog, "access-log", "", "`file` of the access log, JSON lines (default: none)")
+	cmd.Flags().Float64Var(&cfg.AccessLogSample, "access-log-sample", 1, "`share` of requests that get a line, 0.01 to 1; failed ones all do")
+	cmd.Flags().StringVar(&cfg.OTLP, "otlp", "", "`address` that spans are exported to by OTLP over HTTP, http://host:port (default: none)")
+	cmd.Flags().Float64Var(&cfg.TraceSample, "trace-sample", 0, "`share` of requests without a trace that get one, 0 to 1")
 	return cmd
 }
 
@@ -78,6 +96,12 @@ func (c *cli) routerStatus() *cobra.Command {
 		Use: "status", Short: "Show the router: version, table, listeners, requests in flight", Example: "  release router status --json",
 		Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if settings, err := c.settings(""); err != nil || settings.Router.Backend == config.RouterHAProxy {
+				if err != nil {
+					return err
+				}
+				return c.haproxyStatus(cmd.Context(), settings)
+			}
 			client, err := c.routerClient()
 			if err != nil {
 				return err
@@ -101,13 +125,13 @@ func (c *cli) routerResult(dir string, s embedded.Status, running bool) error {
 			fmt.Fprintf(w, "no router runs in %s\n", dir)
 			return
 		}
-		fmt.Fprintf(w, "router %s runs: pid %d, since %s, %d connections, %d requests in flight\n", s.Version, s.PID,
-			s.Started.Local().Format(time.DateTime), s.Connections, s.InFlight)
+		fmt.Fprintf(w, "router %s runs: pid %d, since %s, %s, %s in flight\n", s.Version, s.PID,
+			s.Started.Local().Format(time.DateTime), human.Count(s.Connections, "connection"), human.Count(s.InFlight, "request"))
 		for _, l := range s.Listeners {
 			fmt.Fprintln(w, "  "+l.Listen, orOK(l.Error))
 		}
 		if s.Predecessor != nil {
-			fmt.Fprintf(w, "  pid %d finishes %d connections after the upgrade\n", s.Predecessor.PID, s.Predecessor.Connections)
+			fmt.Fprintf(w, "  pid %d finishes %s after the upgrade\n", s.Predecessor.PID, human.Count(s.Predecessor.Connections, "connection"))
 		}
 	})
 }
@@ -183,6 +207,33 @@ func (c *cli) routerStop() *cobra.Command {
 			}
 			r := routerResult{Head: api.NewHead(nil), PID: s.PID, Version: s.Version, Dir: client.Dir()}
 			return c.out.result(r, func(w io.Writer) { fmt.Fprintf(w, "router %d ended\n", s.PID) })
+		},
+	}
+}
+
+// forgetResult is the result of router forget.
+type forgetResult struct {
+	api.Head
+	Edge string `json:"edge"`
+}
+
+func (c *cli) routerForget() *cobra.Command {
+	return &cobra.Command{
+		Use: "forget EDGE", Short: "Say that another router is gone for good",
+		Long: `A router that does not answer may go on serving with the last table that it was given, so nothing that it may route to is
+shot, and where agents share a store and users come to the router of one, no other moves its routes. When the machine is gone for good, this says so.`,
+		Example: "  release router forget alpha-k3f9", Args: between(1, 1, "the edge"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := c.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := client.ForgetEdge(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			return c.out.result(forgetResult{Head: api.NewHead(nil), Edge: args[0]}, func(w io.Writer) {
+				fmt.Fprintf(w, "the router %s is forgotten: nothing waits for it any more\n", args[0])
+			})
 		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,15 +55,24 @@ runs and exits with 1.`,
 
 // connectIfUsed is connect for verbs that only look: where no agent ever ran there is nothing to see, and none is started.
 func (c *cli) connectIfUsed(ctx context.Context) (*api.Client, error) {
-	client, _, err := c.reach(ctx)
+	client, agent, err := c.reach(ctx)
 	if err == nil || !errors.Is(err, api.ErrNoAgent) {
+		c.out.sayFound(agent.Found)
 		return client, err
 	}
 	dir, err := c.stateDir()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, storeFile)); errors.Is(err, os.ErrNotExist) {
+	settings, err := c.settings("")
+	if err != nil {
+		return nil, err
+	}
+	used := slices.ContainsFunc([]string{storeFile, identityFile}, func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return !errors.Is(err, os.ErrNotExist)
+	})
+	if !used && settings.Store.Consul == nil {
 		return nil, fault.New(fault.Unavailable, "no agent runs, and none ever did with the state folder %s", dir).
 			WithHint("release up bakes, launches and cuts over")
 	}
@@ -78,11 +88,14 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 	for _, r := range s.Routes {
 		lines = append(lines, o.routeLines(r)...)
 	}
-	if len(s.Fleets) == 0 {
+	for _, f := range s.Found {
+		lines = append(lines, "", fmt.Sprintf("  %s  %s, %d nodes, %s", o.red("without a record"), f.Fleet, f.Nodes, f.Driver))
+	}
+	if len(s.Fleets)+len(s.Found) == 0 {
 		lines = append(lines, "  nothing runs")
 	}
 	for _, fl := range s.Fleets {
-		lines = append(lines, "", o.fleetLine(fl))
+		lines = append(lines, "", o.fleetLine(fl, now))
 		lines = append(lines, o.nodeLines(fl, now)...)
 	}
 	lines = append(lines, "")
@@ -109,7 +122,7 @@ func (o *output) routeLines(r api.Route) []string {
 }
 
 // fleetLine is a fleet's state, nodes and traffic in one line.
-func (o *output) fleetLine(fl api.Fleet) string {
+func (o *output) fleetLine(fl api.Fleet, now time.Time) string {
 	healthy := 0
 	for _, n := range fl.Nodes {
 		if n.State == "healthy" {
@@ -128,6 +141,9 @@ func (o *output) fleetLine(fl api.Fleet) string {
 		if r.P99 > 0 {
 			line += "  p99 " + span(seconds(r.P99))
 		}
+	}
+	if left := fleetLeft(fl, now); left != "" {
+		line += "  " + left
 	}
 	line += o.dim("  " + fl.Driver + " " + shortDigest(fl.Image))
 	if fl.WarmLeft > 0 {
@@ -151,6 +167,9 @@ func (o *output) nodeLines(fl api.Fleet, now time.Time) []string {
 		why := n.Reason
 		if why == "" && n.State != "healthy" {
 			why = n.Health
+		}
+		if left := nodeLeft(n, now); left != "" {
+			why += ": " + left
 		}
 		t.row(plain(n.ID), cell{n.State, o.byState(n.State)}, plain(since), plain(n.Address), plain(fmt.Sprintf("pid %d", n.PID)), plain(why))
 	}

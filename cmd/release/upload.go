@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -74,5 +75,11 @@ func (u upload) send(ctx context.Context, b api.Blob) error {
 		return fmt.Errorf("upload %s: %w", b.Digest, err)
 	}
 	defer f.Close()
-	return u.client.PutBlob(ctx, b, f)
+	if err := u.client.PutBlob(ctx, b, f); err != nil {
+		if damage := u.store.CheckBlob(ctx, images.Descriptor{Digest: images.Digest(b.Digest), Size: b.Size}); errors.Is(damage, images.ErrDamaged) {
+			return fmt.Errorf("upload: %w", damage) // the agent can only say that it is not what was announced
+		}
+		return err
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/dockerfile"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/strictyaml"
 	"github.com/bootandshoot/release/recipes"
 )
 
@@ -27,7 +28,7 @@ type validateResult struct {
 func (c *cli) validateVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "validate [RECIPE...]", Short: "Check release.yaml and its recipe, or recipes, and change nothing",
-		Long:    "Checks the app's file and its recipe, or the recipes named. All problems are shown at once, each with its place.",
+		Long:    "Checks the app's file with the certificates that it names, and its recipe, or the recipes named. All problems are shown at once, each with its place.",
 		Example: "  release validate\n  release validate recipes/*.yaml",
 		RunE: func(_ *cobra.Command, args []string) error {
 			files, err := c.validate(args)
@@ -45,12 +46,16 @@ func (c *cli) validateVerb() *cobra.Command {
 
 func (c *cli) validate(paths []string) ([]string, error) {
 	var files []string
+	var problems fault.List
 	if len(paths) == 0 {
 		app, err := c.app()
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, relative(app.Path()))
+		if problems, err = tlsProblems(app); err != nil {
+			return nil, err
+		}
 		if app.Recipe != "" {
 			path, err := recipePath(app)
 			if err != nil {
@@ -59,7 +64,6 @@ func (c *cli) validate(paths []string) ([]string, error) {
 			paths = []string{path}
 		}
 	}
-	var problems fault.List
 	for _, path := range paths {
 		files = append(files, relative(path))
 		if dockerfile.Is(path) { // what is in it the engine reads
@@ -73,6 +77,23 @@ func (c *cli) validate(paths []string) ([]string, error) {
 		}
 	}
 	return files, problems.Err()
+}
+
+// tlsProblems looks at the certificates of all environments.
+func tlsProblems(app *config.App) (fault.List, error) {
+	envs, err := config.Environments(app.Path())
+	if err != nil {
+		return nil, err
+	}
+	var problems fault.List
+	for _, env := range envs {
+		of, err := config.Load(app.Path(), env)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, of.CheckFiles()...)
+	}
+	return strictyaml.Sort(problems), nil
 }
 
 // recipePath is the path of an app's recipe; in the file it is relative to the file. It must be there.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,9 +59,15 @@ type liveView struct {
 	mu     sync.Mutex
 }
 
-func (v *liveView) event(e api.Event) { v.screen.Print(v.out.eventLine(e)) }
-func (*liveView) wantsStatus() bool   { return true }
-func (v *liveView) close()            { v.screen.Close(false) }
+func (v *liveView) event(e api.Event) {
+	if strings.HasSuffix(e.Type, ".progress") {
+		return // it moves in the line of the operation
+	}
+	v.screen.Print(v.out.eventLine(e))
+}
+
+func (*liveView) wantsStatus() bool { return true }
+func (v *liveView) close()          { v.screen.Close(false) }
 
 func (v *liveView) status(s api.Status) {
 	v.mu.Lock()
@@ -70,7 +77,7 @@ func (v *liveView) status(s api.Status) {
 		lines = append(lines, v.out.routeLines(r)...)
 	}
 	for _, fl := range s.Fleets {
-		lines = append(lines, v.out.fleetLine(fl))
+		lines = append(lines, v.out.fleetLine(fl, time.Now()))
 	}
 	if op := s.Operation; op != nil {
 		line := fmt.Sprintf("%s %s %s", v.out.bold(op.Kind), op.Release, op.Phase)

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,25 +16,25 @@ import (
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/unixsock"
-	"github.com/bootandshoot/release/orchestrator"
-	"github.com/bootandshoot/release/store/embedded"
+	"github.com/bootandshoot/release/router"
 )
-
-// storeFile is the agent's store in the state folder.
-const storeFile = "store.db"
 
 // agent is the parts of one agent process, wired together.
 type agent struct {
 	settings     *config.Agent
 	dir          string // state folder
+	name         string // among the agents of an installation
 	log          *slog.Logger
-	store        *embedded.Store
 	images       *images.Store
-	installation string
 	registry     *registry
-	router       *keptRouter
-	mind         *orchestrator.Orchestrator
+	router       router.Backend
 	socket       net.Listener
+	lead         *leadership
+	lock         *os.File // of the state folder, where the store does not lock it
+	installation string   // once the store is open
+	fleets       *drivers // the same
+	reserve      *reserve
+	lost         bool // the store is new, the installation is not
 }
 
 // newAgent opens everything an agent works with. What a failure leaves open ends with the process.
@@ -48,11 +46,18 @@ func (c *cli) newAgent(ctx context.Context, settings *config.Agent, log *slog.Lo
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.New(fault.Denied, "make the state folder: %w", err).WithHint("RELEASE_STATE_DIR names another one")
 	}
-	a := &agent{settings: settings, dir: dir, log: log}
-	if a.store, err = embedded.Open(filepath.Join(dir, storeFile)); err != nil {
+	a := &agent{settings: settings, dir: dir, log: log, reserve: newReserve(dir, log)}
+	a.reserve.begin()
+	a.lead = newLeadership(a)
+	if a.lead.shared {
+		a.lock, err = lockState(ctx, dir)
+	} else {
+		_, err = a.lead.open(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if a.installation, err = orchestrator.Installation(ctx, a.store, rand.Reader); err != nil {
+	if a.name, err = agentName(dir); err != nil {
 		return nil, err
 	}
 	imagesDir, err := c.imagesDir(settings)
@@ -65,7 +70,8 @@ func (c *cli) newAgent(ctx context.Context, settings *config.Agent, log *slog.Lo
 	if a.registry, err = openRegistry(ctx, dir, log); err != nil {
 		return nil, err
 	}
-	if a.router, err = startRouter(ctx, filepath.Join(dir, routerDir), settings, log); err != nil {
+	// The router and the API are there before the store is asked for: users are served while Consul is away.
+	if a.router, err = a.openRouter(ctx); err != nil {
 		return nil, err
 	}
 	path, _, err := c.socket()
@@ -75,32 +81,27 @@ func (c *cli) newAgent(ctx context.Context, settings *config.Agent, log *slog.Lo
 	if a.socket, err = unixsock.Listen(ctx, path); err != nil {
 		return nil, fmt.Errorf("start agent: %w", err)
 	}
-	a.mind, err = orchestrator.New(orchestrator.Options{
-		Installation: a.installation, Store: a.store, Drivers: a.drivers(), Router: a.router, Images: a.images,
-		Slots: settings.Ports.Size(), Boots: settings.Limits.Boots, Holder: fmt.Sprintf("agent %d", os.Getpid()), Log: log,
-		Verify: func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
-	})
-	return a, err
+	return a, nil
 }
 
 // run works until ctx ends. Router and nodes go on.
 func (a *agent) run(ctx context.Context) error {
-	defer a.store.Close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	wire := console.New(console.Options{
-		Orchestrator: a.mind, Images: uploads{a.images}, Stop: stop, Log: a.log,
+		Orchestrator: leading{a.lead}, Images: uploads{a.images}, Stop: stop, Log: a.log,
 		Agent: api.Agent{
-			Version: programVersion(), PID: os.Getpid(), Since: time.Now(), Installation: a.installation,
-			StateDir: a.dir, ImagesDir: a.images.Dir(),
+			Version: programVersion(), PID: os.Getpid(), Since: time.Now(), StateDir: a.dir, ImagesDir: a.images.Dir(),
 		},
+		Standing: a.lead.standing, Leads: a.lead.leads, Forget: a.lead.forget,
 	})
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.mind.Run(ctx) })
+	group.Go(func() error { return a.lead.run(ctx) })
 	group.Go(func() error { return a.registry.serve(ctx, a.images) })
+	group.Go(func() error { a.reserve.run(ctx); return nil })
 	group.Go(func() error { return wire.Serve(ctx, a.socket) })
 	a.log.Info("agent runs", "version", programVersion(), "pid", os.Getpid(), "socket", a.socket.Addr(), "state", a.dir,
-		"images", a.images.Dir(), "registry", a.registry.Address, "installation", a.installation)
+		"images", a.images.Dir(), "registry", a.registry.Address, "name", a.name)
 	err := group.Wait()
 	a.log.Info("agent ends", "error", err)
 	return err

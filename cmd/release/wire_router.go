@@ -33,7 +33,10 @@ type keptRouter struct {
 	last time.Time // of the last start
 }
 
-var _ router.Backend = (*keptRouter)(nil)
+var (
+	_ router.Backend    = (*keptRouter)(nil)
+	_ router.Prechecker = (*keptRouter)(nil) // by its client
+)
 
 // startRouter adopts the router that runs in dir or starts one.
 func startRouter(ctx context.Context, dir string, settings *config.Agent, log *slog.Logger) (*keptRouter, error) {

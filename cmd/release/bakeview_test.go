@@ -1,0 +1,34 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/bootandshoot/release/builder"
+)
+
+// The columns of steps stand below each other however many there are, and a test of the image shows no size.
+func TestStepLines(t *testing.T) {
+	var buf bytes.Buffer
+	o := newOutput(&buf, &buf, func(string) (string, bool) { return "", false })
+	for _, total := range []int{1, 9, 10, 12, 105} {
+		column := -1
+		for _, index := range []int{1, min(9, total), total} {
+			line := o.stepLine(builder.Event{Kind: builder.Done, Step: "copy a to /b", Index: index, Total: total, Bytes: 1500, Seconds: 0.25})
+			if at := strings.Index(line, "copy"); column < 0 {
+				column = at
+			} else if at != column {
+				t.Errorf("step %d of %d: %q begins in column %d, others in %d", index, total, line, at, column)
+			}
+			if !strings.Contains(line, "1.5 kB  250 ms") {
+				t.Errorf("%q", line)
+			}
+		}
+	}
+	step := o.stepLine(builder.Event{Kind: builder.Done, Step: "run true", Index: 1, Total: 2, Seconds: 1})
+	test := o.stepLine(builder.Event{Kind: builder.Done, Step: "test true", Index: 2, Total: 2, Seconds: 1, Test: true})
+	if strings.Contains(test, " B") || len(test) != len(step) || !strings.HasSuffix(test, "  1 s") {
+		t.Errorf("%q\n%q", step, test)
+	}
+}
