@@ -1,5 +1,6 @@
 # build: bin/release. demo: the whole story on this machine, DRIVER=sandbox (default) or docker. test: all that CI checks
-# of the code. bench: measures against peers, one after the other; BENCHMARKS.md keeps what was seen.
+# of the code. bench: measures against peers, one after the other; BENCHMARKS.md keeps what was seen. stress: 100 cutovers
+# under 1,000,000 requests.
 
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -10,7 +11,7 @@ TESTFLAGS ?=
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build payload hello demo test unit lint prepare bench clean
+.PHONY: build payload hello demo test unit lint prepare bench stress clean
 
 build: payload
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/release ./cmd/release
@@ -41,6 +42,9 @@ lint:
 
 bench: build
 	RELEASE_BENCH=1 go test -v -count=1 -p 1 -timeout 60m -run 'TestBake|TestDebian|TestLaunchOf|TestRouting|TestOperating|TestImagesDiff' ./test/bench/...
+
+stress:
+	RELEASE_STRESS=full go test -v -count=1 -timeout 60m ./test/stress
 
 clean:
 	rm -rf bin .cache examples/*/bin internal/payload/bin/*.gz

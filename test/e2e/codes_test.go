@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -196,4 +197,30 @@ func TestAgentThatCannotStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(t, in.Run("launch"), 1, "the agent ended while starting", "store.db", "agent.log")
+}
+
+// A route that cannot be served is refused before anything boots.
+func TestRouteThatCannotBe(t *testing.T) {
+	t.Parallel()
+	in := suite.New(t, quick)
+	in.Bake("v1")
+	in.Operate("up")
+	hello, err := os.ReadFile(filepath.Join(in.Project, "release.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Write("release.yaml", strings.Replace(string(hello), "app: hello", "app: other", 1))
+	wants(t, in.Run("up", "hello"), 2, `is already that of route "hello/production/web"`, "another route.listen")
+
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	in.Write("release.yaml", strings.Replace(strings.Replace(string(hello), "app: hello", "app: other", 1), in.Listen, taken.Addr().String(), 1))
+	wants(t, in.Run("up", "hello"), 1, "the port is taken by another program", "ss -ltnp")
+	in.Write("release.yaml", string(hello))
+	if out := in.Run("events", "--json"); strings.Contains(out.Stdout, "other") {
+		t.Errorf("something of the other app began:\n%s", out.Stdout)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/images/diff"
+	"github.com/bootandshoot/release/internal/usertest"
 	"github.com/bootandshoot/release/test/harness"
 )
 
@@ -85,6 +86,16 @@ func insideImages(t *testing.T, in *harness.Installation, first string) {
 	if out := in.Must("images", "tree", "tool", "/srv").Stdout; !strings.Contains(out, "0644  7:7    5 B   1      └── page") {
 		t.Errorf("tree:\n%s", out)
 	}
+	tree := in.Must("images", "tree", "tool", "/srv").Stdout
+	if !strings.Contains(tree, "layer 1") || strings.Contains(tree, "layer 0") {
+		t.Errorf("tree of a path names other layers than those that touch it:\n%s", tree)
+	}
+	if whole := in.Must("images", "tree", "tool").Stdout; !strings.Contains(whole, "layer 0") || !strings.Contains(whole, "layer 1") {
+		t.Errorf("tree of all:\n%s", whole)
+	}
+	if out := in.Must("images", "inspect", "tool", "--json").Stdout; strings.Contains(out, "null") || !strings.Contains(out, `"labels":{}`) {
+		t.Errorf("inspect has nulls: %s", out)
+	}
 	if out := in.Must("images", "cat", first, "srv/page").Stdout; out != "one\n" {
 		t.Errorf("cat: %q", out)
 	}
@@ -123,6 +134,15 @@ func moveImages(t *testing.T, in *harness.Installation) {
 		t.Errorf("push again: %+v", pushed)
 	}
 	other := suite.New(t, quick)
+	if said := other.Must("images", "pull", ref).Stderr; !strings.Contains(said, "no name here, so release images gc may remove it") || !strings.Contains(said, "pull "+ref+" --name NAME") {
+		t.Errorf("pull without a name says %q", said)
+	}
+	if said := other.Must("images", "pull", ref, "--name", "mine").Stderr; strings.Contains(said, "name") {
+		t.Errorf("pull with a name says %q", said)
+	}
+	if said := other.Must("images", "pull", ref).Stderr; strings.Contains(said, "name") {
+		t.Errorf("pull of an image that has a name says %q", said)
+	}
 	if out := other.Must("images", "pull", ref, "--name", "mine", "-q").Stdout; strings.TrimSpace(out) != string(pushed.Image) {
 		t.Errorf("pulled %q, want %s", out, pushed.Image)
 	}
@@ -169,28 +189,14 @@ test "$(release images cat tool /srv/page)" = one
 
 func TestImagesOfOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Fatal("this test changes its user: run it as root")
-	}
+	u := usertest.Need(t)
 	in := suite.New(t, quick)
 	buildWriter(t, in)
-	home, err := os.MkdirTemp("", "rel-user-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(home); err != nil {
-			t.Errorf("clean up: %v", err)
-		}
-	})
-	for _, args := range [][]string{{"cp", "-r", in.Project, in.Binary, home}, {"chown", "-R", ordinaryUser + ":", home}} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s\nmake the user with: useradd -m %s", args, err, out, ordinaryUser)
-		}
-	}
-	cmd := exec.Command("su", "-", ordinaryUser, "-c", "bash -s")
+	home := u.TempDir(t)
+	u.Take(t, home, in.Project, in.Binary)
+	cmd := u.Login("bash -s")
 	cmd.Stdin = strings.NewReader(fmt.Sprintf(imagesStory, home))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("as %s: %v\n%s", ordinaryUser, err, out)
+		t.Errorf("as %s: %v\n%s", usertest.Name, err, out)
 	}
 }

@@ -3,14 +3,12 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// ordinaryUser is made by .ci/prepare.
-const ordinaryUser = "releasetest"
+	"github.com/bootandshoot/release/internal/usertest"
+)
 
 // userStory is what an ordinary user types; every command must succeed. The folders are the user's own XDG ones.
 const userStory = `set -e
@@ -34,35 +32,18 @@ test -S ../.local/state/release/agent.sock
 // TestOrdinaryUser bakes, launches, cuts over and rolls back without root and without an engine.
 func TestOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Fatal("this test changes its user: run it as root")
-	}
+	u := usertest.Need(t)
 	in := suite.New(t, "sandbox")
 	in.BuildHello("v2")
 	if err := os.Rename(filepath.Join(in.Project, "bin/hello"), filepath.Join(in.Project, "bin/other")); err != nil {
 		t.Fatal(err)
 	}
 	in.BuildHello("v1")
-	home, err := os.MkdirTemp("", "rel-user-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(home); err != nil {
-			t.Errorf("clean up: %v", err)
-		}
-	})
-	for _, args := range [][]string{
-		{"cp", "-r", in.Project, in.Binary, home},
-		{"chown", "-R", ordinaryUser + ":", home},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s\nmake the user with: useradd -m %s", args, err, out, ordinaryUser)
-		}
-	}
-	cmd := exec.Command("su", "-", ordinaryUser, "-c", "bash -s")
+	home := u.TempDir(t)
+	u.Take(t, home, in.Project, in.Binary)
+	cmd := u.Login("bash -s")
 	cmd.Stdin = strings.NewReader(fmt.Sprintf(userStory, home, in.Listen))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("as %s: %v\n%s", ordinaryUser, err, out)
+		t.Errorf("as %s: %v\n%s", usertest.Name, err, out)
 	}
 }

@@ -242,7 +242,7 @@ func (in *Installation) end() {
 			in.t.Logf("the agent's log ends with:\n%s", strings.Join(lines[max(0, len(lines)-40):], "\n"))
 		}
 	}
-	if in.Agent().Running {
+	if a := in.Agent(); a.Running && a.Role != api.RoleStandby {
 		if out := in.Run("destroy", "-y"); out.Code != 0 {
 			in.t.Errorf("destroy: exit code %d\n%s", out.Code, out.Stderr)
 		}

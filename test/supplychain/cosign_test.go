@@ -3,14 +3,12 @@
 package supplychain
 
 import (
-	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -18,6 +16,7 @@ import (
 
 	"github.com/bootandshoot/release/sandbox"
 	"github.com/bootandshoot/release/test/harness"
+	"github.com/bootandshoot/release/test/tools"
 )
 
 func TestMain(m *testing.M) {
@@ -28,32 +27,7 @@ func TestMain(m *testing.M) {
 // cosign builds the program, which takes some minutes the first time and needs the Go module proxy then.
 func cosign(t *testing.T) string {
 	t.Helper()
-	tool := filepath.Join(harness.Root(), "test", "tools", "cosign")
-	version, err := exec.Command("go", "-C", tool, "list", "-m", "-f", "{{.Version}}", "github.com/sigstore/cosign/v2").Output()
-	if err != nil {
-		t.Fatalf("read version of cosign in %s: %v", tool, err)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(cache, "release-test-tools", fmt.Sprintf("cosign-%s-%s", strings.TrimSpace(string(version)), runtime.Version()))
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	build := exec.Command("go", "-C", tool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", temp, "github.com/sigstore/cosign/v2/cmd/cosign")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build cosign (needs the Go module proxy, or its modules in the module cache): %v\n%s", err, out)
-	}
-	if err := os.Rename(temp, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return tools.Build(t, "cosign", "github.com/sigstore/cosign/v2", "github.com/sigstore/cosign/v2/cmd/cosign")
 }
 
 // TestCosignAcceptsOurSignatures pushes signed images, with keys of both kinds, and has cosign check them.

@@ -57,7 +57,13 @@ func Main() {
 
 var answerBody = []byte(strings.Repeat("x", answerSize))
 
-func serveNode(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answerBody) }
+func serveNode(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == socketPath {
+		serveSocket(w)
+		return
+	}
+	_, _ = w.Write(answerBody)
+}
 
 // Options of a measurement. Zero values are replaced by those in parentheses.
 type Options struct {

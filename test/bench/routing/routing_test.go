@@ -2,6 +2,7 @@ package routing
 
 import (
 	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -33,8 +34,75 @@ func TestRouting(t *testing.T) {
 	if r.Apply.P99 > mostApply {
 		t.Errorf("apply p99 %s, want at most %s", r.Apply.P99, mostApply)
 	}
+	if r.Large.P50 > mostLargeApply {
+		t.Errorf("apply of 100 routes and 1,000 nodes p50 %s, want at most %s", r.Large.P50, mostLargeApply)
+	}
 	if float64(r.Router.CPU) > mostCPU*float64(r.Plain.CPU) || r.Router.Failed > 0 {
 		t.Errorf("router %s CPU a request, plain proxy %s, %d failed", r.Router.CPU, r.Plain.CPU, r.Router.Failed)
+	}
+}
+
+// The limits of the comparison with peers.
+const (
+	leastOverHAProxy = 0.8
+	leastOverKamal   = 2.0
+	mostP99          = 1.2
+	mostLargeApply   = 5 * time.Millisecond
+	leastBusy        = 0.95
+	mostThousand     = 64 << 20
+	mostIdle         = 12 << 10
+	mostWebSocket    = 20 << 10
+)
+
+// TestPeers is a measurement like TestRouting. It needs wrk and haproxy, and compares with kamal-proxy where
+// RELEASE_BENCH_KAMAL_PROXY names that program.
+func TestPeers(t *testing.T) {
+	if os.Getenv("RELEASE_BENCH") == "" {
+		t.Skip("a measurement: set RELEASE_BENCH=1")
+	}
+	r, err := MeasurePeers(t.Context(), PeerOptions{Dir: t.TempDir(), KamalProxy: os.Getenv("RELEASE_BENCH_KAMAL_PROXY")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("direct %+v, router %+v, HAProxy %+v, kamal-proxy %+v", r.Direct, r.Router, r.HAProxy, r.KamalProxy)
+	t.Logf("throughput over HAProxy's %.2f, over kamal-proxy's %.2f; p99 over HAProxy's %.2f", r.OverHAProxy, r.OverKamalProxy, r.P99OverHAProxy)
+	if r.OverHAProxy < leastOverHAProxy || r.P99OverHAProxy > mostP99 || r.KamalProxy.PerSecond > 0 && r.OverKamalProxy < leastOverKamal {
+		t.Error("a ratio is over its limit")
+	}
+}
+
+// TestMemory is a measurement like TestRouting.
+func TestMemory(t *testing.T) {
+	if os.Getenv("RELEASE_BENCH") == "" {
+		t.Skip("a measurement: set RELEASE_BENCH=1")
+	}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	sockets := min(10000, int(files.Max)/2-800) // the router has two files for each, and idle ones to nodes
+	m, err := MeasureMemory(t.Context(), t.TempDir(), 5000, sockets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", m)
+	if m.Thousand > mostThousand || m.EachIdle > mostIdle || m.EachWebSocket > mostWebSocket || m.Lost > 0 {
+		t.Error("a figure is over its limit")
+	}
+}
+
+// TestUnderApplies is a measurement like TestRouting.
+func TestUnderApplies(t *testing.T) {
+	if os.Getenv("RELEASE_BENCH") == "" {
+		t.Skip("a measurement: set RELEASE_BENCH=1")
+	}
+	u, err := MeasureUnderApplies(t.Context(), t.TempDir(), 5, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", u)
+	if u.Ratio < leastBusy || u.Applies < 90 {
+		t.Error("a figure is over its limit")
 	}
 }
 

@@ -1,0 +1,148 @@
+// Package agents plays several agents with one store in Consul: the built binary, real Consul servers, real containers. Each
+// agent has folders of its own and a router of its own, as on a machine of its own; the engine is one that all of them reach.
+package agents
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/test/harness"
+	"github.com/bootandshoot/release/test/tools/consultest"
+)
+
+// suite is set by TestMain, before any test runs.
+var suite *harness.Suite
+
+func TestMain(m *testing.M) {
+	suite = harness.NewSuite()
+	code := m.Run()
+	suite.Close()
+	os.Exit(code)
+}
+
+// cluster is some agents that share a store. They end in the order of their leads, which the test cares for.
+type cluster struct {
+	t      *testing.T
+	consul *consultest.Cluster
+	client *consultest.Member
+}
+
+func newCluster(t *testing.T, servers int) *cluster {
+	t.Helper()
+	c := &cluster{t: t, consul: consultest.Start(t, consultest.Options{Servers: servers})}
+	c.client = c.consul.Client()
+	return c
+}
+
+// agent makes an installation's folders and settings, with more of them; its agent starts with the first command.
+func (c *cluster) agent(driver string, more ...string) *harness.Installation {
+	c.t.Helper()
+	in := suite.New(c.t, driver)
+	settings := filepath.Join(in.Dir, "config", "release")
+	if err := os.MkdirAll(settings, 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	yaml := fmt.Sprintf("store: {consul: {address: %q}}\n%s", c.client.Address, strings.Join(more, ""))
+	if err := os.WriteFile(filepath.Join(settings, "agent.yaml"), []byte(yaml), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	in.Env = append(in.Env, "XDG_CONFIG_HOME="+filepath.Join(in.Dir, "config"))
+	return in
+}
+
+// edge runs a router that follows Consul, as on a machine of its own, until the test ends.
+func (c *cluster) edge(in *harness.Installation) {
+	c.t.Helper()
+	cmd := exec.Command(in.Binary, "router", "run", "--consul", "--dir", filepath.Join(in.Dir, "edge"))
+	cmd.Env, cmd.Dir = in.Env, in.Dir
+	log := &bytes.Buffer{}
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if c.t.Failed() {
+			c.t.Logf("the edge said:\n%s", log)
+		}
+	})
+}
+
+// standBy starts an agent that does not lead.
+func standBy(t *testing.T, in *harness.Installation, leader string) {
+	t.Helper()
+	var res api.StatusResult
+	if code := in.JSON(&res, "status"); code != 1 || res.Error == nil || res.Error.Code != "unavailable" || !strings.Contains(res.Error.Message, leader+" leads") {
+		t.Fatalf("status of a standby: exit code %d, %+v", code, res.Error)
+	}
+	a := in.Agent()
+	if a.Role != api.RoleStandby || a.Leader != leader || a.Why != "" {
+		t.Fatalf("standby: %+v", a)
+	}
+	if out := in.Must("agent", "status").Stdout; !strings.Contains(out, "stands by as "+a.Name+": "+leader+" leads") {
+		t.Errorf("agent status says:\n%s", out)
+	}
+}
+
+// leads waits until an agent leads, and says how long that took.
+func leads(t *testing.T, in *harness.Installation, within time.Duration) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for time.Since(began) < within {
+		if in.Agent().Role == api.RoleLeader {
+			return time.Since(began)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("it does not lead within %s: %+v\n%s", within, in.Agent(), in.Run("agent", "logs").Stdout)
+	return 0
+}
+
+// kill ends a process as a crash does.
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	if pid == 0 {
+		t.Fatal("no process to kill")
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// containers are the names of the installation's containers at the engine, sorted.
+func containers(t *testing.T, installation string) []string {
+	t.Helper()
+	out, err := exec.Command("docker", "ps", "--all", "--filter", "label=release.installation="+installation, "--format", "{{.Names}}").Output()
+	if err != nil {
+		t.Fatalf("list containers: %v", err)
+	}
+	names := strings.Fields(string(out))
+	slices.Sort(names)
+	return names
+}
+
+// nodes are the names of the nodes in a status, sorted; all of them must be healthy.
+func nodes(t *testing.T, s api.StatusResult) []string {
+	t.Helper()
+	var names []string
+	for _, fl := range s.Fleets {
+		for _, n := range fl.Nodes {
+			if n.State != "healthy" {
+				t.Errorf("node %s is %s", n.ID, n.State)
+			}
+			names = append(names, n.ID)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
