@@ -15,8 +15,8 @@ import (
 	"github.com/bootandshoot/release/router/embedded/http1"
 )
 
-// maxStreams bounds the requests under way on one h2 connection. net/http ends connections whose client resets streams
-// faster than they are served.
+// maxStreams bounds the requests under way on one h2 connection. net/http ends connections that have four times as many
+// waiting.
 const maxStreams = 250
 
 const grpcType = "application/grpc"
@@ -34,6 +34,7 @@ func newH2Server(l *listener) *http.Server {
 		IdleTimeout:       l.e.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          serverLog(l.e.log),
+		ConnContext:       withHasty,
 		ConnState: func(_ net.Conn, s http.ConnState) {
 			if s == http.StateClosed {
 				l.e.conns.Add(-1)
@@ -78,6 +79,8 @@ func (l *listener) serveH2(w http.ResponseWriter, r *http.Request) {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	x := &exchange{e: l.e, front: f, address: l.address, secure: r.TLS != nil, peer: peer, proto: "HTTP/2.0", ctx: r.Context()}
 	defer context.AfterFunc(r.Context(), f.gone)()
+	start := l.e.now()
+	defer func() { countReset(x, start) }()
 	head := h2Head(r)
 	if refused := head.Check(); refused != nil {
 		f.refuse(x, refused)

@@ -222,7 +222,7 @@ func TestH2RapidReset(t *testing.T) {
 			go func() { _, _ = io.Copy(io.Discard, c.conn) }()
 			go func() {
 				sent := 0
-				for id := uint32(1); id < 100_000; id += 2 {
+				for id := uint32(1); id < 400_000; id += 2 {
 					c.request(id, "GET", "/slow", true)
 					if err := c.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
 						break
@@ -237,7 +237,9 @@ func TestH2RapidReset(t *testing.T) {
 			select {
 			case sent := <-ended:
 				left--
-				t.Logf("ended after %d resets", sent)
+				if sent > 150_000 {
+					t.Errorf("ended after %d resets", sent)
+				}
 			default:
 				most = max(most, runtime.NumGoroutine()-before)
 				start := time.Now()
@@ -267,10 +269,15 @@ func TestH2ContinuationFlood(t *testing.T) {
 		c.block.Reset()
 		_ = c.enc.WriteField(hpack.HeaderField{Name: ":method", Value: "GET"})
 		_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block.Bytes()})
-		read := make(chan string, 1)
-		go func() {
-			_, _, how := c.outcome(1)
-			read <- how
+		answered := make(chan bool, 1)
+		go func() { // reads only: the other side of the framer is in use
+			for {
+				frame, err := c.ReadFrame()
+				if _, ok := frame.(*http2.MetaHeadersFrame); ok || err != nil {
+					answered <- ok
+					return
+				}
+			}
 		}()
 		piece := bytes.Repeat([]byte{0x40, 1, 'x', 1, 'y'}, 3000)
 		sent := 0
@@ -283,7 +290,7 @@ func TestH2ContinuationFlood(t *testing.T) {
 		if sent > 20<<20 {
 			t.Errorf("%d bytes were taken", sent)
 		}
-		if how := <-read; how == "end" {
+		if <-answered {
 			t.Error("it was answered")
 		}
 		if node.Seen.Load() > 0 {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,9 +42,9 @@ func TestReloadsOfOthers(t *testing.T) {
 	}
 	apply(t, b, make(1))
 	l := startLoad(t, listen, 4)
-	reloads, over := 0, false
+	reloads, over := 0, atomic.Bool{}
 	done := goTest(t, func() {
-		for seq := uint64(2); !over || seq < 40; seq++ {
+		for seq := uint64(2); !over.Load() || seq < 40; seq++ {
 			if err := b.Apply(t.Context(), make(seq)); err != nil && !errors.Is(err, router.ErrUnavailable) {
 				t.Errorf("apply %d: %v", seq, err)
 				return
@@ -56,7 +57,7 @@ func TestReloadsOfOthers(t *testing.T) {
 	for ; reloads < 5; reloads++ {
 		p.reload(t)
 	}
-	over = true
+	over.Store(true)
 	<-done
 	l.end(t)
 	last, err := b.Applied(t.Context())
