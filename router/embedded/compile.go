@@ -182,7 +182,8 @@ func (m *memory) closeLong(list []router.Closing) {
 type fleetNode struct{ fleet, name string }
 
 // forget drops nodes and counters of fleets that are in no table, once they are empty and were shown so. Counters of routes stay: a route
-// that comes back goes on counting.
+// that comes back goes on counting. While two processes count for the same nodes neither forgets one: a sum that falls
+// looks to its readers as if it had begun anew.
 func (m *memory) forget(e *engine, c *compiled) {
 	fleets := map[string]bool{}
 	for _, r := range c.table.Routes {
@@ -193,11 +194,11 @@ func (m *memory) forget(e *engine, c *compiled) {
 	full := len(m.nodes)-len(c.nodes) > maxRetired
 	for k, n := range m.nodes {
 		switch now := e.now(); {
-		case c.nodes[k] != nil || n.inFlight.Load() != 0 || !full && fleets[k.fleet]:
+		case c.nodes[k] != nil || n.inFlight.Load() != 0 || !full && (fleets[k.fleet] || e.shared()):
 			n.empty = time.Time{}
 		case n.empty.IsZero() && !full:
 			n.empty = now
-		case full || now.Sub(n.empty) >= 2*lingering:
+		case full || now.Sub(n.empty) >= forgetAfter:
 			n.leave(e)
 			delete(m.nodes, k)
 		}

@@ -38,6 +38,7 @@ type engine struct {
 	draining  atomic.Bool                // it handed over or stops: answers say Connection: close
 	conns     atomic.Int64               // clients' connections that the HTTP servers hold
 	inFlight  atomic.Int64               // requests, upgraded ones included
+	follows   atomic.Bool                // its predecessor still finishes
 
 	mu        sync.Mutex // one Apply or handover at a time
 	memory    *memory

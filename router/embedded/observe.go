@@ -28,7 +28,9 @@ func (e *engine) snapshot() snapshot {
 	for k, f := range e.memory.fleets {
 		s.Fleets = append(s.Fleets, f.read(k))
 	}
-	return s.merge(snapshot{}) // sorts
+	all := s
+	s.Edge.Routes, s.Edge.Nodes, s.Fleets = nil, nil, nil
+	return s.merge(all) // sorts, and adds what is of one name
 }
 
 func (n *node) read() router.NodeTraffic {
@@ -49,6 +51,9 @@ func (e *engine) drained() bool {
 // lingering is how long a node that is in no table and empty is shown with what it counted last: whoever reads a few times
 // a second is not to miss how its last requests ended.
 const lingering = 3 * time.Second
+
+// forgetAfter is how long its counters are kept for somebody who has not read for long, as on a busy machine.
+const forgetAfter = 10 * lingering
 
 // lastShown is what observers have seen of nodes.
 type lastShown struct {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bootandshoot/release/router"
@@ -17,8 +18,8 @@ type predecessor struct {
 	client *Client
 	conn   net.Conn
 
-	mu   sync.Mutex
-	last snapshot
+	asking sync.Mutex // one reading at a time: they come in order
+	last   snapshot   // guarded by asking
 }
 
 func newPredecessor(conn net.Conn) *predecessor {
@@ -40,11 +41,10 @@ func (d *predecessor) ask(ctx context.Context, method, path string, in, out any)
 
 // refresh asks for the counters; when there is no answer they are the last known ones, with nothing in flight.
 func (d *predecessor) refresh(ctx context.Context) snapshot {
+	d.asking.Lock()
+	defer d.asking.Unlock()
 	var s snapshot
-	err := d.ask(ctx, http.MethodGet, "/v1/snapshot", nil, &s)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err == nil {
+	if err := d.ask(ctx, http.MethodGet, "/v1/snapshot", nil, &s); err == nil {
 		d.last = s
 		return s
 	}
@@ -75,9 +75,13 @@ func (p *process) watchPredecessor(ctx context.Context) {
 	if !s.Drained {
 		return
 	}
-	s = s.ofFleets(p.e.current.Load())
+	p.tally.Lock()
+	defer p.tally.Unlock()
+	if p.predecessor() != d {
+		return
+	}
+	p.e.absorb(s)
 	p.mu.Lock()
-	p.carried = p.carried.merge(s)
 	p.pred = nil
 	p.mu.Unlock()
 	_ = d.conn.Close()
@@ -102,17 +106,65 @@ func (p *process) stopPredecessor(ctx context.Context) {
 	}
 }
 
-// ofFleets drops what belongs to fleets that no route has any more.
-func (s snapshot) ofFleets(c *compiled) snapshot {
-	known := map[string]bool{}
-	if c != nil {
-		for _, r := range c.table.Routes {
-			for _, f := range r.Fleets {
-				known[f.ID] = true
-			}
+// absorb makes the counters of a predecessor that ended this process's own. Its nodes stay remembered as others that
+// left the table do, so that what it counted last is read.
+func (e *engine) absorb(s snapshot) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range s.Edge.Routes {
+		lookup(e.memory.routes, r.Route).add(r)
+	}
+	for _, t := range s.Edge.Nodes {
+		e.memory.named(fleetNode{t.Fleet, t.Node}, e.now()).stats.add(t)
+	}
+	for _, f := range s.Fleets {
+		lookup(e.memory.fleets, f.fleetKey).add(f)
+	}
+	e.follows.Store(false)
+}
+
+// shared says whether another process counts for the same nodes.
+func (e *engine) shared() bool { return e.follows.Load() || e.draining.Load() }
+
+// named is a remembered node of the name, or one without an address that only counts.
+func (m *memory) named(name fleetNode, now time.Time) *node {
+	for k, n := range m.nodes {
+		if k.fleet == name.fleet && k.name == name.name {
+			return n
 		}
 	}
-	s.Edge.Nodes = slices.DeleteFunc(slices.Clone(s.Edge.Nodes), func(n router.NodeTraffic) bool { return !known[n.Fleet] })
-	s.Fleets = slices.DeleteFunc(slices.Clone(s.Fleets), func(f fleetCount) bool { return !known[f.Fleet] })
-	return s
+	n := newNode(nodeKey{fleet: name.fleet, name: name.name}, now.UnixNano())
+	n.gone = true
+	m.nodes[n.nodeKey] = n
+	return n
+}
+
+func (s *routeStats) add(r router.RouteTraffic) {
+	addAll([]*atomic.Uint64{&s.requests, &s.noNode, &s.retried, &s.failed, &s.rejected}, []uint64{r.Requests, r.NoNode, r.Retried, r.Failed, r.Rejected})
+}
+
+func (s *nodeStats) add(n router.NodeTraffic) {
+	addAll([]*atomic.Uint64{&s.requests, &s.status5x, &s.connect, &s.reset, &s.timeout, &s.cut}, []uint64{n.Requests, n.Status5x, n.Connect, n.Reset, n.Timeout, n.Cut})
+	s.latency.add(n.Latency)
+}
+
+func (s *fleetStats) add(f fleetCount) {
+	for i, n := range f.Codes {
+		s.codes[i].Add(n)
+	}
+	addAll([]*atomic.Uint64{&s.failed[causeConnect], &s.failed[causeReset], &s.failed[causeTimeout]}, []uint64{f.Connect, f.Reset, f.Timeout})
+	s.latency.add(f.Latency)
+}
+
+func (h *histogram) add(r router.Histogram) {
+	for i, n := range r.Counts[:min(len(r.Counts), len(h.counts))] {
+		h.counts[i].Add(n)
+	}
+	h.micros.Add(uint64(r.Sum * 1e6))
+}
+
+func addAll(to []*atomic.Uint64, more []uint64) {
+	for i, n := range more {
+		to[i].Add(n)
+	}
 }

@@ -46,10 +46,10 @@ type process struct {
 
 	mu       sync.Mutex
 	instance string
-	carried  snapshot     // what predecessors that ended had counted
 	pred     *predecessor // still finishing, or nil
 
-	seen lastShown
+	tally sync.Mutex // held while a predecessor's counters become this process's own: nobody reads them twice, or not at all
+	seen  lastShown
 
 	stopping  chan struct{} // closed by stop
 	stopOnce  sync.Once
@@ -151,6 +151,7 @@ func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 	}
 	if in != nil {
 		p.pred = newPredecessor(in.peer)
+		p.e.follows.Store(true)
 	}
 	p.api = &http.Server{Handler: p.routes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout}
 	go func() { _ = p.api.Serve(p.control) }()
@@ -316,11 +317,12 @@ func (p *process) close() {
 
 // total is everything counted by this process and those before it, with the identity of the edge.
 func (p *process) total(ctx context.Context) snapshot {
+	p.tally.Lock()
 	s := p.e.snapshot()
 	p.mu.Lock()
-	carried, pred, instance := p.carried, p.pred, p.instance
+	pred, instance := p.pred, p.instance
 	p.mu.Unlock()
-	s = s.merge(carried)
+	p.tally.Unlock()
 	if pred != nil {
 		s = s.merge(pred.refresh(ctx))
 		s.Drained = false

@@ -226,6 +226,13 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		t.Errorf("cut %d, %v", n, err)
 	}
 	routertest.Eventually(t, "the predecessors ended", func() bool { return mustStatus(t, c).Predecessor == nil })
+	o, err = c.Observe(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := o.Edges[0].Nodes[0]; n.Node != "a" || n.InFlight != 0 || n.Cut != 1 {
+		t.Errorf("nobody is told of the cut in the process that ended: %+v", o.Edges[0].Nodes)
+	}
 	routertest.Eventually(t, "the empty node vanished", func() bool {
 		o, err = c.Observe(context.Background())
 		return err == nil && len(o.Edges[0].Nodes) == 1
