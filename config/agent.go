@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -31,6 +32,14 @@ type AgentRouter struct {
 	HAProxy   HAProxy `yaml:"haproxy" json:"haproxy,omitzero" doc:"The HAProxys that obey, where backend is haproxy."`
 	Metrics   string  `yaml:"metrics,omitempty" json:"metrics,omitempty" doc:"Address of the router's Prometheus metrics, host:port. Default: none."`
 	AccessLog string  `yaml:"access_log,omitempty" json:"access_log,omitempty" doc:"File of the access log, JSON lines; relative to this file. Default: none."`
+	LogSample Percent `yaml:"access_log_sample" json:"access_log_sample" doc:"Share of requests that get a line in it, from 1%; failed ones all do." default:"100%"`
+	Trace     Trace   `yaml:"trace" json:"trace,omitzero" doc:"Spans of requests, for a collector. Default: none."`
+}
+
+// Trace says where the router exports the spans of requests to.
+type Trace struct {
+	OTLP   string  `yaml:"otlp,required" json:"otlp" doc:"Collector that takes OTLP over HTTP, http://host:port."`
+	Sample Percent `yaml:"sample" json:"sample" doc:"Share of the requests without a trace that get one; those that are traced already are exported anyway." default:"0%"`
 }
 
 // AgentLogs bounds the output that is kept of each sandbox node.
@@ -93,8 +102,25 @@ func (c *checker) agent(a *Agent) {
 	if a.Router.Metrics != "" && !validListen(a.Router.Metrics) {
 		c.fail(c.at("router", "metrics"), "router.metrics %q must be host:port or :port, with an IP address or localhost as host", a.Router.Metrics)
 	}
+	c.observed(&a.Router)
 	if c.root.Get("logs").Get("size") != nil && a.Logs.Size < leastLog && c.decodes(new(Bytes), "logs", "size") {
 		c.fail(c.at("logs", "size"), "logs.size must be at least %s", leastLog)
+	}
+}
+
+// observed checks what the router tells of requests.
+func (c *checker) observed(r *AgentRouter) {
+	if r.LogSample < 1 && c.decodes(new(Percent), "router", "access_log_sample") {
+		c.fail(c.at("router", "access_log_sample"), "router.access_log_sample %s must be at least 1%%", r.LogSample)
+	}
+	if c.root.Get("router").Get("access_log_sample") != nil && r.AccessLog == "" {
+		c.fail(c.at("router", "access_log_sample"), "router.access_log_sample is there, but router.access_log is not")
+	}
+	if r.Trace.OTLP == "" {
+		return
+	}
+	if u, err := url.Parse(r.Trace.OTLP); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		c.fail(c.at("router", "trace", "otlp"), "router.trace.otlp %q must be http://host:port", r.Trace.OTLP)
 	}
 }
 

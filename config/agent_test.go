@@ -26,7 +26,7 @@ func defaultAgent() *config.Agent {
 	return &config.Agent{
 		Ports:        config.PortRange{First: 20000, Last: 29999},
 		DockerSubnet: config.Subnet{Prefix: netip.MustParsePrefix("10.214.0.0/16")},
-		Router:       config.AgentRouter{Backend: config.RouterEmbedded},
+		Router:       config.AgentRouter{Backend: config.RouterEmbedded, LogSample: 100},
 		Logs:         config.AgentLogs{Size: 10 << 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Pids: 4096},
 	}
 }
@@ -42,7 +42,7 @@ func TestAgentDefaults(t *testing.T) {
 }
 
 func TestAgent(t *testing.T) {
-	path := write(t, "images: ../images\nports: 21000-21999\nsubnet: 10.9.0.0/24\nrouter: {metrics: \"127.0.0.1:9464\", access_log: access.log}\nlogs: {size: 1MiB, keep: 5}\nlimits: {boots: 4}\n")
+	path := write(t, "images: ../images\nports: 21000-21999\nsubnet: 10.9.0.0/24\nrouter: {metrics: \"127.0.0.1:9464\", access_log: access.log, access_log_sample: 2.5%, trace: {otlp: \"http://127.0.0.1:4318\", sample: 1%}}\nlogs: {size: 1MiB, keep: 5}\nlimits: {boots: 4}\n")
 	got, err := config.LoadAgent(path)
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +51,8 @@ func TestAgent(t *testing.T) {
 	want.Images = filepath.Join(filepath.Dir(path), "../images")
 	want.Ports = config.PortRange{First: 21000, Last: 21999}
 	want.Subnet.Prefix = netip.MustParsePrefix("10.9.0.0/24")
-	want.Router = config.AgentRouter{Backend: config.RouterEmbedded, Metrics: "127.0.0.1:9464", AccessLog: filepath.Join(filepath.Dir(path), "access.log")}
+	want.Router = config.AgentRouter{Backend: config.RouterEmbedded, Metrics: "127.0.0.1:9464", AccessLog: filepath.Join(filepath.Dir(path), "access.log"), LogSample: 2.5,
+		Trace: config.Trace{OTLP: "http://127.0.0.1:4318", Sample: 1}}
 	want.Logs = config.AgentLogs{Size: 1 << 20, Keep: 5}
 	want.Limits.Boots = 4
 	sameAgent(t, want, got)
@@ -111,6 +112,10 @@ func TestAgentErrors(t *testing.T) {
 		"subnet: 10.0.0.1/24\n":   `1:9: subnet: "10.0.0.1/24" is not an IPv4 network of 16 to 28 bits such as 10.213.0.0/16`,
 		"subnet: 10.214.3.0/24\n": `1:9: subnet overlaps: subnet is 10.214.3.0/24, docker_subnet is 10.214.0.0/16`,
 		"docker_subnet: 10.213.3.0/24\nsubnet: 10.213.0.0/16\n":                                 `1:16: docker_subnet overlaps: subnet is 10.213.0.0/16, docker_subnet is 10.213.3.0/24`,
+		"router: {access_log: x, access_log_sample: 0.5%}\n":                                    `1:44: router.access_log_sample 0.5% must be at least 1%`,
+		"router: {access_log_sample: 5%}\n":                                                     `1:29: router.access_log_sample is there, but router.access_log is not`,
+		"router: {trace: {otlp: \"127.0.0.1:4318\"}}\n":                                         `1:24: router.trace.otlp "127.0.0.1:4318" must be http://host:port`,
+		"router: {trace: {sample: 5%}}\n":                                                       `1:17: router.trace.otlp is missing`,
 		"router: {metrics: 9464}\n":                                                             `1:19: router.metrics must be text, not a number 9464`,
 		"router: {metrics: \"9464\"}\n":                                                         `1:19: router.metrics "9464" must be host:port or :port, with an IP address or localhost as host`,
 		"router: {backend: nginx}\n":                                                            `1:19: unknown value "nginx" for router.backend`,

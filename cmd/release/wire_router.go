@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -60,6 +61,12 @@ func routerArgs(dir string, settings *config.Agent) []string {
 	}
 	if settings.Router.AccessLog != "" {
 		args = append(args, "--access-log", settings.Router.AccessLog)
+	}
+	if share := settings.Router.LogSample.Share(); share < 1 {
+		args = append(args, "--access-log-sample", strconv.FormatFloat(share, 'f', -1, 64))
+	}
+	if trace := settings.Router.Trace; trace.OTLP != "" {
+		args = append(args, "--otlp", trace.OTLP, "--trace-sample", strconv.FormatFloat(trace.Sample.Share(), 'f', -1, 64))
 	}
 	return args
 }
