@@ -80,7 +80,7 @@ func (o *Orchestrator) view(s *State) view {
 	}
 	for _, route := range routesOf(w.table.effective.Routes, s.Key) {
 		rs := RouteStatus{
-			Role: Role, Listen: route.Listen, Weights: map[string]int{}, Error: w.edges.errors[route.Listen],
+			Role: Role, Listen: route.Listen, Weights: map[string]int{}, Error: cmp.Or(w.edges.errors[route.Listen], w.edges.unserved),
 			Version: fmt.Sprintf("%d.%d", w.table.effective.Version.Epoch, w.table.effective.Version.Seq),
 		}
 		if err := w.table.refused[s.Key].err; err != nil {

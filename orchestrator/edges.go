@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/router"
@@ -24,7 +25,8 @@ type edgesSeen struct {
 	counted  tallies
 	last     map[string]router.NodeTraffic
 	errors   map[string]string // listen address → why it does not serve
-	held     map[string]string // node or fleet → the silent edge that may route to it, as a sentence
+	held     map[string]string // node or fleet → the edge that is silent or behind and may route to it, as a sentence
+	unserved string            // why nobody serves any route, as a sentence; "": somebody does
 	samples  []sample          // of the last rateWindow
 }
 
@@ -70,7 +72,7 @@ func (o *Orchestrator) observeRouter(ctx context.Context) {
 	}
 	o.observed.Store(&obs)
 	o.post(func() {
-		o.world.edges.take(obs, began)
+		o.world.edges.take(obs, began, o.world.table.settled(began))
 		o.world.table.compare(obs, began)
 	})
 }
@@ -88,12 +90,21 @@ func (t *tableSeen) compare(obs router.Observation, began time.Time) {
 	}
 }
 
+// settled is the table that every edge had that answered when a reading began; zero when the reading is older than that.
+func (t *tableSeen) settled(began time.Time) router.Version {
+	if began.Before(t.confirmed) {
+		return router.Version{}
+	}
+	return t.effective.Version
+}
+
 // take adds a reading. Counters of nodes that left the edges stay counted; an edge that began anew counts from 0.
-func (e *edgesSeen) take(obs router.Observation, began time.Time) {
+func (e *edgesSeen) take(obs router.Observation, began time.Time, effective router.Version) {
 	first := e.at.IsZero()
 	e.at = began
 	e.inFlight, e.long, e.errors = map[string]int{}, map[string]int{}, map[string]string{}
-	e.hold(obs)
+	e.hold(obs, effective)
+	e.unserved = unserved(obs)
 	e.counted.take(obs, began)
 	last := map[string]router.NodeTraffic{}
 	e.traffic = cloneTraffic(e.traffic)
@@ -117,19 +128,40 @@ func (e *edgesSeen) take(obs router.Observation, began time.Time) {
 	e.sample(began)
 }
 
-// hold notes what edges that do not answer may still route to: all that they had when they were heard of last.
-func (e *edgesSeen) hold(obs router.Observation) {
+// hold notes what edges that do not answer may still route to: all that they had when they were heard of last. The same goes for
+// one that was silent and is back, until it has caught up with the table that the others confirmed.
+func (e *edgesSeen) hold(obs router.Observation, effective router.Version) {
 	e.held = map[string]string{}
 	for _, edge := range obs.Edges {
-		if edge.Silent.IsZero() {
+		var why string
+		switch {
+		case !edge.Silent.IsZero():
+			why = fmt.Sprintf("edge %s is silent since %s and may still route to it; when it is gone for good: release router forget %s",
+				edge.ID, edge.Silent.UTC().Format(time.RFC3339), edge.ID)
+		case edge.Confirmed.Compare(effective) < 0:
+			why = fmt.Sprintf("edge %s still serves an older table", edge.ID)
+		default:
 			continue
 		}
-		why := fmt.Sprintf("edge %s is silent since %s and may still route to it; when it is gone for good: release router forget %s",
-			edge.ID, edge.Silent.UTC().Format(time.RFC3339), edge.ID)
 		for _, n := range edge.Nodes {
 			e.held[n.Node], e.held[n.Fleet] = why, why
 		}
 	}
+}
+
+// unserved says why nobody serves what the table says, as far as the backend knows its edges.
+func unserved(obs router.Observation) string {
+	var silent []string
+	for _, edge := range obs.Edges {
+		if edge.Silent.IsZero() {
+			return ""
+		}
+		silent = append(silent, edge.ID)
+	}
+	if len(silent) == 0 {
+		return "no edge serves it: run one on each machine that users come to: release router run --consul"
+	}
+	return "no edge answers; silent are " + strings.Join(silent, ", ") + ": start one, or release router forget EDGE when its machine is gone for good"
 }
 
 func cloneTraffic(in map[string]Traffic) map[string]Traffic {

@@ -17,6 +17,8 @@ type Facts struct {
 	Routes    []router.Route     // this app's, in the newest table that every edge confirmed
 	Refused   error              // why the router refuses the newest routes of this app, if it does
 	Unread    error              // why nobody knows what the router serves, if so
+	Late      error              // why not every edge is known to have the newest table, if it takes long
+	Unserved  string             // why no edge serves anything, if so
 	Traffic   map[string]Traffic // by fleet id
 	Ledger    Ledger             // what the edges counted for this app since it is known
 	Observed  time.Time          // when the newest reading of the edges began

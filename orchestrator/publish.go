@@ -31,7 +31,7 @@ func (o *Orchestrator) adopt(ctx context.Context) {
 }
 
 func (t *tableSeen) adopt(table router.Table, now time.Time) {
-	t.known, t.unread, t.pending = true, nil, nil
+	t.known, t.unread, t.late, t.pending = true, nil, nil, nil
 	t.effective, t.confirmed = table, now
 	t.index(now)
 }
@@ -201,7 +201,7 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 	case errors.Is(err, router.ErrStale):
 		t.known = false // another table is in effect: read it, and go on from there
 	case errors.Is(err, router.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded):
-		// It may be in effect: the nodes of both tables count as routed, and it is applied again.
+		t.late = err // it may be in effect: the nodes of both tables count as routed, and it is applied again
 	default:
 		t.pending = nil
 		t.index(now)

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -41,6 +42,9 @@ func (r *round) stepShift(op *Operation) {
 	}
 	op.HoldLeft = op.Steps[0].Hold
 	op.Baseline, op.ShiftedAt = r.f.Traffic, r.f.Confirmed
+	if r.f.Unserved != "" {
+		r.sayOp("unserved", op, "%s has %d %% of the route, but %s", op.Release, want, r.f.Unserved)
+	}
 	r.phase(op, PhaseHold, "%s has %d %%", op.Release, want)
 }
 
@@ -58,8 +62,8 @@ func (r *round) awaitRouter(op *Operation, want int) {
 
 // awaitEdges waits for every edge to confirm, and says what keeps them from it if that is known.
 func (r *round) awaitEdges(op *Operation, what string) {
-	if r.f.Unread != nil {
-		r.wait(op, "the router to confirm %s: %v", what, r.f.Unread)
+	if err := cmp.Or(r.f.Unread, r.f.Late); err != nil {
+		r.wait(op, "the router to confirm %s: %v", what, err)
 		return
 	}
 	r.wait(op, "the router to confirm %s", what)

@@ -55,6 +55,7 @@ type tableSeen struct {
 	retry     time.Time
 	known     bool                 // the backend was read, and nothing since says that another table is in effect
 	unread    error                // why it could not be read last
+	late      error                // why the pending table is not known to be at every edge
 	routed    map[string]bool      // nodes in effective or pending
 	left      map[string]time.Time // nodes that were routed: since when none of the tables names them
 }

@@ -62,8 +62,9 @@ func (a *agent) projected(ctx context.Context) (router.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	b := a.sharedRouter().Projecting(p)
 	go p.Run(ctx)
-	return a.sharedRouter().Projecting(p), nil
+	return b, nil
 }
 
 // joinConsul makes a router an edge: it follows the table in Consul and shares certificates there.

@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"reflect"
@@ -17,17 +16,25 @@ import (
 	"github.com/bootandshoot/release/router"
 )
 
-// Backend is the routing layer as agents see it. It holds no state: several may be used at a time, and any may be gone.
+// Backend is the routing layer as agents see it. What it holds is only how long edges have said nothing: several may be used at a
+// time, and any may be gone.
 type Backend struct {
 	*space
+	trials    *turn      // one trial at a time: edges see the newest only
 	projector *Projector // nil: none
 }
 
 // Projecting is the backend whose Apply also waits, for a moment at most, until Consul's catalog and config entries say what a
-// new table does: what follows is that old nodes are shot.
-func (b *Backend) Projecting(p *Projector) *Backend { return &Backend{b.space, p} }
+// new table does: what follows is that old nodes are shot. It is called before the projector runs.
+func (b *Backend) Projecting(p *Projector) *Backend {
+	p.pulses = b.pulses // both hold the same edges for silent
+	return &Backend{space: b.space, trials: b.trials, projector: p}
+}
 
-var _ router.Backend = (*Backend)(nil)
+var (
+	_ router.Backend    = (*Backend)(nil)
+	_ router.Prechecker = (*Backend)(nil)
+)
 
 // New returns a backend; nothing is asked yet. fault.Invalid says which setting is wrong.
 func New(opts Options) (*Backend, error) {
@@ -35,7 +42,7 @@ func New(opts Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{space: s}, nil
+	return &Backend{space: s, trials: newTurn()}, nil
 }
 
 // Apply implements router.Backend.
@@ -123,34 +130,6 @@ func surface(t router.Table) map[need]bool {
 	return out
 }
 
-// tryOut asks every live edge whether it could serve a table.
-func (b *Backend) tryOut(ctx context.Context, t router.Table) error {
-	q := trial{ID: rand.Text(), Table: t}
-	value, err := encode(q)
-	if err != nil {
-		return err
-	}
-	err = b.try(ctx, func(ctx context.Context) error {
-		_, err := b.client.KV().Put(&api.KVPair{Key: b.trialKey(), Value: value}, writing(ctx))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	var problems fault.List
-	err = b.waitFor(ctx, "say whether they could serve it", func(e registered) bool {
-		if e.Trial != q.ID {
-			return false
-		}
-		problems = append(problems, faults(e.Edge, e.TrialFault)...)
-		return true
-	}, func() { problems = nil })
-	if err != nil {
-		return err
-	}
-	return problems.Err()
-}
-
 // await returns when every live edge serves the version.
 func (b *Backend) await(ctx context.Context, v router.Version) error {
 	var problems fault.List
@@ -180,26 +159,30 @@ func (b *Backend) await(ctx context.Context, v router.Version) error {
 }
 
 // waitFor follows the edges' records until all live ones have answered: said is asked of each after begin, as often as
-// something has changed. When ctx ends the error names those that have not.
+// something has changed. When ctx ends the error names those that have not. That edges are registered and none of them lives is an
+// error at once; that none is registered is none: whoever comes gets the newest table.
 func (b *Backend) waitFor(ctx context.Context, what string, said func(registered) bool, begin func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var open []string
 	done := false
-	var last error
+	var last, dead error
 	consulapi.Follow(ctx, func(q *api.QueryOptions) (*api.QueryMeta, error) {
 		q.RequireConsistent = true
+		q.WaitTime = beat // one that writes no more changes nothing
 		pairs, meta, err := b.client.KV().List(b.edgeKey(""), q)
 		if err != nil || ctx.Err() != nil {
 			return meta, err
 		}
 		begin()
 		open, last = nil, nil
-		for _, e := range b.registered(pairs) {
+		all := b.registered(pairs)
+		for _, e := range all {
 			if e.live && !said(e) {
 				open = append(open, e.Edge.ID)
 			}
 		}
+		dead = noneLives(all)
 		if done = len(open) == 0; done {
 			cancel()
 		}
@@ -207,12 +190,28 @@ func (b *Backend) waitFor(ctx context.Context, what string, said func(registered
 	}, func(err error) { last = b.explain(err) })
 	switch {
 	case done:
-		return nil
+		return dead
 	case last != nil:
 		return fmt.Errorf("%w: %w", ctx.Err(), last)
 	}
 	slices.Sort(open)
 	return fmt.Errorf("wait for edge %s to %s: %w", strings.Join(open, ", "), what, ctx.Err())
+}
+
+// noneLives says of edges that are registered that none of them lives; nil when one does, or there are none.
+func noneLives(all []registered) error {
+	var silent []string
+	for _, e := range all {
+		if e.live {
+			return nil
+		}
+		silent = append(silent, e.Edge.ID)
+	}
+	if len(silent) == 0 {
+		return nil
+	}
+	return &unavailable{fault.New(fault.Unavailable, "no edge answers: silent are %s", strings.Join(silent, ", ")).
+		WithHint("start one: release router run --consul; when a machine is gone for good: release router forget %s", silent[0])}
 }
 
 // Applied implements router.Backend.

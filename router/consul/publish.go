@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// heartbeat is how often an edge without traffic writes its record: for the time in it.
-	heartbeat = 10 * time.Second
 	// largest bounds a record; a larger one leaves its latencies out.
 	largest = 256 << 10
 	// lockDelay is the shortest that Consul takes: the edge itself is the only one who wants its lock.
@@ -82,7 +80,7 @@ func (p *publisher) turn(ctx context.Context, now bool) error {
 	if err != nil {
 		return err
 	}
-	if !now && bytes.Equal(plain, p.written) && time.Since(p.at) < heartbeat {
+	if !now && bytes.Equal(plain, p.written) && time.Since(p.at) < max(beat, p.opts.Publish) {
 		return nil
 	}
 	r.At = time.Now().UTC()
@@ -117,7 +115,7 @@ func (p *publisher) record(ctx context.Context) (edgeRecord, error) {
 		return edgeRecord{}, fmt.Errorf("the data plane shows %d edges", len(o.Edges))
 	}
 	r := edgeRecord{
-		Schema: schema, Program: p.opts.Program, Edge: o.Edges[0],
+		Schema: schema, Program: p.opts.Program, Every: max(beat, p.opts.Publish), Edge: o.Edges[0],
 		Trial: a.trial, TrialFault: a.trialFault, Refused: a.refused, RefusedFault: a.fault,
 	}
 	r.Edge.Host, _ = os.Hostname()

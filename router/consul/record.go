@@ -17,10 +17,12 @@ import (
 
 // edgeRecord is what an edge says of itself.
 type edgeRecord struct {
-	Schema  int         `json:"schema"`
-	At      time.Time   `json:"at"`      // when it was written, by the edge's clock
-	Program string      `json:"program"` // version of the edge's program
-	Edge    router.Edge `json:"edge"`    // a reading of its counters, and the table it serves
+	Schema  int       `json:"schema"`
+	At      time.Time `json:"at"`      // when it was written, by the edge's clock
+	Program string    `json:"program"` // version of the edge's program
+	// Every is how often it writes at least, in nanoseconds; 0: it does not say.
+	Every time.Duration `json:"every,omitempty"`
+	Edge  router.Edge   `json:"edge"` // a reading of its counters, and the table it serves
 	// Trial is the newest trial that it answered, and why it could not serve that table.
 	Trial      string    `json:"trial,omitempty"`
 	TrialFault []problem `json:"trial_fault,omitempty"`
@@ -67,19 +69,22 @@ type trial struct {
 // registered is an edge's record as it is in Consul.
 type registered struct {
 	edgeRecord
-	live  bool
+	live  bool // its session lasts, and it writes
 	pair  *api.KVPair
 	wrong error // the record does not read
 }
 
+// registered are the edges of a reading of all records.
 func (s *space) registered(pairs api.KVPairs) []registered {
 	var out []registered
+	s.pulses.take(pairs, time.Now())
 	for _, pair := range pairs {
-		r := registered{live: pair.Session != "", pair: pair}
+		r := registered{pair: pair}
 		id := strings.TrimPrefix(pair.Key, s.edgeKey(""))
 		if err := decode(pair.Value, &r.edgeRecord); err != nil {
 			r.wrong = fmt.Errorf("read %s in Consul: %w", pair.Key, err)
 		}
+		r.live = pair.Session != "" && !s.pulses.stopped(pair.Key, r.Every)
 		r.Edge.ID = cmp.Or(r.Edge.ID, id)
 		if !r.live {
 			r.Edge.Silent = r.At
@@ -97,5 +102,8 @@ func (s *space) edges(ctx context.Context) ([]registered, error) {
 		pairs, _, err = s.client.KV().List(s.edgeKey(""), consistent(ctx))
 		return err
 	})
-	return s.registered(pairs), err
+	if err != nil {
+		return nil, err
+	}
+	return s.registered(pairs), nil
 }

@@ -40,6 +40,7 @@ type Options struct {
 type space struct {
 	opts   Options
 	client *api.Client
+	pulses *pulses
 }
 
 func newSpace(opts Options) (*space, error) {
@@ -54,7 +55,7 @@ func newSpace(opts Options) (*space, error) {
 	if err != nil {
 		return nil, fmt.Errorf("route through Consul: %w", err)
 	}
-	return &space{opts: opts, client: client}, nil
+	return &space{opts: opts, client: client, pulses: &pulses{}}, nil
 }
 
 func (s *space) tableKey() string { return s.opts.Prefix + "router/table" }
