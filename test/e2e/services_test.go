@@ -33,7 +33,7 @@ tests:
   - {http: {path: /, port: 8099, body: v1}}
 `
 	in.Write("recipe.yaml", strings.Replace(recipe, "body: v1}", "body: v9}, within: 300ms", 1))
-	wants(t, in.Run("up"), 1, "recipe.yaml:10:5: error: test GET :8099/: after 300ms: GET / at port 8099 answered with a body that does not match v9")
+	wants(t, in.Run("up"), 1, "recipe.yaml:10:5: error: test GET :8099/: after 300 ms: GET / at port 8099 answered with a body that does not match v9")
 	if out := in.Must("images", "ls").Stdout; strings.Contains(out, "hello") {
 		t.Errorf("an image is listed though its test failed:\n%s", out)
 	}
