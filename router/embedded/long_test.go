@@ -56,6 +56,7 @@ func TestWebSocketEndsInOrder(t *testing.T) {
 	for _, middle := range []bool{false, true} {
 		t.Run(fmt.Sprint("in a frame ", middle), func(t *testing.T) {
 			e := startEngine(t, nil)
+			e.patience.close = time.Minute // whoever has said goodbye does not wait for it
 			rest := make(chan bool)
 			node := socketNode(t, "a", func(c net.Conn, r *bufio.Reader) {
 				_, _ = c.Write([]byte{0x82, 10, '0', '1', '2', '3', '4'})
@@ -88,8 +89,10 @@ func TestWebSocketEndsInOrder(t *testing.T) {
 			if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, want) {
 				t.Fatalf("%q, %v", got, err)
 			}
-			_, _ = c.Write([]byte{0x88, 0x82, 0, 0, 0, 0, 3, 0xe9})
-			_ = c.(*net.TCPConn).CloseWrite()
+			if n := e.nodeTraffic("a"); n.Long != 1 {
+				t.Errorf("before its client has answered: %+v", n)
+			}
+			_, _ = c.Write([]byte{0x88, 0x82, 0, 0, 0, 0, 3, 0xe9}) // and waits for the server to end the connection
 			if b, err := io.ReadAll(r); err != nil || len(b) > 0 {
 				t.Errorf("after the close frame: %q, %v", b, err)
 			}

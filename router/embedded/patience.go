@@ -31,6 +31,6 @@ type patience struct {
 func newPatience() patience {
 	return patience{
 		handshake: 10 * time.Second, head: readHeadTimeout, stall: time.Minute, silent: 5 * time.Minute, goOn: time.Second,
-		broken: time.Second, pump: time.Second, close: 3 * time.Second, linger: time.Second, gone: time.Second,
+		broken: time.Second, pump: time.Second, close: 2 * time.Second, linger: time.Second, gone: time.Second,
 	}
 }

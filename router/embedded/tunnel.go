@@ -24,7 +24,9 @@ type tunnel struct {
 	e       *engine
 	ws      bool
 	frames  websocket.Tracker // of what the node sends
+	replies websocket.Tracker // of what the client sends
 	closing atomic.Bool
+	parted  atomic.Bool // the client has sent its close frame
 
 	mu               sync.Mutex // over what follows, and firing the guards
 	upOver, downOver bool       // the client has closed its sending side, the node
@@ -34,6 +36,7 @@ type tunnel struct {
 // tunnel is front's.
 func (c *h1conn) tunnel(x *exchange, a *answer) error {
 	t := &tunnel{c: c, node: a.conn, e: c.e, ws: hasPrefixFold(view(a.head.Upgrade), "websocket")}
+	t.replies.Masked = true
 	room := c.e.bufs.get()
 	out := x.appendAnswer(room[:0], &a.head, framedByLength, c.head.Minor)
 	out = appendField(out, "Connection", "Upgrade")
@@ -62,7 +65,10 @@ func (t *tunnel) run(x *exchange) error {
 	if err == nil {
 		closeWrite(t.c.conn)
 		t.ended(&t.downOver)
-		if t.closing.Load() {
+		switch {
+		case t.closing.Load() && t.parted.Load():
+			t.c.reads.fire() // both have said goodbye
+		case t.closing.Load():
 			t.c.reads.arm(t.e.now(), t.e.patience.close)
 		}
 	} else {
@@ -89,10 +95,19 @@ func (t *tunnel) toNode() error {
 			t.node.writes.arm(t.e.now(), t.e.patience.stall)
 			_, err := t.node.Write(b)
 			t.node.writes.disarm()
+			if t.ws {
+				t.replies.Feed(b)
+			}
 			in.in.use(len(b))
 			if err != nil {
 				t.node.reads.fire()
 				return err
+			}
+			if t.ws && t.replies.Closed() {
+				t.parted.Store(true)
+				if t.closing.Load() {
+					return t.node.CloseWrite() // a client waits for the server to end the connection [RFC 6455, 7.1.1]
+				}
 			}
 		}
 		in.in.drop()
