@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -86,36 +87,54 @@ func (e *edge) close(ctx context.Context, p processes, t router.Table, now time.
 		list := found[key]
 		n := state.due(len(list), c.Within, now)
 		e.closings[key] = state
-		for _, s := range list[:n] {
-			if err := s.end(ctx); err != nil {
-				return err
-			}
-		}
+		ended, err := e.end(ctx, list[:n])
 		e.mu.Lock()
-		e.sums.cut[key] += uint64(n)
+		e.sums.cut[key] += uint64(ended)
 		e.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("end long connections: %w", err)
+		}
 	}
 	return nil
 }
 
-// nodeStream is a stream with the worker that has it.
+// nodeStream is a stream with the pid of the worker that has it.
 type nodeStream struct {
 	stream
-	worker worker
+	pid int
 }
 
-func (s nodeStream) end(ctx context.Context) error {
-	return s.worker.tell(ctx, []string{"shutdown session " + s.id}, func(said string) bool {
-		return strings.Contains(said, "No such session") // it ended by itself
-	})
+// end ends streams, and says how many did not end by themselves.
+func (e *edge) end(ctx context.Context, streams []nodeStream) (ended int, err error) {
+	commands := map[int][]string{}
+	for _, s := range streams {
+		commands[s.pid] = append(commands[s.pid], "shutdown session "+s.id)
+	}
+	for pid, list := range commands {
+		n := len(list)
+		err := worker{e.console, pid}.tell(ctx, list, func(said string) bool {
+			gone := strings.Contains(said, "No such session")
+			if gone {
+				n--
+			}
+			return gone
+		})
+		if errors.Is(err, errGone) {
+			continue // with all its streams
+		}
+		if err != nil {
+			return ended, err
+		}
+		ended += n
+	}
+	return ended, nil
 }
 
 // streams are those of all workers, by fleet and node.
 func (e *edge) streams(ctx context.Context, p processes) (map[[2]string][]nodeStream, error) {
 	found := map[[2]string][]nodeStream{}
 	for _, pid := range p.workers() {
-		w := worker{e.console, pid}
-		out, err := w.dump(ctx, "show sess")
+		out, err := worker{e.console, pid}.dump(ctx, "show sess")
 		if skippable(err) {
 			continue
 		}
@@ -126,7 +145,7 @@ func (e *edge) streams(ctx context.Context, p processes) (map[[2]string][]nodeSt
 		for _, s := range parseStreams(out) {
 			if t, ok := tenants[s.backend+"/"+s.server]; ok {
 				key := [2]string{t.Fleet, t.Node}
-				found[key] = append(found[key], nodeStream{s, w})
+				found[key] = append(found[key], nodeStream{s, pid})
 			}
 		}
 	}

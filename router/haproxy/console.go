@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/router"
@@ -22,6 +23,10 @@ const (
 	maxReply = 256 << 20
 )
 
+// silence is how long nothing may come while an answer is waited for: a HAProxy that was stopped (SIGSTOP) accepts
+// connections and says nothing.
+const silence = 5 * time.Second
+
 // console is a master's command line. Each call is one connection, since a reload closes them all.
 type console struct{ address string }
 
@@ -31,7 +36,7 @@ func (c console) ask(ctx context.Context, line string) (string, error) {
 	if filepath.IsAbs(c.address) {
 		network = "unix"
 	}
-	var d net.Dialer
+	d := net.Dialer{Timeout: silence}
 	conn, err := d.DialContext(ctx, network, c.address)
 	if err != nil {
 		return "", c.unreachable(ctx, err)
@@ -39,6 +44,7 @@ func (c console) ask(ctx context.Context, line string) (string, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
+	_ = conn.SetDeadline(time.Now().Add(silence)) // fails on a closed connection only, which the next line finds
 	if _, err := io.WriteString(conn, line+"\n"); err != nil {
 		return "", c.unreachable(ctx, err)
 	}
@@ -48,11 +54,19 @@ func (c console) ask(ctx context.Context, line string) (string, error) {
 			return "", c.unreachable(ctx, err)
 		}
 	}
-	b, err := io.ReadAll(io.LimitReader(conn, maxReply))
+	b, err := io.ReadAll(io.LimitReader(patient{conn}, maxReply))
 	if err != nil {
 		return "", c.unreachable(ctx, err)
 	}
 	return string(b), nil
+}
+
+// patient reads as long as something comes.
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	_ = p.SetReadDeadline(time.Now().Add(silence)) // as in ask
+	return p.Conn.Read(b)
 }
 
 // unreachable says why nobody answered.
@@ -68,8 +82,13 @@ func (c console) unreachable(ctx context.Context, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 		hint = "see whether haproxy still runs, with -S %s"
 	}
-	e := fault.New(fault.Unavailable, "ask haproxy at %s: %w", c.address, err).WithHint(hint, c.address)
-	e.Cause = errors.Join(router.ErrUnavailable, err)
+	return unavailable(err, "ask haproxy at %s: %v", c.address, err).WithHint(hint, c.address)
+}
+
+// unavailable is an error that says that the edge does not answer, now.
+func unavailable(cause error, format string, args ...any) *fault.Error {
+	e := fault.New(fault.Unavailable, format, args...)
+	e.Cause = errors.Join(router.ErrUnavailable, cause)
 	return e
 }
 
@@ -91,7 +110,7 @@ func (w worker) ask(ctx context.Context, command string) (string, error) {
 	return out, w.refused(command, out)
 }
 
-// dumps asks for several things at once. Each answer ends in an empty line, and where one is missing the worker ended before.
+// dumps asks for several things at once. Where an answer is missing the worker ended before.
 func (w worker) dumps(ctx context.Context, commands ...string) ([]string, error) {
 	var line []string
 	for _, c := range commands {
@@ -104,11 +123,27 @@ func (w worker) dumps(ctx context.Context, commands ...string) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	answers := strings.SplitAfter(out, "\n\n")
-	if len(answers) != len(commands)+1 || answers[len(commands)] != "" {
+	answers := splitAnswers(out)
+	if len(answers) != len(commands) {
 		return nil, errGone
 	}
-	return answers[:len(commands)], nil
+	return answers, nil
+}
+
+// splitAnswers gives what was said to each of several commands. An empty line ends each answer, and is all there is of one
+// that says nothing, as of a map without entries. What has no such end was cut off, and is left out.
+func splitAnswers(out string) []string {
+	var answers []string
+	var b strings.Builder
+	for line := range strings.Lines(out) {
+		if line != "\n" {
+			b.WriteString(line)
+			continue
+		}
+		answers = append(answers, b.String())
+		b.Reset()
+	}
+	return answers
 }
 
 // dump is dumps for one thing.
@@ -148,15 +183,20 @@ func (w worker) tell(ctx context.Context, commands []string, notice func(string)
 
 // refused finds the answers that are no worker's.
 func (w worker) refused(command, out string) error {
-	switch {
-	case out == "" || strings.Contains(out, "Can't find the target") || strings.Contains(out, "Proxy is disabled"):
+	if out == "" {
 		return errGone
-	case strings.Contains(out, "Permission denied"):
-		return fault.New(fault.Denied, "tell haproxy at %s %q: permission denied", w.address, strings.Fields(command)[0]).
-			WithHint("the master socket needs level admin, which is its default: haproxy -S %s,level,admin", w.address)
-	case strings.HasPrefix(strings.TrimSpace(out), "Unknown command"):
-		return fault.New(fault.Unsupported, "tell haproxy at %s %q: it does not know that command", w.address, command).
-			WithHint("HAProxy 2.6 or later is needed")
+	}
+	for line := range strings.Lines(out) {
+		switch {
+		case strings.HasPrefix(line, "Can't find the target"), strings.HasPrefix(line, "Proxy is disabled"):
+			return errGone
+		case strings.HasPrefix(line, "Permission denied"):
+			return fault.New(fault.Denied, "tell haproxy at %s %q: permission denied", w.address, strings.Fields(command)[0]).
+				WithHint("the master socket needs level admin, which is its default: haproxy -S %s,level,admin", w.address)
+		case strings.HasPrefix(line, "Unknown command"):
+			return fault.New(fault.Unsupported, "tell haproxy at %s %q: it does not know that command", w.address, command).
+				WithHint("HAProxy 2.6 or later is needed")
+		}
 	}
 	return nil
 }

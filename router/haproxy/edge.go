@@ -291,8 +291,12 @@ func linesOf(entries []entry) map[string]string {
 	return lines
 }
 
-// reloadPoll is how often it is looked whether a reload is over.
-const reloadPoll = 10 * time.Millisecond
+const (
+	// reloadPoll is how often it is looked whether a reload is over.
+	reloadPoll = 10 * time.Millisecond
+	// reloadLimit is how long that may take: what else HAProxy has to read may be much.
+	reloadLimit = time.Minute
+)
 
 // errRefused: the master did not take the configuration, and its worker goes on.
 var errRefused = errors.New("haproxy refused its configuration")
@@ -308,17 +312,16 @@ func (e *edge) reload(ctx context.Context, before processes) (processes, error) 
 		return processes{}, fault.New(fault.Denied, "reload haproxy at %s: permission denied", e.Socket).
 			WithHint("the master socket needs level admin, which is its default: haproxy -S %s,level,admin", e.Socket)
 	}
-	tick := time.NewTicker(reloadPoll)
-	defer tick.Stop()
-	for {
+	for began := time.Now(); ; {
 		p, done, err := e.reloaded(ctx, before)
 		if done || err != nil {
 			return p, err
 		}
-		select {
-		case <-ctx.Done():
-			return processes{}, fmt.Errorf("reload haproxy at %s: %w", e.Socket, ctx.Err())
-		case <-tick.C:
+		if time.Since(began) > reloadLimit {
+			return p, unavailable(nil, "reload haproxy at %s: it is not over after %s", e.Socket, reloadLimit)
+		}
+		if err := e.pause(ctx); err != nil {
+			return p, err
 		}
 	}
 }

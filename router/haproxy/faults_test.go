@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,56 +28,6 @@ func observed(t *testing.T, b router.Backend) router.Edge {
 		t.Fatalf("observe: %v", err)
 	}
 	return o.Edges[0]
-}
-
-// TestReloadsOfOthers: somebody else reloads all the time while tables are applied, and no request is lost.
-func TestReloadsOfOthers(t *testing.T) {
-	p, b := newProxy(t, "")
-	listen := routertest.FreeListen(t)
-	nodes := []*routertest.TestNode{routertest.StartNode(t, "a", nil), routertest.StartNode(t, "b", nil), routertest.StartNode(t, "c", nil), routertest.StartNode(t, "d", nil)}
-	make := func(seq uint64) router.Table {
-		k := int(seq)
-		return table(seq, listen, routertest.FleetOf(1, 1+k%100, nodes[k%2]), routertest.FleetOf(2, 1+k*7%100, nodes[2+k/2%2]))
-	}
-	apply(t, b, make(1))
-	l := startLoad(t, listen, 4)
-	reloads, over := 0, atomic.Bool{}
-	done := goTest(t, func() {
-		for seq := uint64(2); !over.Load() || seq < 40; seq++ {
-			if err := b.Apply(t.Context(), make(seq)); err != nil && !errors.Is(err, router.ErrUnavailable) {
-				t.Errorf("apply %d: %v", seq, err)
-				return
-			}
-			if seq > 5000 {
-				return
-			}
-		}
-	})
-	for ; reloads < 5; reloads++ {
-		p.reload(t)
-	}
-	over.Store(true)
-	<-done
-	l.end(t)
-	last, err := b.Applied(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	final := make(last.Version.Seq + 1)
-	apply(t, b, final)
-	if e := observed(t, b); e.Confirmed != final.Version {
-		t.Errorf("confirmed %s, want %s", e.Confirmed, final.Version)
-	}
-}
-
-func goTest(t *testing.T, do func()) <-chan struct{} {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		do()
-	}()
-	return done
 }
 
 // TestSocketGone: nothing answers, then something does again.
@@ -184,7 +133,7 @@ func TestForeignHands(t *testing.T) {
 		}
 		return rows[0].address == a.Address && !rows[0].left() && !rows[1].left() && strings.HasPrefix(find(rows, "d1").status, "MAINT")
 	})
-	l := startLoad(t, listen, 2)
+	l := startLoad(t, listen, 1, 1)
 	routertest.Eventually(t, "both nodes get requests", func() bool { return a.Seen.Load() > 0 && c.Seen.Load() > 0 })
 	l.end(t)
 	if stranger.Seen.Load() > 0 {
@@ -196,7 +145,7 @@ func TestForeignHands(t *testing.T) {
 		more = append(more, routertest.StartNode(t, name, nil))
 	}
 	apply(t, b, table(2, listen, routertest.FleetOf(1, 100, more...)))
-	l = startLoad(t, listen, 2)
+	l = startLoad(t, listen, 1, 1)
 	routertest.Eventually(t, "the new nodes get requests", func() bool {
 		for _, n := range more {
 			if n.Seen.Load() == 0 {
@@ -228,7 +177,7 @@ func TestRefusedConfiguration(t *testing.T) {
 	if err := os.WriteFile(p.global, []byte(ownConfig+"    no such word\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l := startLoad(t, first, 4)
+	l := startLoad(t, first, 2, 2)
 	bad := table(2, first, routertest.FleetOf(1, 100, a))
 	bad.Routes = append(bad.Routes, router.Route{Name: "other/production/web", Listen: second})
 	err := b.Apply(t.Context(), bad)
@@ -279,7 +228,7 @@ func TestCrashAfterCommit(t *testing.T) {
 	if e := observed(t, again); e.Confirmed != next.Version {
 		t.Errorf("confirmed %s, want %s", e.Confirmed, next.Version)
 	}
-	l := startLoad(t, listen, 2)
+	l := startLoad(t, listen, 1, 1)
 	routertest.Eventually(t, "requests", func() bool { return l.sent.Load() > 50 })
 	l.end(t)
 	if a.Seen.Load() > 0 {

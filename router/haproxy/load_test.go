@@ -13,7 +13,7 @@ import (
 	"github.com/bootandshoot/release/router/routertest"
 )
 
-// load asks listen without end, some clients on connections of their own and some anew each time, GETs and POSTs.
+// load asks without end, GETs and POSTs.
 type load struct {
 	stop   chan struct{}
 	once   sync.Once
@@ -23,15 +23,16 @@ type load struct {
 	saw    sync.Map // answers
 }
 
-func startLoad(t *testing.T, listen string, clients int) *load {
+// startLoad starts so many clients that keep their connection, and so many with a new one for each request.
+func startLoad(t *testing.T, listen string, kept, anew int) *load {
 	t.Helper()
 	l := &load{stop: make(chan struct{})}
 	t.Cleanup(func() { // of a test that ended early
 		l.over()
 		l.wg.Wait()
 	})
-	for i := range clients {
-		tr := &http.Transport{DisableKeepAlives: i%2 == 1}
+	for i := range kept + anew {
+		tr := &http.Transport{DisableKeepAlives: i >= kept}
 		c := &http.Client{Transport: tr}
 		l.wg.Go(func() {
 			defer tr.CloseIdleConnections()

@@ -78,21 +78,17 @@ type locker interface {
 }
 
 // observe reads what the workers of the edge have counted, and then puts them in order.
-func (e *edge) observe(ctx context.Context, applying locker) (router.Edge, error) {
-	for {
-		p, err := e.settled(ctx)
-		if err != nil {
-			return router.Edge{}, err
-		}
-		seen, l, err := e.account(ctx, p)
+func (e *edge) observe(ctx context.Context, applying locker) (seen router.Edge, err error) {
+	err = e.steady(ctx, func(p processes) (err error) {
+		var l *layout
+		seen, l, err = e.account(ctx, p)
 		if err == nil && applying.TryLock() {
+			defer applying.Unlock()
 			err = e.tidy(ctx, p, l)
-			applying.Unlock()
 		}
-		if !errors.Is(err, errGone) && !errors.Is(err, router.ErrUnavailable) {
-			return seen, err // else a reload came between
-		}
-	}
+		return err
+	})
+	return seen, err
 }
 
 // skippable are the errors of a worker that finishes: it has ended, or was never ours.

@@ -78,6 +78,13 @@ func TestParseOthers(t *testing.T) {
 	if v, sum := versionIn(`type=str, case=sensitive, found=yes, idx=tree, key="v", value="3.17 abc", type="str"`); v != (router.Version{Epoch: 3, Seq: 17}) || sum != "abc" {
 		t.Errorf("version %v %q", v, sum)
 	}
+	for said, want := range map[string][]string{
+		"a\n\nb\nc\n\n": {"a\n", "b\nc\n"}, "\n": {""}, "a\n\n\n\nb\n\n": {"a\n", "", "", "b\n"}, "a\n\nb\n": {"a\n"}, "a": nil, "": nil,
+	} {
+		if got := splitAnswers(said); !slices.Equal(got, want) {
+			t.Errorf("answers in %q: %q, want %q", said, got, want)
+		}
+	}
 	if got := mapOf("x map_str('/r/release-3.map')", "/r"); got != "/r/release-3.map" {
 		t.Errorf("map of a configuration %q", got)
 	}
@@ -108,6 +115,7 @@ func FuzzAnswers(f *testing.F) {
 		parseStreams(text)
 		histograms(parseTable(text, "gpc0"))
 		versionIn(text)
+		splitAnswers(text)
 		mapNamed(text, "/r")
 		mapOf(text, "/r")
 	})

@@ -81,7 +81,8 @@ func (p *proxy) start(t testing.TB) {
 	defer log.Close()
 	p.cmd = exec.Command("haproxy", p.more...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// Workers end with their master, and the master with the test's process, however that ends.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start haproxy (Debian's package haproxy): %v", err)
 	}

@@ -60,7 +60,7 @@ func (e *edge) fill(ctx context.Context, s *Status) error {
 		return fault.New(fault.Denied, "use haproxy at %s as router: its socket has level %s", e.Socket, level).
 			WithHint("start it with level admin, which is the master socket's default: haproxy -S %s,level,admin", e.Socket)
 	}
-	l, err := e.look(ctx, p.current)
+	_, l, err := e.current(ctx)
 	if err != nil {
 		return err
 	}

@@ -87,21 +87,58 @@ func (t *packed) supersedes(n notes) (same bool, err error) {
 }
 
 // current is the master's processes and what its current worker has.
-func (e *edge) current(ctx context.Context) (processes, *layout, error) {
-	for {
+func (e *edge) current(ctx context.Context) (p processes, l *layout, err error) {
+	err = e.steady(ctx, func(now processes) (err error) {
+		p = now
+		l, err = e.look(ctx, p.current)
+		return err
+	})
+	return p, l, err
+}
+
+const (
+	// reloadGrace is how long a master may not answer: while it reloads its socket is closed.
+	reloadGrace = 500 * time.Millisecond
+	// steadyGrace is how long workers may vanish one after another while they are asked.
+	steadyGrace = 2 * time.Second
+)
+
+// steady does something with the master's processes, and again when a reload or restart came between.
+func (e *edge) steady(ctx context.Context, do func(processes) error) error {
+	for began := time.Now(); ; {
 		p, err := e.settled(ctx)
 		if err != nil {
-			return p, nil, err
+			return err
 		}
-		l, err := e.look(ctx, p.current)
-		if !errors.Is(err, errGone) {
-			return p, l, err
+		err = do(p)
+		gone, closed := errors.Is(err, errGone), errors.Is(err, router.ErrUnavailable)
+		switch late := time.Since(began) > steadyGrace; {
+		case !gone && !closed, closed && late:
+			return err
+		case late:
+			return e.restless()
+		}
+		if err := e.pause(ctx); err != nil {
+			return err
 		}
 	}
 }
 
-// reloadGrace is how long a master may not answer: while it reloads its socket is closed.
-const reloadGrace = 500 * time.Millisecond
+// restless is what is said of a HAProxy none of whose workers lasts for as long as it takes.
+func (e *edge) restless() error {
+	return unavailable(nil, "ask haproxy at %s: its workers do not last", e.Socket).
+		WithHint("its log says why (journalctl -u haproxy)")
+}
+
+// pause waits before the master is asked again.
+func (e *edge) pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("wait for haproxy's worker at %s: %w", e.Socket, ctx.Err())
+	case <-time.After(reloadPoll):
+		return nil
+	}
+}
 
 // settled is the master's processes when there is a worker. During a reload there may be none.
 func (e *edge) settled(ctx context.Context) (processes, error) {
@@ -114,10 +151,8 @@ func (e *edge) settled(ctx context.Context) (processes, error) {
 		if err == nil && p.current != 0 {
 			return p, p.modern()
 		}
-		select {
-		case <-ctx.Done():
-			return p, fmt.Errorf("wait for haproxy's worker at %s: %w", e.Socket, ctx.Err())
-		case <-time.After(reloadPoll):
+		if err := e.pause(ctx); err != nil {
+			return p, err
 		}
 	}
 }
@@ -177,7 +212,7 @@ func (u *turn) effect(ctx context.Context) error {
 		}
 		u.reload = !(arrange(u.l, u.t.table).fits() && u.cfg.running(u.l))
 	}
-	return fmt.Errorf("apply table %s to haproxy at %s: its workers do not last: %w", u.t.table.Version, u.e.Socket, router.ErrUnavailable)
+	return fmt.Errorf("apply table %s: %w", u.t.table.Version, u.e.restless())
 }
 
 func (u *turn) once(ctx context.Context) error {
