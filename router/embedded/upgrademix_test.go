@@ -4,18 +4,24 @@ import (
 	"context"
 	"testing"
 
+	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/routertest"
 )
 
-// Ten upgrades with every kind of client at work, and none of them loses anything: WebSockets go on over all ten.
+// Ten upgrades with every kind of client at work, and none of them loses anything: WebSockets and gRPC streams go on over all ten.
 func TestUpgradesUnderMixedLoad(t *testing.T) {
+	const upgrades = 10
 	c := startRouter(t, t.TempDir())
-	a, b := routertest.MixNode(t, "a"), routertest.MixNode(t, "b")
-	m := &routertest.Mix{Plain: routertest.FreeListen(t), TLS: routertest.FreeListen(t)}
-	plain, secure := routertest.RouteTo(m.Plain, routertest.FleetOf(1, 1, a, b)), routertest.RouteTo(m.TLS, routertest.FleetOf(1, 1, a, b))
+	nodes := []*routertest.TestNode{routertest.MixNode(t, "a"), routertest.MixNode(t, "b")}
+	m := &routertest.Mix{Plain: routertest.FreeListen(t), TLS: routertest.FreeListen(t), GRPC: routertest.FreeListen(t)}
 	files := writeCertificate(t, t.TempDir(), 1, "x")
-	secure.Name, secure.TLS = "secure", &files
-	mustApply(t, c, routertest.TableOf(1, plain, secure))
+	table := func(seq int) router.Table {
+		fleet := routertest.FleetOf(1, 1, nodes...)
+		plain, secure, calls := routertest.RouteTo(m.Plain, fleet), routertest.RouteTo(m.TLS, fleet), h2cRoute(m.GRPC, fleet)
+		secure.Name, secure.TLS, calls.Name = "secure", &files, "calls"
+		return routertest.TableOf(uint64(seq), plain, secure, calls)
+	}
+	mustApply(t, c, table(1))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -23,33 +29,36 @@ func TestUpgradesUnderMixedLoad(t *testing.T) {
 		m.Run(ctx)
 	}()
 	pids := map[int]bool{mustStatus(t, c).PID: true}
-	for i := range 10 {
-		routertest.Eventually(t, "load runs", func() bool { return m.Sent.Load() > int64(300*(i+1)) })
-		s := upgrade(t, c)
-		pids[s.PID] = true
-		mustApply(t, c, routertest.TableOf(uint64(i+2), plain, secure))
+	for i := range upgrades {
+		sent := m.Sent.Load()
+		routertest.Eventually(t, "load runs", func() bool { return m.Sent.Load() > sent+300 })
+		pids[upgrade(t, c).PID] = true
+		mustApply(t, c, table(i+2))
 	}
 	sent := m.Sent.Load()
 	routertest.Eventually(t, "load goes on", func() bool { return m.Sent.Load() > sent+300 })
 	stop()
 	<-done
-	for i, why := range m.Lost() {
-		if i < 10 {
-			t.Error("lost:", why)
-		}
+	lost := m.Lost()
+	for _, loss := range lost[:min(10, len(lost))] {
+		t.Error("lost:", loss)
 	}
-	if len(pids) != 11 || m.Ended.Load() > 0 {
+	if len(pids) != upgrades+1 || m.Ended.Load() > 0 {
 		t.Errorf("%d processes; %d streams ended", len(pids), m.Ended.Load())
 	}
-	o, err := c.Observe(context.Background())
-	if err != nil {
-		t.Fatal(err)
+	counted := routertest.Counted(t, c)
+	if counted.Failed+counted.NoNode+counted.Rejected > 0 || counted.Requests != uint64(m.Requests.Load()) {
+		t.Errorf("the router counts %+v, and %d were sent", counted, m.Requests.Load())
 	}
-	for _, r := range o.Edges[0].Routes {
-		if r.Failed+r.NoNode+r.Rejected > 0 {
-			t.Errorf("%+v", r)
+	for kind, n := range m.Kinds() {
+		if n == 0 {
+			t.Errorf("nothing was sent by %s", kind)
 		}
 	}
-	t.Logf("%d requests over 10 upgrades, %d lost: %v", m.Sent.Load(), len(m.Lost()), m.Kinds())
+	t.Logf("%d requests and %d messages in them over %d upgrades, lost: %s; %v", m.Requests.Load(), m.Sent.Load()-m.Requests.Load(), upgrades,
+		routertest.Tell(lost), m.Kinds())
 	routertest.Eventually(t, "the predecessors ended", func() bool { return mustStatus(t, c).Predecessor == nil })
+	if after := routertest.Counted(t, c); after != counted {
+		t.Errorf("when the predecessors had ended the router counts %+v, before %+v", after, counted)
+	}
 }

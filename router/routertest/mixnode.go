@@ -7,24 +7,32 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-// MixNode starts a node that serves what the clients of a Mix ask for:
+// MixHandler serves what the clients of a Mix ask a node for, over HTTP/1.1 and h2:
 //
 //	/         its name
 //	/sum      the SHA-256 of the request's body, in hex
 //	/bytes?n= n bytes of 'x', with their length; &chunked=1: in chunks
 //	/events   ten events, 50 ms apart
 //	/socket   a WebSocket that sends back what it gets
+//	gRPC      service Mix: Echo and Chat
 //
-// Each answer repeats the request's X-Id.
-func MixNode(t *testing.T, name string) *TestNode {
-	t.Helper()
-	return StartNode(t, name, func(w http.ResponseWriter, r *http.Request) {
+// Each answer repeats the request's X-Id, and has the node's name as X-Node.
+func MixHandler(name string) http.Handler {
+	calls := newMixServer(name)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			calls.ServeHTTP(w, r)
+			return
+		}
 		w.Header().Set("X-Id", r.Header.Get("X-Id"))
+		w.Header().Set("X-Node", name)
 		switch r.URL.Path {
 		case "/sum":
 			h := sha256.New()
@@ -36,12 +44,30 @@ func MixNode(t *testing.T, name string) *TestNode {
 		case "/events":
 			serveEvents(w, r)
 		case "/socket":
-			serveSocket(w, r)
+			serveSocket(w, name)
 		default:
 			_, _ = io.Copy(io.Discard, r.Body)
 			_, _ = io.WriteString(w, name)
 		}
 	})
+}
+
+// MixProtocols are what a node speaks.
+func MixProtocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// MixNode starts a node of this process.
+func MixNode(t *testing.T, name string) *TestNode {
+	t.Helper()
+	s := httptest.NewUnstartedServer(MixHandler(name))
+	s.Config.Protocols = MixProtocols()
+	s.Start()
+	t.Cleanup(s.Close)
+	return &TestNode{Name: name, Address: s.Listener.Addr().String(), Server: s}
 }
 
 func serveBytes(w http.ResponseWriter, r *http.Request) {
@@ -78,13 +104,13 @@ func serveEvents(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveSocket sends frames back, without their mask; a close frame ends it.
-func serveSocket(w http.ResponseWriter, _ *http.Request) {
+func serveSocket(w http.ResponseWriter, name string) {
 	c, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer c.Close()
-	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Node: "+name+"\r\n\r\n")
 	for {
 		kind, data, err := readFrame(rw.Reader)
 		if err != nil {
