@@ -114,11 +114,11 @@ func TestWebSocketsOverACutover(t *testing.T) {
 	if got := get(t, in, ""); got != "v2" {
 		t.Errorf("users are on %s", got)
 	}
-	in.Until("the old fleet to be out of the route", stay, func() bool {
-		fl := fleetOf(t, in, "r1")
-		return fl != nil && fl.State == "shooting"
+	var fl *api.Fleet
+	in.Until("the old fleet to be out of the route, and looked at", stay, func() bool {
+		fl = fleetOf(t, in, "r1")
+		return fl != nil && fl.State == "shooting" && fl.InFlight > 0
 	})
-	fl := fleetOf(t, in, "r1")
 	if fl.Long != 3 || fl.InFlight != 3 {
 		t.Errorf("the old fleet has %d long connections of %d requests", fl.Long, fl.InFlight)
 	}
