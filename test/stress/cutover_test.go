@@ -3,46 +3,32 @@ package stress
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/embedded"
 	"github.com/bootandshoot/release/router/routertest"
 )
 
-// size is how much is done: cutovers, and requests at least.
-func size() (cutovers int, requests int64) {
+// plan is how much is done: cutovers, and after every so many of them something else; requests at least.
+type plan struct {
+	cutovers                                   int
+	rollback, replace, upgrade, kill, agentEnd int
+	requests                                   int64
+}
+
+func planned() plan {
 	if os.Getenv("RELEASE_STRESS") == "full" {
-		return 100, 1_000_000
+		return plan{cutovers: 100, rollback: 4, replace: 10, upgrade: 10, kill: 10, agentEnd: 25, requests: 1_000_000}
 	}
-	return 8, 8_000
+	return plan{cutovers: 3, rollback: 3, replace: 3, upgrade: 2, kill: 3, agentEnd: 2, requests: 3_000}
 }
 
-// stage is a router with traffic, and the fleet that it serves now.
-type stage struct {
-	t    *testing.T
-	c    *embedded.Client
-	m    *routertest.Mix
-	cert router.TLS
-	seq  uint64
-	n    int // fleets so far
-	step int64
-	now  fleet
-}
-
-type fleet struct {
-	n     int
-	nodes []*routertest.TestNode
-}
-
-// TestCutovers goes 10, 50, 100 % to a new fleet and shoots the old one when it is empty; every fourth time it goes back at 100 %
-// and shoots the new one instead. In between nodes are replaced one by one, and the router is upgraded.
+// TestCutovers goes 10, 50, 100 % to fresh fleets of three apps in turn. In between it goes back, replaces and kills nodes, upgrades
+// the router, and kills the agent in the middle of a cutover. What may be lost is what a killed node had begun with.
 func TestCutovers(t *testing.T) {
-	cutovers, requests := size()
-	s := start(t)
-	s.step = requests / int64(cutovers) / 5
+	p := planned()
+	s := newStage(t)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	began := time.Now()
@@ -50,189 +36,74 @@ func TestCutovers(t *testing.T) {
 		defer close(done)
 		s.m.Run(ctx)
 	}()
-	upgrades := 0
-	for i := range cutovers {
-		s.cutover(i%4 == 3)
-		if i%3 == 1 {
-			s.replace(i % len(s.now.nodes))
+	defer func() { // before anything is destroyed, also when the test has failed
+		stop()
+		<-done
+	}()
+	for i := 1; i <= p.cutovers; i++ {
+		a := apps[i%len(apps)]
+		if i%p.agentEnd == 0 {
+			s.cutoverWithoutAgent(a)
+		} else {
+			s.cutover(a)
 		}
-		if i%10 == 5 {
+		if i%p.upgrade == 0 {
 			s.upgrade()
-			upgrades++
 		}
-		if len(s.m.Lost()) > 20 {
+		if i%p.rollback == 0 {
+			s.rollback(a)
+		}
+		if i%p.replace == 0 {
+			s.do(a, "replace", s.serving(a)[0].ID)
+		}
+		if i%p.kill == 0 {
+			s.kill(apps[(i/p.kill)%len(apps)])
+		}
+		if i%10 == 0 {
+			t.Logf("%d cutovers, %d requests after %.0f s", i, s.m.Requests.Load(), time.Since(began).Seconds())
+		}
+		if lost, _ := s.lost(); len(lost) > 20 {
 			break
 		}
 	}
-	s.wait(requests - s.m.Sent.Load())
+	s.wait(p.requests)
 	stop()
 	<-done
-	took := time.Since(began)
-	for i, why := range s.m.Lost() {
-		if i < 10 {
-			t.Error("lost:", why)
+	took := time.Since(began).Seconds()
+	s.judge()
+	t.Logf("%d cutovers, %d rollbacks, %d replacements, %d upgrades, %d nodes and %d agents killed; %d requests and %d messages in them in %.0f s (%.0f requests a second): %v",
+		p.cutovers, p.cutovers/p.rollback, p.cutovers/p.replace, p.cutovers/p.upgrade, p.cutovers/p.kill, p.cutovers/p.agentEnd, s.m.Requests.Load(),
+		s.m.Sent.Load()-s.m.Requests.Load(), took, float64(s.m.Requests.Load())/took, s.m.Kinds())
+}
+
+// lost tells what was lost from what died with its node.
+func (s *stage) lost() (lost, died []routertest.Loss) {
+	for _, loss := range s.m.Lost() {
+		if loss.DiedWith(s.deaths) {
+			died = append(died, loss)
+		} else {
+			lost = append(lost, loss)
 		}
 	}
-	s.ledger()
-	t.Logf("%d cutovers, %d upgrades, %d requests in %.0f s (%.0f a second), %d lost, %d streams ended in order: %v", cutovers, upgrades, s.m.Sent.Load(), took.Seconds(),
-		float64(s.m.Sent.Load())/took.Seconds(), len(s.m.Lost()), s.m.Ended.Load(), s.m.Kinds())
+	return lost, died
 }
 
-func start(t *testing.T) *stage {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	c, err := embedded.Ensure(context.Background(), dir, exe, []string{asRouter, dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		if err := c.Stop(ctx); err != nil {
-			t.Errorf("stop: %v", err)
-		}
-		if t.Failed() {
-			b, _ := os.ReadFile(filepath.Join(dir, "router.log"))
-			t.Logf("router.log:\n%s", b)
-		}
-	})
-	s := &stage{t: t, c: c, m: &routertest.Mix{Plain: routertest.FreeListen(t), TLS: routertest.FreeListen(t), Times: 2}, cert: routertest.Certificate(t, t.TempDir(), "x")}
-	s.now = s.boot(2)
-	s.apply(nil, s.now.of(100))
-	return s
-}
-
-// boot starts a fleet of its own nodes.
-func (s *stage) boot(nodes int) fleet {
-	s.n++
-	f := fleet{n: s.n}
-	for i := range nodes {
-		f.nodes = append(f.nodes, s.node(f.n, i))
-	}
-	return f
-}
-
-func (s *stage) node(fleet, i int) *routertest.TestNode {
-	return routertest.MixNode(s.t, string(rune('a'+i))+"-"+routertest.FleetOf(fleet, 0).Release)
-}
-
-func (f fleet) of(weight int) router.Fleet { return routertest.FleetOf(f.n, weight, f.nodes...) }
-
-// apply routes to the fleets; what leaves ends its long connections within a moment.
-func (s *stage) apply(closing []router.Closing, fleets ...router.Fleet) {
+// judge holds the clients' side against the router's and the agent's, once the clients have ended.
+func (s *stage) judge() {
 	s.t.Helper()
-	s.seq++
-	plain, secure := routertest.RouteTo(s.m.Plain, fleets...), routertest.RouteTo(s.m.TLS, fleets...)
-	secure.Name, secure.TLS = "shop/production/secure", &s.cert
-	table := routertest.TableOf(s.seq, plain, secure)
-	table.Closing = closing
-	if err := s.c.Apply(context.Background(), table); err != nil {
-		s.t.Fatal(err)
+	lost, died := s.lost()
+	for _, loss := range lost[:min(10, len(lost))] {
+		s.t.Error("lost:", loss)
 	}
-}
-
-// wait lets clients send some more.
-func (s *stage) wait(requests int64) {
-	s.t.Helper()
-	until := s.m.Sent.Load() + requests
-	for last, since := s.m.Sent.Load(), time.Now(); s.m.Sent.Load() < until && len(s.m.Lost()) <= 20; time.Sleep(time.Millisecond) {
-		if n := s.m.Sent.Load(); n != last {
-			last, since = n, time.Now()
-		}
-		if time.Since(since) > time.Minute {
-			s.t.Fatal("the clients stand still")
-		}
+	s.t.Logf("lost: %s; died with their nodes: %s; %d streams ended in order before their time", routertest.Tell(lost), routertest.Tell(died), s.m.Ended.Load())
+	counted := routertest.Counted(s.t, embedded.NewClient(s.routerDir()))
+	if counted.Requests != uint64(s.m.Requests.Load()) {
+		s.t.Errorf("the router counts %d requests, %d were sent", counted.Requests, s.m.Requests.Load())
 	}
-}
-
-// cutover moves all traffic to a fresh fleet, and back when it is to.
-func (s *stage) cutover(back bool) {
-	s.t.Helper()
-	fresh := s.boot(2 + s.n%2)
-	for _, percent := range []int{0, 10, 50, 100} {
-		s.apply(nil, s.now.of(100-percent), fresh.of(percent))
-		if percent > 0 {
-			s.wait(s.step)
-		}
+	if counted.Failed > uint64(routertest.CountLost(died)+routertest.CountLost(lost)) || counted.NoNode+counted.Rejected > 0 {
+		s.t.Errorf("the router counts more that failed than the clients: %+v", counted)
 	}
-	if back {
-		s.apply(nil, s.now.of(100), fresh.of(0))
-		s.wait(s.step)
-		fresh, s.now = s.now, fresh
-	}
-	gone := s.now
-	s.now = fresh
-	s.shoot(gone.n, gone.nodes)
-}
-
-// replace boots a node in place of one.
-func (s *stage) replace(i int) {
-	s.t.Helper()
-	old := s.now.nodes[i]
-	s.now.nodes = append(append([]*routertest.TestNode(nil), s.now.nodes[:i]...), s.now.nodes[i+1:]...)
-	with := fleet{s.now.n, append([]*routertest.TestNode{old}, s.now.nodes...)}
-	fresh := s.node(s.now.n, 10+int(s.seq%1000))
-	with.nodes = append(with.nodes, fresh)
-	s.now.nodes = append(s.now.nodes, fresh)
-	s.apply(nil, with.of(100))
-	s.wait(s.step / 4)
-	s.shoot(s.now.n, []*routertest.TestNode{old})
-}
-
-// shoot takes nodes out of the table, waits until they are empty, and kills them.
-func (s *stage) shoot(fleet int, nodes []*routertest.TestNode) {
-	s.t.Helper()
-	id := routertest.FleetOf(fleet, 0).ID
-	var closing []router.Closing
-	names := map[string]bool{}
-	for _, n := range nodes {
-		closing = append(closing, router.Closing{Fleet: id, Node: n.Name, Within: 200 * time.Millisecond})
-		names[n.Name] = true
-	}
-	s.apply(closing, s.now.of(100))
-	routertest.Eventually(s.t, "the old nodes are empty", func() bool {
-		o, err := s.c.Observe(context.Background())
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for _, n := range o.Edges[0].Nodes {
-			if n.Fleet == id && names[n.Node] && n.InFlight > 0 {
-				return false
-			}
-		}
-		return true
-	})
-	for _, n := range nodes {
-		_ = n.Server.Listener.Close()
-		n.Server.CloseClientConnections()
-	}
-}
-
-func (s *stage) upgrade() {
-	s.t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if _, err := s.c.Upgrade(context.Background(), exe); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// ledger holds that the router saw no failure either.
-func (s *stage) ledger() {
-	o, err := s.c.Observe(context.Background())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for _, r := range o.Edges[0].Routes {
-		s.t.Logf("%+v", r)
-		if r.Failed+r.NoNode+r.Rejected > 0 {
-			s.t.Errorf("the router counts what it lost: %+v", r)
-		}
-	}
+	s.Until("every stream that was ended to be in the ledger", 2*time.Minute, func() bool { return s.charged().Cut >= uint64(s.m.Ended.Load()) })
+	s.t.Logf("the router counts %d failed, %d retried; the operations were charged with %d cut, %d failed, %d retried",
+		counted.Failed, counted.Retried, s.charged().Cut, s.charged().Failed, s.charged().Retried)
 }

@@ -1,26 +1,18 @@
 package stress
 
 import (
-	"context"
-	"fmt"
-	"log/slog"
 	"os"
 	"testing"
 
-	"github.com/bootandshoot/release/router/embedded"
+	"github.com/bootandshoot/release/test/harness"
 )
 
-// asRouter as first argument makes the test binary a router process; the folder is the second one.
-const asRouter = "router-under-stress"
+// suite is set by TestMain, before any test runs.
+var suite *harness.Suite
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == asRouter {
-		cfg := embedded.Config{Dir: os.Args[2], Version: "stress", Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))}
-		if err := embedded.Run(context.Background(), cfg); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
+	suite = harness.NewSuite()
+	code := m.Run()
+	suite.Close()
+	os.Exit(code)
 }
