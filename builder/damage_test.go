@@ -1,6 +1,7 @@
 package builder_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,5 +50,37 @@ func TestDamagedCachedLayer(t *testing.T) {
 				t.Errorf("it said only %q", text)
 			}
 		})
+	}
+}
+
+// An owner is not looked up in a file that the disk did not keep: the base is brought anew.
+func TestDamagedPasswd(t *testing.T) {
+	const recipe = "base: {image: ./base}\ncopy: [{from: %, to: /srv/%, owner: www}]\n"
+	whole, p := newProject(t), newProject(t)
+	for _, q := range []*project{whole, p} {
+		q.base()
+		q.write("one", "program", 0o755)
+		q.write("two", "program", 0o755)
+	}
+	first := p.bake(strings.ReplaceAll(recipe, "%", "one"))
+	image, err := p.store.Get(first.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := filepath.Join(p.store.Dir(), "blobs/sha256", image.Layers[0].Digest.Hex())
+	data, err := os.ReadFile(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.Replace(data, []byte("www:x:33:33:"), []byte("www:x:44:33:"), 1)
+	if bytes.Equal(damaged, data) {
+		t.Fatal("the base has no user www")
+	}
+	if err := os.WriteFile(blob, damaged, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	second := p.bake(strings.ReplaceAll(recipe, "%", "two"))
+	if want := whole.bake(strings.ReplaceAll(recipe, "%", "two")); second.Image != want.Image {
+		t.Errorf("it is %s, without damage %s", second.Image, want.Image)
 	}
 }

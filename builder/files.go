@@ -92,7 +92,7 @@ func (b *bake) placement(ctx context.Context, st *state, chain, to, owner string
 	if err != nil {
 		return placement{}, err
 	}
-	o, err := resolveOwner(b.store, t, owner)
+	o, err := resolveOwner(ctx, b.store, t, owner)
 	if err != nil {
 		return placement{}, err
 	}
@@ -103,7 +103,7 @@ func (b *bake) placement(ctx context.Context, st *state, chain, to, owner string
 	return p, b.cache.save(path, p)
 }
 
-// fileKinds that a source on disk may have.
+// kindOf is what a source on disk may be.
 func kindOf(dir, link bool) images.EntryType {
 	switch {
 	case dir:

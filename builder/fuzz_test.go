@@ -101,9 +101,9 @@ func FuzzTree(f *testing.F) {
 	f.Fuzz(func(t *testing.T, link, target, other, look string) {
 		tr := newTree()
 		fresh := map[*node]bool{}
-		tr.entry(&tar.Header{Typeflag: tar.TypeSymlink, Name: link, Linkname: target}, "", 0, fresh)
-		tr.entry(&tar.Header{Typeflag: tar.TypeDir, Name: other}, "", 0, fresh)
-		tr.entry(&tar.Header{Typeflag: tar.TypeLink, Name: look, Linkname: link}, "", 0, fresh)
+		tr.entry(&tar.Header{Typeflag: tar.TypeSymlink, Name: link, Linkname: target}, nil, 0, fresh)
+		tr.entry(&tar.Header{Typeflag: tar.TypeDir, Name: other}, nil, 0, fresh)
+		tr.entry(&tar.Header{Typeflag: tar.TypeLink, Name: look, Linkname: link}, nil, 0, fresh)
 		real, n, err := tr.resolve(look)
 		if err == nil && n != nil && tr.lookup(real) != n {
 			t.Fatalf("%q resolves to %q, which is something else", look, real)

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
@@ -17,7 +18,7 @@ type owner struct {
 // resolveOwner finds the ids of "name", "name:group", "uid" or "uid:gid" in the image's own passwd and group files. A
 // name without group gets its primary group, a number without group that of its user, else the group of the same
 // number. "" is root.
-func resolveOwner(s *images.Store, t *tree, text string) (owner, error) {
+func resolveOwner(ctx context.Context, s *images.Store, t *tree, text string) (owner, error) {
 	if text == "" {
 		return owner{}, nil
 	}
@@ -27,7 +28,7 @@ func resolveOwner(s *images.Store, t *tree, text string) (owner, error) {
 			return owner{uid, gid}, nil
 		}
 	}
-	passwd, err := t.read(s, "/etc/passwd")
+	passwd, err := t.read(ctx, s, "/etc/passwd")
 	if err != nil {
 		return owner{}, err
 	}
@@ -35,7 +36,7 @@ func resolveOwner(s *images.Store, t *tree, text string) (owner, error) {
 	if err != nil || !hasGroup {
 		return o, err
 	}
-	groups, err := t.read(s, "/etc/group")
+	groups, err := t.read(ctx, s, "/etc/group")
 	if err != nil {
 		return owner{}, err
 	}

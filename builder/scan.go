@@ -307,5 +307,5 @@ func allowInRecipe(f secrets.Finding) string {
 // hidden reports whether the image, as it is in the end, has something else at the path.
 func (f finding) hidden(t *tree) bool {
 	n := t.lookup(f.Path)
-	return n == nil || n.kind == images.File && n.blob != f.layer
+	return n == nil || n.kind == images.File && n.layer.Digest != f.layer
 }

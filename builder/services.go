@@ -222,7 +222,7 @@ func (s *servicesStep) checkUsers(ctx context.Context, b *bake, st *state) error
 		return err
 	}
 	for _, service := range s.list {
-		if _, err := resolveOwner(b.store, t, service.User); err != nil {
+		if _, err := resolveOwner(ctx, b.store, t, service.User); err != nil {
 			return fmt.Errorf("user of service %s: %w", service.Name, err)
 		}
 	}

@@ -26,7 +26,7 @@ type node struct {
 	xattrs   map[string]string
 	kids     map[string]*node
 
-	blob      images.Digest // where a file's content lies: layer, offset and length
+	layer     *images.Layer // where a file's content lies, with its offset and length
 	off, size int64
 }
 
@@ -59,13 +59,13 @@ func (t *tree) apply(ctx context.Context, s *images.Store, l images.Layer) error
 		if err != nil {
 			return fmt.Errorf("read layer %s: %w", l.Digest.Short(), err)
 		}
-		t.entry(h, l.Digest, off, fresh)
+		t.entry(h, &l, off, fresh)
 	}
 	return ctx.Err()
 }
 
 // entry applies one record. Odd ones are ignored here: unpacking is what refuses them.
-func (t *tree) entry(h *tar.Header, blob images.Digest, off int64, fresh map[*node]bool) {
+func (t *tree) entry(h *tar.Header, layer *images.Layer, off int64, fresh map[*node]bool) {
 	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 	dir, base := path.Split(name)
 	if gone, ok := strings.CutPrefix(base, ".wh."); ok {
@@ -79,7 +79,7 @@ func (t *tree) entry(h *tar.Header, blob images.Digest, off int64, fresh map[*no
 		return
 	}
 	parent := t.parent(dir)
-	n := &node{mode: uint32(h.Mode) & 0o7777, uid: h.Uid, gid: h.Gid, link: h.Linkname, xattrs: xattrsOf(h), blob: blob, off: off, size: h.Size}
+	n := &node{mode: uint32(h.Mode) & 0o7777, uid: h.Uid, gid: h.Gid, link: h.Linkname, xattrs: xattrsOf(h), layer: layer, off: off, size: h.Size}
 	fresh[n] = true
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont:
@@ -225,24 +225,27 @@ func (t *tree) resolve(name string) (string, *node, error) {
 	return "/" + path.Join(names...), at[len(at)-1], nil
 }
 
-// read gives the content of a small file, following links; nil when there is none.
-func (t *tree) read(s *images.Store, name string) ([]byte, error) {
+// readLimit is the largest file that is read whole, in bytes.
+const readLimit = 16 << 20
+
+// read gives the content of a small file, following links; nil when there is none. It is held against the digest that the
+// facts of its layer have of it.
+func (t *tree) read(ctx context.Context, s *images.Store, name string) ([]byte, error) {
 	_, n, err := t.resolve(name)
 	if err != nil || n == nil || n.kind != images.File {
 		return nil, nil //nolint:nilerr // a file that leads nowhere is not there
 	}
-	f, err := s.OpenBlob(n.blob)
+	if n.size > readLimit {
+		return nil, fault.New(fault.Failed, "read %s of the image: it has %d bytes, more than %d", name, n.size, readLimit)
+	}
+	facts, err := s.LayerFacts(ctx, *n.layer)
 	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	const limit = 16 << 20
-	if n.size > limit {
-		return nil, fault.New(fault.Failed, "read %s of the image: it has %d bytes", name, n.size)
-	}
-	data := make([]byte, n.size)
-	if _, err := f.ReadAt(data, n.off); err != nil {
 		return nil, fmt.Errorf("read %s of the image: %w", name, err)
 	}
-	return data, nil
+	for _, e := range facts.Entries {
+		if e.Type == images.File && e.Offset == n.off && e.Size == n.size {
+			return s.ReadContent(n.layer.Digest, e, readLimit)
+		}
+	}
+	return nil, fault.New(fault.Failed, "read %s of the image: layer %s does not hold it in one piece", name, n.layer.Digest.Short())
 }
