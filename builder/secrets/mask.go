@@ -163,8 +163,8 @@ func encodings(value []byte) []coded {
 
 // hide replaces values in a text.
 func (m *masker) hide(text string) string {
-	if len(m.spots) == 0 {
-		return text
+	if len(m.coded) == 0 {
+		return text // no values
 	}
 	var b strings.Builder
 	to := 0 // up to here it is written or hidden
