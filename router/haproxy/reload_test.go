@@ -19,10 +19,11 @@ import (
 	"github.com/bootandshoot/release/router/routertest"
 )
 
-// TestReloadsOfOthers: somebody else reloads five times while tables are applied, and no request is lost.
+// TestReloadsOfOthers: somebody else reloads again and again while tables are applied, and no request is lost.
 func TestReloadsOfOthers(t *testing.T) {
-	const fewest, most = 40, 2000 // tables
-	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+	const fewest, most = 40, 2000   // tables
+	const enough = 15 * time.Second // a slow machine sees fewer reloads, at least two
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 	defer cancel()
 	p, b := newProxy(t, "")
 	listen := routertest.FreeListen(t)
@@ -42,7 +43,8 @@ func TestReloadsOfOthers(t *testing.T) {
 			}
 		}
 	})
-	for range 5 {
+	began := time.Now()
+	for n := 0; n < 5 && (n < 2 || time.Since(began) < enough); n++ {
 		p.reload(t)
 	}
 	over.Store(true)
