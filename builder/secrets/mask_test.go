@@ -125,3 +125,11 @@ func TestMaskLongValue(t *testing.T) {
 		t.Errorf("margin %d", v.Margin())
 	}
 }
+
+// TestMaskEven is a value whose base64 and hex are of one character each, which says nothing: the value itself is hidden.
+func TestMaskEven(t *testing.T) {
+	v := secrets.NewValues(map[string][]byte{"even": []byte("UUUUUU")})
+	if got := v.Mask("x UUUUUU y"); got != "x *** y" {
+		t.Errorf("%q", got)
+	}
+}
