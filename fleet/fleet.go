@@ -188,7 +188,7 @@ type Driver interface {
 // Progress is how far bringing an image to the hosts is.
 type Progress struct {
 	Doing       string // for people: "unpacking"
-	Done, Total int64  // bytes
+	Done, Total int64  // bytes; what moves and is unpacked then counts for both
 }
 
 // Percent is from 0 to 100.
@@ -202,7 +202,7 @@ func (p Progress) Percent() int {
 // ProgressPreparer is implemented by drivers that can say how far a Prepare is.
 type ProgressPreparer interface {
 	// PrepareReporting is Prepare that calls report now and then, often but one call at a time, unless there is nothing
-	// to do. report returns soon; nil is none.
+	// to do. Done never goes back, and Total stays. report returns soon; nil is none.
 	PrepareReporting(ctx context.Context, spec Spec, report func(Progress)) error
 }
 

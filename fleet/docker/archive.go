@@ -19,7 +19,8 @@ import (
 
 // send gives the engine the image as an archive, without the layers that it has. If the engine loses one of those in
 // the meantime the whole image is sent.
-func (d *Driver) send(ctx context.Context, digest string, m ocispec.Manifest, r reach) error {
+func (d *Driver) send(ctx context.Context, digest string, m ocispec.Manifest, r reach, way *carriage) error {
+	way.begin("sending")
 	skip := 0
 	if !r.containerd { // containerd's store takes whole images only
 		var err error
@@ -27,10 +28,11 @@ func (d *Driver) send(ctx context.Context, digest string, m ocispec.Manifest, r 
 			return err
 		}
 	}
-	err := d.load(ctx, digest, m, skip)
+	way.there(m.Layers[:skip])
+	err := d.load(ctx, digest, m, skip, way)
 	if err != nil && skip > 0 && ctx.Err() == nil && !silent(err) {
 		d.log.InfoContext(ctx, "engine did not take the missing layers alone, sending all", "image", digest, "error", err)
-		err = d.load(ctx, digest, m, 0)
+		err = d.load(ctx, digest, m, 0, way)
 	}
 	return engineError(err, "send image to docker engine")
 }
@@ -66,17 +68,17 @@ func common(a []digest.Digest, b []string) int {
 }
 
 // load streams the archive, the lowest skip layers left out.
-func (d *Driver) load(ctx context.Context, digest string, m ocispec.Manifest, skip int) error {
+func (d *Driver) load(ctx context.Context, digest string, m ocispec.Manifest, skip int, way *carriage) error {
 	r, w := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		err := d.writeArchive(ctx, w, digest, m, skip)
+		err := d.writeArchive(ctx, w, digest, m, skip, way)
 		w.CloseWithError(err)
 		written <- err
 	}()
-	res, err := d.engine.ImageLoad(ctx, r, client.ImageLoadWithQuiet(true))
+	res, err := d.engine.ImageLoad(ctx, r, client.ImageLoadWithQuiet(way == nil))
 	if err == nil {
-		err = progress(res.Body)
+		err = messages(res.Body, way)
 		res.Body.Close()
 	}
 	r.Close() // frees the writer if the engine did not read to the end
@@ -96,7 +98,7 @@ type archiveEntry struct {
 
 // writeArchive writes an archive that is both docker's own format and an OCI layout, so that engines old and new
 // keep the digests: blobs/sha256/…, index.json, oci-layout, manifest.json.
-func (d *Driver) writeArchive(ctx context.Context, w io.Writer, digest string, m ocispec.Manifest, skip int) error {
+func (d *Driver) writeArchive(ctx context.Context, w io.Writer, digest string, m ocispec.Manifest, skip int, way *carriage) error {
 	t := tar.NewWriter(w)
 	entry := archiveEntry{Config: blobPath(m.Config.Digest.String()), RepoTags: []string{d.sentName(digest)}}
 	blobs := []string{digest, m.Config.Digest.String()}
@@ -108,7 +110,7 @@ func (d *Driver) writeArchive(ctx context.Context, w io.Writer, digest string, m
 	}
 	var manifestSize int64
 	for _, b := range blobs {
-		size, err := d.writeBlob(ctx, t, b)
+		size, err := d.writeBlob(ctx, t, b, way)
 		if err != nil {
 			return err
 		}
@@ -151,7 +153,7 @@ func archiveIndex(manifest string, size int64, name string) ocispec.Index {
 
 func blobPath(digest string) string { return "blobs/sha256/" + images.Digest(digest).Hex() }
 
-func (d *Driver) writeBlob(ctx context.Context, t *tar.Writer, digest string) (int64, error) {
+func (d *Driver) writeBlob(ctx context.Context, t *tar.Writer, digest string, way *carriage) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -163,7 +165,7 @@ func (d *Driver) writeBlob(ctx context.Context, t *tar.Writer, digest string) (i
 	if err := t.WriteHeader(&tar.Header{Name: blobPath(digest), Mode: 0o644, Size: blob.Size()}); err != nil {
 		return 0, err
 	}
-	_, err = io.Copy(t, blob)
+	_, err = io.Copy(t, way.reader(digest, blob))
 	return blob.Size(), err
 }
 

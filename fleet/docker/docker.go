@@ -60,11 +60,12 @@ type Driver struct {
 }
 
 var (
-	_ fleet.Driver  = (*Driver)(nil)
-	_ fleet.Scoped  = (*Driver)(nil)
-	_ fleet.Watcher = (*Driver)(nil)
-	_ fleet.Logger  = (*Driver)(nil)
-	_ fleet.Execer  = (*Driver)(nil)
+	_ fleet.Driver           = (*Driver)(nil)
+	_ fleet.ProgressPreparer = (*Driver)(nil)
+	_ fleet.Scoped           = (*Driver)(nil)
+	_ fleet.Watcher          = (*Driver)(nil)
+	_ fleet.Logger           = (*Driver)(nil)
+	_ fleet.Execer           = (*Driver)(nil)
 )
 
 var installationID = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)

@@ -38,6 +38,11 @@ func (d *Driver) sentName(digest string) string {
 // Prepare brings the image to the engine: it pulls from the agent's registry endpoint, or is sent an archive where it
 // cannot reach that. An image that is there already is left as it is.
 func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
+	return d.PrepareReporting(ctx, spec, nil)
+}
+
+// PrepareReporting implements fleet.ProgressPreparer. Without an image store nothing is known of the layers, and nothing said.
+func (d *Driver) PrepareReporting(ctx context.Context, spec fleet.Spec, report func(fleet.Progress)) error {
 	want, err := d.manifest(spec.Image)
 	if fault.Is(err, fault.NotFound) { // another agent of the installation may have brought it
 		id, foundErr := d.broughtByAnother(ctx, spec.Image)
@@ -53,7 +58,9 @@ func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 	}
 	id, err := d.present(ctx, spec.Image, want)
 	if err == nil && id == "" {
-		if err = d.bring(ctx, spec.Image, want); err == nil {
+		way := carrying(want, report)
+		if err = d.bring(ctx, spec.Image, want, way); err == nil {
+			way.arrived()
 			id, err = d.present(ctx, spec.Image, want)
 		} else if damage := d.damage(ctx, want); damage != nil {
 			err = damage // the engine can only say that it did not get what it asked for
@@ -97,13 +104,13 @@ func (d *Driver) digestOf(ref string) (digest string, ok bool) {
 }
 
 // bring pulls the image, or sends it when the engine cannot pull.
-func (d *Driver) bring(ctx context.Context, digest string, want *ocispec.Manifest) error {
+func (d *Driver) bring(ctx context.Context, digest string, want *ocispec.Manifest, way *carriage) error {
 	r, err := d.reach(ctx)
 	if err != nil {
 		return err
 	}
 	if r.near && d.opts.Registry.Address != "" {
-		err := d.pull(ctx, digest)
+		err := d.pull(ctx, digest, way)
 		if err == nil || d.opts.Images == nil || ctx.Err() != nil || !errors.Is(err, errRegistry) {
 			return err
 		}
@@ -112,13 +119,13 @@ func (d *Driver) bring(ctx context.Context, digest string, want *ocispec.Manifes
 	if want == nil {
 		return fault.New(fault.Unsupported, "the engine at %s cannot reach the registry at %s", d.engine.DaemonHost(), d.opts.Registry.Address)
 	}
-	return d.send(ctx, digest, *want, r)
+	return d.send(ctx, digest, *want, r, way)
 }
 
 // errRegistry: the engine could not get the image from our endpoint, for reasons that sending it may not have.
 var errRegistry = errors.New("pull from the agent's registry")
 
-func (d *Driver) pull(ctx context.Context, digest string) error {
+func (d *Driver) pull(ctx context.Context, digest string, way *carriage) error {
 	auth := registry.AuthConfig{ServerAddress: d.opts.Registry.Address}
 	if d.opts.Registry.Token != nil {
 		auth.Username, auth.Password = "release", d.opts.Registry.Token()
@@ -127,10 +134,11 @@ func (d *Driver) pull(ctx context.Context, digest string) error {
 	if err != nil {
 		return fmt.Errorf("encode registry token: %w", err)
 	}
+	way.begin("pulling")
 	body, err := d.engine.ImagePull(ctx, d.pulledName(digest), image.PullOptions{RegistryAuth: encoded})
 	if err == nil {
 		defer body.Close()
-		err = progress(body)
+		err = messages(body, way)
 	}
 	return d.pullError(err, digest)
 }
@@ -146,28 +154,6 @@ func (d *Driver) pullError(err error, digest string) error {
 	}
 	return unavailable(fault.Unavailable, "pull "+d.pulledName(digest), fmt.Errorf("%w: %w", errRegistry, err)).
 		WithHint("the engine pulls from the agent on this machine; see: release agent status")
-}
-
-// progress reads the engine's stream of messages to its end and returns the error in it, if there is one.
-func progress(body io.Reader) error {
-	for dec := json.NewDecoder(body); ; {
-		var m struct {
-			Error  string `json:"error"`
-			Detail struct {
-				Message string `json:"message"`
-			} `json:"errorDetail"`
-		}
-		switch err := dec.Decode(&m); {
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return fmt.Errorf("read the engine's progress: %w", err)
-		case m.Detail.Message != "":
-			return errors.New(m.Detail.Message)
-		case m.Error != "":
-			return errors.New(m.Error)
-		}
-	}
 }
 
 // manifest reads the image's manifest from our store; nil when the driver was given none. An image without a

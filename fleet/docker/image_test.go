@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,8 +58,14 @@ func TestSend(t *testing.T) {
 	d := w.driver(func(o *Options) { o.Host = r.host; o.Registry.Address = "127.0.0.1:1" })
 	base := noise(3 << 20)
 	one, two := w.image(base, noise(100)), w.image(base, noise(100))
-	if err := d.Prepare(t.Context(), w.spec(one, 0, 0)); err != nil {
+	var percents []int
+	err := d.PrepareReporting(t.Context(), w.spec(one, 0, 0), func(p fleet.Progress) { percents = append(percents, p.Percent()) })
+	if err != nil {
 		t.Fatal(err)
+	}
+	unpacking := func(percent int) bool { return 50 < percent && percent < 100 }
+	if !slices.Contains(percents, 100) || !slices.ContainsFunc(percents, unpacking) {
+		t.Errorf("it was at %v: it said nothing of what the engine did", percents)
 	}
 	if sent := r.sent.Load(); sent < 3<<20 {
 		t.Errorf("sent %d bytes, less than the image", sent)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/system"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
@@ -205,17 +207,46 @@ func FuzzDemultiplex(f *testing.F) {
 	})
 }
 
-func TestProgress(t *testing.T) {
+func TestMessages(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"status":"Pulling"}` + "\n" + `{"status":"done"}`:              "",
 		`{"status":"x"}{"error":"a","errorDetail":{"message":"detail"}}`: "detail",
 		`{"error":"a"}`: "a",
 		`{"status":`:    "progress",
 	} {
-		err := progress(strings.NewReader(in))
+		err := messages(strings.NewReader(in), nil)
 		if (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s gives %v, want %q", in, err, want)
 		}
+	}
+}
+
+// What the engine says of a pull becomes one number, which never goes back; what is foreign or odd changes nothing.
+func TestCarriage(t *testing.T) {
+	one, two := digest.FromString("one"), digest.FromString("two")
+	m := &ocispec.Manifest{Layers: []ocispec.Descriptor{{Digest: one, Size: 100}, {Digest: two, Size: 50}, {Digest: one, Size: 100}}}
+	var seen []fleet.Progress
+	c := carrying(m, func(p fleet.Progress) { seen = append(seen, p) })
+	c.begin("pulling")
+	line := func(layer digest.Digest, status string, current int64, units string) string {
+		return fmt.Sprintf(`{"id":%q,"status":%q,"progressDetail":{"current":%d,"units":%q}}`+"\n", layer.Encoded()[:12], status, current, units)
+	}
+	stream := line(one, "Pulling fs layer", 0, "") + line(one, "Downloading", 40, "") + line(two, "Already exists", 0, "") +
+		line(one, "Downloading", 30, "") + line(digest.FromString("other"), "Downloading", 7, "") + line(one, "Download complete", 0, "") +
+		line(one, "Extracting", 3, "s") + line(one, "Extracting", 999, "")
+	if err := messages(strings.NewReader(stream), c); err != nil {
+		t.Fatal(err)
+	}
+	c.arrived()
+	var done []int64
+	for _, p := range seen {
+		if p.Doing != "pulling" || p.Total != 300 {
+			t.Errorf("it says %+v", p)
+		}
+		done = append(done, p.Done)
+	}
+	if want := []int64{0, 40, 140, 200, 300, 300}; !slices.Equal(done, want) {
+		t.Errorf("it is at %v, want %v", done, want)
 	}
 }
 
