@@ -21,7 +21,6 @@ type layout struct {
 	servers   map[string][]row // by backend, in HAProxy's order; without the spill servers
 	spills    map[string]row   // the spill server of each backend
 	backends  map[string]row   // totals, by name
-	listens   map[string]row   // totals, by frontend
 	notes     notes
 }
 
@@ -47,7 +46,7 @@ type notes struct {
 
 func newLayout() layout {
 	return layout{
-		frontends: map[string]bool{}, servers: map[string][]row{}, spills: map[string]row{}, backends: map[string]row{}, listens: map[string]row{},
+		frontends: map[string]bool{}, servers: map[string][]row{}, spills: map[string]row{}, backends: map[string]row{},
 		notes: notes{fleets: map[string]map[int]string{}, conditions: map[string][]string{}, tenants: map[string]tenant{}, names: map[string]string{}, pieces: map[int]string{}},
 	}
 }
@@ -58,7 +57,6 @@ func (l *layout) place(rows []row) {
 		switch {
 		case r.kind == kindFrontend:
 			l.frontends[r.proxy] = true
-			l.listens[r.proxy] = r
 		case r.kind == kindBackend:
 			l.backends[r.proxy] = r
 		case r.kind == kindServer && r.server == spillServer:

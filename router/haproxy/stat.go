@@ -39,14 +39,13 @@ type counters struct {
 	retries  uint64 // tries again on the same server
 	moved    uint64 // and on another one
 	cut      uint64 // answers that a node broke off
-	refused  uint64 // requests that were malformed or over a limit
 }
 
 func (c counters) since(from counters) counters {
 	return counters{
 		total: after(c.total, from.total), status5x: after(c.status5x, from.status5x), connect: after(c.connect, from.connect),
 		response: after(c.response, from.response), retries: after(c.retries, from.retries), moved: after(c.moved, from.moved),
-		cut: after(c.cut, from.cut), refused: after(c.refused, from.refused),
+		cut: after(c.cut, from.cut),
 	}
 }
 
@@ -111,7 +110,7 @@ func rowOf(f []string, at map[string]int) row {
 		quiet: time.Duration(number("lastchg")) * time.Second,
 		count: counters{
 			total: number("stot"), status5x: number("hrsp_5xx"), connect: number("econ"), response: number("eresp"),
-			retries: number("wretr"), moved: number("wredis"), cut: number("srv_abrt"), refused: number("ereq") + number("dreq"),
+			retries: number("wretr"), moved: number("wredis"), cut: number("srv_abrt"),
 		},
 	}
 }
