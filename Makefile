@@ -43,7 +43,7 @@ lint:
 bench: build
 	RELEASE_BENCH=1 go test -v -count=1 -p 1 -timeout 60m -run 'TestBake|TestDebian|TestLaunchOf|TestRouting|TestOperating|TestImagesDiff' ./test/bench/...
 
-stress:
+stress: payload
 	RELEASE_STRESS=full go test -v -count=1 -timeout 60m ./test/stress
 
 clean:

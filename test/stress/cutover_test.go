@@ -60,13 +60,13 @@ func TestCutovers(t *testing.T) {
 			s.kill(apps[(i/p.kill)%len(apps)])
 		}
 		if i%10 == 0 {
-			t.Logf("%d cutovers, %d requests after %.0f s", i, s.m.Requests.Load(), time.Since(began).Seconds())
+			t.Logf("%d cutovers, %d requests, %d losses after %.0f s", i, s.m.Requests.Load(), len(s.m.Lost()), time.Since(began).Seconds())
 		}
 		if lost, _ := s.lost(); len(lost) > 20 {
 			break
 		}
+		s.wait(p.requests * int64(i) / int64(p.cutovers))
 	}
-	s.wait(p.requests)
 	stop()
 	<-done
 	took := time.Since(began).Seconds()
