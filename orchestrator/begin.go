@@ -296,21 +296,16 @@ func (r *round) previous(id string) (*Release, error) {
 		}
 		return nil, r.noRelease(id)
 	}
-	serving := r.s.serving()
-	var best *Release
-	for _, rel := range r.s.Releases {
-		if rel.State != ReleaseCompleted || serving != nil && rel.ID == serving.ID.Release && serving.Weight == 100 {
-			continue
-		}
-		if best == nil || rel.CompletedAt.After(best.CompletedAt) {
-			best = rel
-		}
+	except := ""
+	if serving := r.s.serving(); serving != nil && serving.Weight == 100 {
+		except = serving.ID.Release
 	}
-	if best == nil {
+	rel := r.s.lastCompleted(except)
+	if rel == nil {
 		return nil, fault.New(fault.NotFound, "roll %s back: there is no earlier release that was complete", r.s.Key).
 			WithHint("release history lists what there was; name one with --to")
 	}
-	return best, nil
+	return rel, nil
 }
 
 // beginDestroy ends what is under way and shoots everything.

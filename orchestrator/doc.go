@@ -18,5 +18,6 @@
 //	meta/sticky                  the secret that keys of sticky cookies are made of, minted once
 //
 // A state is written together with the events that explain the change, in one commit that is fenced by the state's
-// version and by that of meta/leader: an agent that does not know yet that another leads cannot write any more. Fleet incarnations, node names and slots are minted in a state before a driver hears of them.
+// version and by that of meta/leader: an agent that does not know yet that another leads cannot write any more. Fleet
+// incarnations, node names and slots are minted in a state before a driver hears of them.
 package orchestrator

@@ -219,5 +219,5 @@ func (r *round) waitsFor(nodes ...*Node) string {
 	if l.String() == "" {
 		return ""
 	}
-	return ", " + l.String() + " are left"
+	return ", which has " + l.String()
 }

@@ -43,7 +43,7 @@ func (r *round) drain(fl *Fleet) {
 // warmWith says that long connections may stay on a warm fleet for as long as there is one.
 func (r *round) warmWith(fl *Fleet) string {
 	if l := r.left(fl.Nodes...); l.long > 0 {
-		return fmt.Sprintf(", with %d long connections", l.long)
+		return ", with " + human.Count(l.long, "long connection")
 	}
 	return ""
 }

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -114,18 +115,7 @@ func (o *Orchestrator) findLost(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, findLostWithin)
 	defer cancel()
 	for _, name := range o.opts.Drivers.Names() {
-		d, err := o.opts.Drivers.Driver(name)
-		var listed []fleet.Fleet
-		if err == nil {
-			listed, err = d.Fleets(ctx)
-		}
-		var list []foundFleet
-		for _, fl := range listed {
-			var nodes []fleet.Node
-			if nodes, err = d.Nodes(ctx, fl.ID); err == nil {
-				list = append(list, foundFleet{fl.ID, nodes})
-			}
-		}
+		list, err := o.foundBy(ctx, name)
 		if err != nil {
 			o.log.Warn("look for what a lost store knew", "driver", name, "error", err)
 		}
@@ -136,6 +126,25 @@ func (o *Orchestrator) findLost(ctx context.Context) {
 			o.log.Error("the store is new, and a fleet of its installation runs: it is left as it is", "fleet", fl.id, "nodes", len(fl.nodes), "driver", name)
 		}
 	}
+}
+
+// foundBy is all that a driver has of this installation. What could be listed comes with the errors of the rest.
+func (o *Orchestrator) foundBy(ctx context.Context, driver string) ([]foundFleet, error) {
+	d, err := o.opts.Drivers.Driver(driver)
+	if err != nil {
+		return nil, err
+	}
+	fleets, err := d.Fleets(ctx)
+	var list []foundFleet
+	for _, fl := range fleets {
+		nodes, nodesErr := d.Nodes(ctx, fl.ID)
+		if nodesErr != nil {
+			err = errors.Join(err, nodesErr)
+			continue
+		}
+		list = append(list, foundFleet{fl.ID, nodes})
+	}
+	return list, err
 }
 
 // findLostWithin bounds it: an engine that does not answer is asked again later.

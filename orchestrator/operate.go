@@ -165,7 +165,7 @@ func (r *round) stepScale(op *Operation) {
 			continue
 		}
 		if fl.healthy() != op.Size || len(fl.Nodes) != op.Size {
-			r.wait(op, "%s to have %d healthy nodes%s", fl.ID.Release, op.Size, r.waitsFor(fl.Nodes...))
+			r.wait(op, "%s to have %s%s", fl.ID.Release, human.Count(op.Size, "healthy node"), r.waitsFor(fl.Nodes...))
 			return
 		}
 	}
@@ -196,7 +196,7 @@ func (r *round) stepDestroy(op *Operation) {
 	}
 	r.hurry()
 	if left := len(r.s.Fleets) + r.f.Found.Fleets; left > 0 {
-		r.wait(op, "%d fleets to be shot", left)
+		r.wait(op, "%s to be shot", human.Count(left, "fleet"))
 		return
 	}
 	r.finish(op, "all fleets are shot")

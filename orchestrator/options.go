@@ -30,7 +30,8 @@ type Images interface {
 	PinFor(ctx context.Context, installation string, why map[images.Digest][]string) error
 }
 
-// Options are what an orchestrator works with. All but Boots, Holder, Shared, Leads, Log, Now, Rand, Check, Secret and Verify are needed.
+// Options are what an orchestrator works with. Boots, Holder, Shared, Leads, Log, Now, Rand, Check, Secret, Verify, Lost and
+// MakeRoom may be left out.
 type Options struct {
 	Installation string
 	Store        store.Store

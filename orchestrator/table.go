@@ -112,22 +112,29 @@ func (s *State) candidate() *Fleet {
 	return nil
 }
 
-// previous is the fleet of the release that a rollback would go to, if there is one.
+// previous is the fleet of the release that a rollback from the serving one would go to, if it has one.
 func (s *State) previous() *Fleet {
-	var best *Release
-	serving := s.serving()
-	for _, rel := range s.Releases {
-		if rel.State == ReleaseCompleted && (serving == nil || rel.ID != serving.ID.Release) && (best == nil || rel.CompletedAt.After(best.CompletedAt)) {
-			best = rel
+	except := ""
+	if serving := s.serving(); serving != nil {
+		except = serving.ID.Release
+	}
+	if rel := s.lastCompleted(except); rel != nil {
+		if fl := s.fleetOf(rel.ID); fl != nil && fl.routable() {
+			return fl
 		}
 	}
-	if best == nil {
-		return nil
-	}
-	if fl := s.fleetOf(best.ID); fl != nil && fl.routable() {
-		return fl
-	}
 	return nil
+}
+
+// lastCompleted is the release that completed last and was neither aborted nor rolled back, but for one; nil for none.
+func (s *State) lastCompleted(except string) *Release {
+	var last *Release
+	for _, rel := range s.Releases {
+		if rel.State == ReleaseCompleted && rel.ID != except && (last == nil || rel.CompletedAt.After(last.CompletedAt)) {
+			last = rel
+		}
+	}
+	return last
 }
 
 // target is a fleet as the router sees it: its healthy nodes.
