@@ -19,14 +19,15 @@ const (
 	storeConsul   = "consul"
 )
 
-// Consul is how Consul is reached and where in it things are. What is empty comes from Consul's own variables, CONSUL_HTTP_ADDR and so on.
+// Consul is how Consul is reached and where in it things are. What is empty comes from Consul's own variables,
+// CONSUL_HTTP_ADDR and so on.
 type Consul struct {
 	Address    string `yaml:"address,omitempty" json:"address,omitempty" doc:"host:port of Consul's HTTP API, with http:// or https:// or not, or unix:///path. Default: CONSUL_HTTP_ADDR, else 127.0.0.1:8500."`
 	Prefix     string `yaml:"prefix" json:"prefix" doc:"Where the keys of the installation begin; ends in a slash." default:"release/"`
 	Token      string `yaml:"token,omitempty" json:"token,omitempty" doc:"Where the agent finds its ACL token: file:/path or env:NAME. Default: CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
 	CA         string `yaml:"ca,omitempty" json:"ca,omitempty" doc:"PEM file of the CA that signed Consul's certificate; relative to this file. Default: CONSUL_CACERT, else the machine's own."`
-	Cert       string `yaml:"cert,omitempty" json:"cert,omitempty" doc:"PEM file of the agent's own certificate. Default: CONSUL_CLIENT_CERT."`
-	Key        string `yaml:"key,omitempty" json:"key,omitempty" doc:"PEM file of its key. Default: CONSUL_CLIENT_KEY."`
+	Cert       string `yaml:"cert,omitempty" json:"cert,omitempty" doc:"PEM file of the agent's own certificate; relative to this file. Default: CONSUL_CLIENT_CERT."`
+	Key        string `yaml:"key,omitempty" json:"key,omitempty" doc:"PEM file of its key; relative to this file. Default: CONSUL_CLIENT_KEY."`
 	ServerName string `yaml:"server_name,omitempty" json:"server_name,omitempty" doc:"Name that Consul's certificate must have. Default: CONSUL_TLS_SERVER_NAME, else the address."`
 }
 

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // sumForm is a sum: how many packages the two lists have, and the hash of all that decides on them.
@@ -72,9 +74,9 @@ func (d *LockedDebian) checkSums(c *lockChecker) {
 		case p.Sum == "":
 			c.changed("it has no sum", at...)
 		case err == nil && base != len(p.Base):
-			c.changed(fmt.Sprintf("base has %s and was written with %d", packages(len(p.Base)), base), append(at, "base")...)
+			c.changed(fmt.Sprintf("base has %s and was written with %d", human.Count(len(p.Base), "package"), base), append(at, "base")...)
 		case err == nil && added != len(p.Added):
-			c.changed(fmt.Sprintf("added has %s and was written with %d", packages(len(p.Added)), added), append(at, "added")...)
+			c.changed(fmt.Sprintf("added has %s and was written with %d", human.Count(len(p.Added), "package"), added), append(at, "added")...)
 		default:
 			c.changed("a line of it, of the request or of the suites is not as it was written", append(at, "sum")...)
 		}
@@ -84,11 +86,4 @@ func (d *LockedDebian) checkSums(c *lockChecker) {
 func (c *lockChecker) changed(how string, path ...any) {
 	c.errs = append(c.errs, c.root.LocateKey(path...).Errorf("the pins of %s were changed by hand or in a merge: %s", path[2], how).
 		WithHint("take the file back from version control, then bring it up to date: release lock; or make all pins anew: release lock --update"))
-}
-
-func packages(n int) string {
-	if n == 1 {
-		return "1 package"
-	}
-	return fmt.Sprintf("%d packages", n)
 }
