@@ -47,6 +47,11 @@ func (c *Client) ForgetEdge(ctx context.Context, edge string) error {
 	return c.call(ctx, http.MethodPost, "/v1/router/forget", Forget{Edge: edge}, nil)
 }
 
+// ForgetHost takes it that a machine is gone for good with all that ran there. It waits for the lease of an agent that died there.
+func (c *Client) ForgetHost(ctx context.Context, ask ForgetHost) (f Forgotten, err error) {
+	return f, c.call(ctx, http.MethodPost, "/v1/hosts/forget", ask, &f)
+}
+
 // Apps lists all apps and environments that the agent knows.
 func (c *Client) Apps(ctx context.Context) ([]App, error) {
 	var a Apps

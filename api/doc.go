@@ -15,6 +15,7 @@
 //	GET    /v1/apps/{app}/{env}/nodes/{node}/logs       lines as fleet.Logger has them; tail=N follow=1 since=RFC3339
 //	POST   /v1/apps/{app}/{env}/nodes/{node}/exec       Exec, then Upgrade: release-exec/1
 //	POST   /v1/router/forget                            Forget: an edge serves nobody any more
+//	POST   /v1/hosts/forget                             ForgetHost → Forgotten: a machine is gone for good
 //	POST   /v1/images/missing                           Blobs → Blobs that the agent's store lacks
 //	PUT    /v1/blobs/{digest}                           the bytes; verified
 //	PUT    /v1/images/{digest}                          ImageName: the uploaded blobs are an image

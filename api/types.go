@@ -41,6 +41,18 @@ type Forget struct {
 	Edge string `json:"edge"`
 }
 
+// ForgetHost says that a machine is gone for good with all that ran there.
+type ForgetHost struct {
+	Host string `json:"host"`
+	By   string `json:"by"` // "ann@laptop"
+}
+
+// Forgotten is what a machine had that nothing waits for any more.
+type Forgotten struct {
+	Fleets []string `json:"fleets"` // ids; they are booted anew by the agent that answers
+	Edges  []string `json:"edges"`  // routers there
+}
+
 // App names an app in an environment.
 type App struct {
 	App string `json:"app"`

@@ -47,6 +47,21 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, struct{}{})
 }
 
+func (s *Server) forgetHost(w http.ResponseWriter, r *http.Request) error {
+	var in api.ForgetHost
+	if err := readJSON(w, r, &in); err != nil {
+		return err
+	}
+	if s.ForgetHost == nil {
+		return fault.New(fault.Unsupported, "forget host %s: this agent knows of no other machine than its own", in.Host)
+	}
+	gone, err := s.ForgetHost(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	return answer(w, gone)
+}
+
 func (s *Server) stop(w http.ResponseWriter, _ *http.Request) error {
 	s.Stop()
 	return answer(w, struct{}{})

@@ -42,7 +42,7 @@ type Images interface {
 	Tag(ctx context.Context, digest, name string) error
 }
 
-// Options are what a Server needs; Standing, Leads, Forget, Log and Now may be nil.
+// Options are what a Server needs; Standing, Leads, Forget, ForgetHost, Log and Now may be nil.
 type Options struct {
 	Orchestrator Orchestrator
 	Images       Images
@@ -50,9 +50,11 @@ type Options struct {
 	Standing     func(ctx context.Context, a *api.Agent)
 	Leads        func(ctx context.Context) error              // why the agent cannot answer for apps now: another one leads; nil: it can
 	Forget       func(ctx context.Context, edge string) error // takes it that an edge, such as the router of another agent, serves nobody any more
-	Stop         func()                                       // begins the agent's end; returns at once
-	Log          *slog.Logger
-	Now          func() time.Time
+	// ForgetHost takes it that a machine is gone for good with all that ran there.
+	ForgetHost func(ctx context.Context, ask api.ForgetHost) (api.Forgotten, error)
+	Stop       func() // begins the agent's end; returns at once
+	Log        *slog.Logger
+	Now        func() time.Time
 }
 
 // Server answers the API.
@@ -96,6 +98,7 @@ func (s *Server) routes() map[string]handler {
 		"GET " + app + "nodes/{node}/logs":  s.logs,
 		"POST " + app + "nodes/{node}/exec": s.exec,
 		"POST /v1/router/forget":            s.forget,
+		"POST /v1/hosts/forget":             s.forgetHost,
 		"POST /v1/images/missing":           s.missing,
 		"PUT /v1/blobs/{digest}":            s.putBlob,
 		"PUT /v1/images/{digest}":           s.putImage,

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
@@ -41,10 +42,18 @@ func (o *Orchestrator) sees(ctx context.Context, s *State) error {
 		}
 		if o.opts.Shared && fl.Scope != have {
 			return fault.New(fault.Unsupported, "fleet %s cannot be kept from here: it runs on %s, and this agent sees %s", fl.ID, fl.Scope, have).
-				WithHint("an agent that sees it must lead; its nodes go on meanwhile")
+				WithHint("an agent that sees it must lead; its nodes go on meanwhile. When that machine is gone for good: release host forget %s", quoted(fl.host()))
 		}
 	}
 	return nil
+}
+
+// quoted is a name as a shell takes it.
+func quoted(name string) string {
+	if strings.ContainsAny(name, " ()") {
+		return "'" + name + "'"
+	}
+	return name
 }
 
 // mayLead says why this agent must not lead, before it waits for its turn.

@@ -54,7 +54,7 @@ func newRoot(c *cli) *cobra.Command {
 	add("run", c.upVerb(), c.launchVerb(), c.cutoverVerb(), c.rollbackVerb(), c.scaleVerb(), c.replaceVerb(),
 		c.steerVerb("pause"), c.steerVerb("resume"), c.steerVerb("abort"), c.destroyVerb())
 	add("look", c.statusVerb(), c.topVerb(), c.historyVerb(), c.eventsVerb(), c.logsVerb(), c.execVerb())
-	add("machine", c.agentVerb(), c.routerVerb(), c.doctorVerb(), c.completionVerb(), c.versionVerb())
+	add("machine", c.agentVerb(), c.routerVerb(), c.hostVerb(), c.doctorVerb(), c.completionVerb(), c.versionVerb())
 	root.AddCommand(c.serveFilesVerb())
 	return root
 }

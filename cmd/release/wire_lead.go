@@ -89,13 +89,8 @@ func (l *leadership) term(ctx context.Context) error {
 	var mind *orchestrator.Orchestrator
 	ctx, resign := context.WithCancelCause(ctx)
 	defer resign(nil)
-	opts := orchestrator.Options{
-		Installation: a.installation, Store: s, Drivers: a.fleets, Router: a.router, Images: a.images,
-		Slots: a.settings.Ports.Size(), Boots: a.settings.Limits.Boots, Holder: a.name, Shared: l.shared, Log: a.log,
-		Leads:    func(epoch uint64) { l.lead(mind, epoch) },
-		Verify:   func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
-		MakeRoom: a.reserve.release, Lost: a.lost,
-	}
+	opts := l.options(s)
+	opts.Leads = func(epoch uint64) { l.lead(mind, epoch) }
 	switch {
 	case a.sharedRouter() != nil:
 		if opts.Router, err = a.projected(ctx); err != nil {
@@ -115,6 +110,17 @@ func (l *leadership) term(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// options of an orchestrator of this agent.
+func (l *leadership) options(s store.Store) orchestrator.Options {
+	a := l.agent
+	return orchestrator.Options{
+		Installation: a.installation, Store: s, Drivers: a.fleets, Router: a.router, Images: a.images,
+		Slots: a.settings.Ports.Size(), Boots: a.settings.Limits.Boots, Holder: a.name, Shared: l.shared, Log: a.log,
+		Verify:   func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
+		MakeRoom: a.reserve.release, Lost: a.lost,
+	}
 }
 
 // open opens the store, once.
@@ -197,7 +203,7 @@ func (l *leadership) standing(ctx context.Context, a *api.Agent) {
 	}
 	a.Role = api.RoleStandby
 	if why != nil {
-		a.Why = why.Error()
+		a.Why = withHint(why)
 	}
 	a.Leader = l.leader(ctx)
 }
@@ -267,12 +273,22 @@ func (l *leadership) now(ctx context.Context) (*orchestrator.Orchestrator, error
 
 // hintFor says where else to ask, else what to do about the reason.
 func hintFor(why error, leader string) string {
-	if leader != "" {
-		return fmt.Sprintf("%s leads, or led last: run the command there", leader)
-	}
+	next := "release agent status says what it waits for"
 	var f *fault.Error
 	if errors.As(why, &f) && f.Hint != "" {
-		return f.Hint
+		next = f.Hint
 	}
-	return "release agent status says what it waits for"
+	if leader != "" {
+		return fmt.Sprintf("%s leads, or led last: run the command there. Else: %s", leader, next)
+	}
+	return next
+}
+
+// withHint is an error with what to do about it, in one line.
+func withHint(err error) string {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Hint != "" {
+		return err.Error() + "; " + f.Hint
+	}
+	return err.Error()
 }

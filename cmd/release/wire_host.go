@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator"
+)
+
+// giveUpWithin is how long the lease of an agent that died is waited for: it is free after 40 s at most, or a minute when Consul's
+// leader died with it.
+const giveUpWithin = 70 * time.Second
+
+// forgetHost takes it that a machine is gone for good: its fleets are booted anew here, and nothing waits for its routers. The
+// agent need not lead: with fleets that it does not see it cannot.
+func (l *leadership) forgetHost(ctx context.Context, ask api.ForgetHost) (api.Forgotten, error) {
+	gone := api.Forgotten{Fleets: []string{}, Edges: []string{}}
+	if !l.shared {
+		return gone, fault.New(fault.Unsupported, "forget host %s: this agent shares its store with nobody, and knows of no other machine than its own", ask.Host)
+	}
+	select {
+	case <-l.settled:
+	case <-ctx.Done():
+		return gone, ctx.Err()
+	}
+	if l.opened() == nil {
+		return gone, fault.New(fault.Unavailable, "forget host %s: the store is not open yet", ask.Host).WithHint("release agent status says what it waits for")
+	}
+	fleets, err := l.takeFleetsOf(ctx, ask)
+	none := fault.Is(err, fault.NotFound)
+	if err != nil && !none {
+		return gone, err
+	}
+	gone.Fleets = append(gone.Fleets, fleets...)
+	edges, failed := l.forgetEdgesOf(ctx, ask.Host, len(fleets) > 0)
+	gone.Edges = append(gone.Edges, edges...)
+	if failed != nil || len(edges) > 0 || !none {
+		return gone, failed
+	}
+	return gone, err
+}
+
+// takeFleetsOf makes the fleets of a machine this agent's.
+func (l *leadership) takeFleetsOf(ctx context.Context, ask api.ForgetHost) ([]string, error) {
+	if l.present() != nil {
+		return nil, fault.New(fault.NotFound, "forget host %s: this agent leads, so it sees the nodes of every fleet", ask.Host)
+	}
+	mind, err := orchestrator.New(l.options(l.opened()))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, giveUpWithin)
+	defer cancel()
+	return mind.GiveUp(ctx, ask.Host, ask.By)
+}
+
+// forgetEdgesOf forgets the routers of a machine: edges that are silent, or the one that users came to if nobody leads there.
+func (l *leadership) forgetEdgesOf(ctx context.Context, host string, taken bool) (forgotten []string, err error) {
+	b := l.agent.sharedRouter()
+	if b == nil {
+		rec, _, err := readOwner(ctx, l.opened())
+		if err != nil || rec.Host != host || rec.Agent == l.agent.name {
+			return nil, err
+		}
+		if !taken {
+			if err := l.leads(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return []string{rec.Agent}, forgetRouter(ctx, l.opened(), rec.Agent, l.agent.name)
+	}
+	seen, err := b.Observe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("forget host %s: %w", host, err)
+	}
+	var failed []error
+	for _, e := range seen.Edges {
+		if e.Host != host || e.Silent.IsZero() {
+			continue
+		}
+		if err := b.Forget(ctx, e.ID); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		forgotten = append(forgotten, e.ID)
+	}
+	return forgotten, errors.Join(failed...)
+}

@@ -1,0 +1,187 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/store"
+)
+
+// host names the machine that a fleet runs on, as its driver said it.
+func (fl *Fleet) host() string {
+	for _, n := range fl.Nodes {
+		if n.Host != "" {
+			return n.Host
+		}
+	}
+	return fl.Scope
+}
+
+// on says whether a fleet runs on a machine that is called so, or in a scope of that name.
+func (fl *Fleet) on(host string) bool {
+	words := strings.FieldsFunc(fl.Scope, func(r rune) bool { return r == ' ' || r == ',' })
+	return fl.host() == host || fl.Scope == host || slices.Contains(words, host)
+}
+
+// GiveUp takes it that a machine is gone for good with all that ran on it: the fleets there that this agent does not see are its
+// own from then on, and their nodes are booted anew here. It returns the ids of the fleets. It is done under the lease, so
+// that no agent leads that may see them: it waits for it until ctx ends. Errors: fault.NotFound when there is no such fleet, fault.Busy
+// when another agent leads all the time, fault.Unsupported when the fleets cannot run here.
+func (o *Orchestrator) GiveUp(ctx context.Context, host, by string) ([]string, error) {
+	moved, err := o.giveUp(ctx, host, by)
+	if err != nil {
+		return nil, fmt.Errorf("give host %s up: %w", host, err)
+	}
+	return moved, nil
+}
+
+func (o *Orchestrator) giveUp(ctx context.Context, host, by string) ([]string, error) {
+	if err := o.mayTake(ctx, host); err != nil {
+		return nil, err
+	}
+	l, err := o.opts.Store.Acquire(ctx, lease, o.opts.Holder, leaseTTL)
+	if err != nil {
+		return nil, o.stillLed(ctx, err)
+	}
+	defer func() { _ = l.Release(context.WithoutCancel(ctx)) }()
+	o.epoch = l.Epoch()
+	if err := o.takeOver(ctx); err != nil {
+		return nil, err
+	}
+	states, err := o.states(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var moved []string
+	for s, version := range states {
+		ids, err := o.take(ctx, s, version, host, by)
+		if err != nil {
+			return moved, err
+		}
+		moved = append(moved, ids...)
+	}
+	slices.Sort(moved)
+	return moved, nil
+}
+
+// stillLed says who leads instead, when the wait for the lease was over.
+func (o *Orchestrator) stillLed(ctx context.Context, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	who := "another agent"
+	if leader, err := ReadLeader(context.WithoutCancel(ctx), o.opts.Store); err == nil {
+		who = leader.Name
+	}
+	return fault.New(fault.Busy, "%s leads, so what runs there is not lost", who).WithHint("run commands there; or stop that agent, if it is the one that sees the machine: release agent stop")
+}
+
+// unseen are the fleets of a state that run on a machine and that this agent does not see.
+func (o *Orchestrator) unseen(ctx context.Context, s *State, host string) ([]*Fleet, error) {
+	var list []*Fleet
+	for _, fl := range s.Fleets {
+		have, err := o.scope(ctx, fl.Driver)
+		if err != nil && fl.on(host) {
+			return nil, fault.New(fault.Unsupported, "fleet %s cannot be booted here: %w", fl.ID, err)
+		}
+		if err == nil && fl.Scope != have && fl.on(host) {
+			list = append(list, fl)
+		}
+	}
+	return list, nil
+}
+
+// mayTake says before anything is waited for why a machine's fleets cannot be taken: there are none, or an image is missing here.
+func (o *Orchestrator) mayTake(ctx context.Context, host string) error {
+	states, err := o.states(ctx)
+	if err != nil {
+		return err
+	}
+	found := false
+	hosts := map[string]bool{}
+	for s := range states {
+		for _, fl := range s.Fleets {
+			if have, err := o.scope(ctx, fl.Driver); err != nil || fl.Scope != have {
+				hosts[fl.host()] = true
+			}
+		}
+		fleets, err := o.unseen(ctx, s, host)
+		if err != nil {
+			return err
+		}
+		for _, fl := range fleets {
+			found = true
+			if err := o.bootable(ctx, s, fl); err != nil {
+				return err
+			}
+		}
+	}
+	if found {
+		return nil
+	}
+	f := fault.New(fault.NotFound, "no fleet runs there that this agent does not see")
+	for other := range hosts {
+		f = f.WithHint("fleets that it does not see are on %s", other)
+	}
+	return f
+}
+
+// bootable puts a fleet's image in place here, unless the fleet is being shot.
+func (o *Orchestrator) bootable(ctx context.Context, s *State, fl *Fleet) error {
+	if !fl.kept() {
+		return nil
+	}
+	digest, err := images.ParseDigest(fl.Image)
+	if err == nil {
+		_, err = o.opts.Images.Get(digest)
+	}
+	if err != nil {
+		return fault.New(fault.Unavailable, "the image of %s is not on this machine: %w", fl.ID.Release, err).
+			WithHint("get it first: release images pull, or release bake with the same files")
+	}
+	d, err := o.opts.Drivers.Driver(fl.Driver)
+	if err == nil {
+		err = d.Prepare(ctx, o.spec(s, fl))
+	}
+	if err != nil {
+		return fmt.Errorf("put the image of %s in place: %w", fl.ID.Release, err)
+	}
+	return nil
+}
+
+// take makes a state's fleets on a lost machine this agent's own, without their nodes.
+func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host, by string) (ids []string, err error) {
+	fleets, err := o.unseen(ctx, s, host)
+	if err != nil || len(fleets) == 0 {
+		return nil, err
+	}
+	print, err := fingerprint(s)
+	if err != nil {
+		return nil, fmt.Errorf("write state %s: %w", s.Key, err)
+	}
+	r := &round{s: s.clone(), f: Facts{Now: o.opts.Now()}}
+	for _, lost := range fleets {
+		fl := r.s.fleet(lost.ID.String())
+		if fl.Scope, err = o.scope(ctx, fl.Driver); err != nil {
+			return nil, err
+		}
+		for _, n := range fl.Nodes {
+			if n.State != NodeDead {
+				r.setNode(n, NodeDead, "its machine is gone for good")
+			}
+			n.Tailed = true // there is nobody to ask for its last lines
+		}
+		r.sayFleet("moved", fl, "%s is booted anew by %s, since %s says that %s is gone for good", fl.ID.Release, o.opts.Holder, by, host)
+		ids = append(ids, fl.ID.String())
+	}
+	_, err = o.commit(ctx, &app{state: s, version: version, print: print}, r.s, r.events, records{})
+	if errors.Is(err, store.ErrConflict) {
+		return nil, fault.New(fault.Busy, "another agent has taken over: %w", err)
+	}
+	return ids, err
+}

@@ -1,0 +1,140 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/router/routertest"
+	"github.com/bootandshoot/release/store"
+	"github.com/bootandshoot/release/store/storetest"
+)
+
+// twoHosts is a store with agents on two machines, each of which sees its own nodes.
+type twoHosts struct {
+	t      *testing.T
+	store  store.Store
+	router *routertest.Fake
+	rig    *rig
+}
+
+// agent is one of them; it does nothing yet.
+func (h *twoHosts) agent(name string, seed byte, d *scopedDriver, have Images) *Orchestrator {
+	h.t.Helper()
+	o, err := New(Options{
+		Installation: "test", Store: h.store, Drivers: oneDriver{d}, Router: h.router, Images: have, Slots: 100, Holder: name,
+		Rand: rand.NewChaCha8([32]byte{seed}), Check: h.rig.check, Shared: true,
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return o
+}
+
+// lead runs an agent while something happens.
+func (h *twoHosts) lead(o *Orchestrator, while func()) error {
+	ctx, cancel := context.WithCancel(h.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- o.Run(ctx) }()
+	while()
+	cancel()
+	return <-done
+}
+
+// noImage is an image store that has none.
+type noImage struct{ anyImage }
+
+func (noImage) Get(images.Digest) (images.Image, error) {
+	return images.Image{}, errors.New("it is not there")
+}
+
+// A machine is lost with its agent and nodes. Another agent leads once a person gives the machine up, and boots the fleet anew.
+func TestHostIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alpha, beta := fleettest.NewFake(fleettest.FakeOptions{}), fleettest.NewFake(fleettest.FakeOptions{})
+		h := &twoHosts{t: t, store: storetest.NewMemory(), router: routertest.NewFake(), rig: &rig{t: t, driver: beta, sick: map[string]bool{}}}
+		onAlpha := &scopedDriver{Fake: alpha, engine: "sandboxes of alpha in /s"}
+		onBeta := &scopedDriver{Fake: beta, engine: "sandboxes of beta in /s"}
+		first := h.agent("first", 1, onAlpha, anyImage{})
+		giveUp := func(host string, have Images, within time.Duration) ([]string, error) {
+			ctx, cancel := context.WithTimeout(t.Context(), within)
+			defer cancel()
+			return h.agent("second", 2, onBeta, have).GiveUp(ctx, host, "ann")
+		}
+		if err := h.lead(first, func() {
+			op, err := first.Submit(t.Context(), Request{Kind: KindUp, Key: shop, By: "ann", Image: image(1), Config: shopConfig(2)})
+			for err == nil && op.Ended.IsZero() {
+				time.Sleep(time.Second)
+				op, err = first.Operation(t.Context(), shop, op.ID)
+			}
+			if err != nil || op.Failure != nil {
+				t.Fatalf("up: %+v, %v", op.Failure, err)
+			}
+			if _, err := giveUp("alpha", anyImage{}, time.Minute); !fault.Is(err, fault.Busy) || !strings.Contains(err.Error(), "first leads") {
+				t.Errorf("a machine whose agent leads is given up: %v", err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		err := h.lead(h.agent("second", 3, onBeta, anyImage{}), func() { time.Sleep(time.Second) })
+		if !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.All(err)[0].Hint, "release host forget") {
+			t.Errorf("an agent that does not see the fleet: %v, %+v", err, fault.All(err))
+		}
+		if _, err := giveUp("gamma", anyImage{}, time.Minute); !fault.Is(err, fault.NotFound) {
+			t.Errorf("a machine that nobody knows: %v", err)
+		}
+		if _, err := giveUp("alpha", noImage{}, time.Minute); !fault.Is(err, fault.Unavailable) {
+			t.Errorf("without the image: %v", err)
+		}
+		if moved, err := giveUp("alpha", anyImage{}, time.Minute); err != nil || len(moved) != 1 {
+			t.Fatalf("given up: %v, %v", moved, err)
+		}
+		second := h.agent("second", 4, onBeta, anyImage{})
+		if err := h.lead(second, func() {
+			for range 600 {
+				st, err := second.Status(t.Context(), shop)
+				if err == nil && st.State.serving().healthy() == 2 && len(st.State.serving().Nodes) == 2 && len(st.State.Operations) == 0 {
+					break
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			st, err := second.Status(t.Context(), shop)
+			if err != nil || st.State.serving().healthy() != 2 || len(beta.All()) != 2 {
+				t.Errorf("after a minute %d nodes run on the other machine: %v", len(beta.All()), err)
+			}
+			table, err := h.router.Applied(t.Context())
+			if err != nil || len(table.Routes) != 1 || len(table.Routes[0].Fleets[0].Nodes) != 2 {
+				t.Fatalf("the table: %+v, %v", table, err)
+			}
+			for _, n := range table.Routes[0].Fleets[0].Nodes {
+				if _, ok := beta.SpecOf(n.Name); !ok {
+					t.Errorf("users are sent to %s, which is not there", n.Name)
+				}
+			}
+			events, err := second.Events(t.Context(), shop, 0, 1000)
+			if err != nil || !strings.Contains(messages(events), "ann says that alpha is gone for good") {
+				t.Errorf("the journal does not say it: %v\n%s", err, messages(events))
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := giveUp("alpha", anyImage{}, time.Minute); !fault.Is(err, fault.NotFound) {
+			t.Errorf("given up twice: %v", err)
+		}
+	})
+}
+
+func messages(events []Event) string {
+	var all []string
+	for _, e := range events {
+		all = append(all, e.Message)
+	}
+	return strings.Join(all, "\n")
+}
