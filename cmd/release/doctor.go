@@ -28,7 +28,7 @@ import (
 func (c *cli) doctorVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Look whether this machine has what bakes and fleets need",
-		Long:    "Looks at sandboxes, the Docker engine, folders, disk space, ports, agent and router, and says what to do. Exits with 1\nwhen something fails; warnings are no failure.",
+		Long:    "Looks at sandboxes, the Docker engine, folders, disk space, ports, agent, router and Consul, and says what to do. Exits with 1\nwhen something fails; warnings are no failure.",
 		Example: "  release doctor\n  release doctor --json", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			checks := c.examine(cmd.Context())
@@ -88,8 +88,12 @@ func (c *cli) examine(ctx context.Context) []api.Check {
 	checks = append(checks, folderCheck("state folder", stateDir, stateErr), folderCheck("images folder", imagesDir, imagesErr))
 	checks = append(checks, portsCheck(settings), toolCheck("git", "recipes with git: steps need it: apt-get install git"))
 	checks = append(checks, c.agentCheck(ctx))
+	checks = append(checks, consulChecks(ctx, settings)...)
 	if settings.Router.Backend == config.RouterHAProxy {
 		return append(checks, haproxyChecks(ctx, stateDir, settings)...)
+	}
+	if settings.Router.Backend == config.RouterConsul {
+		return checks // its edges are among those of Consul
 	}
 	return append(checks, routerCheck(ctx, stateDir))
 }
@@ -191,6 +195,9 @@ func (c *cli) agentCheck(ctx context.Context) api.Check {
 	}
 	if a.Version != programVersion() {
 		return warn("agent", "release agent stop; the next verb starts the new one", "runs version %s, this is %s", a.Version, programVersion())
+	}
+	if a.Role == api.RoleStandby && a.Why != "" {
+		return warn("agent", "release agent status", "runs, pid %d, and could not take over: %s", a.PID, a.Why)
 	}
 	return ok("agent", "runs, pid %d, since %s", a.PID, a.Since.Local().Format(time.DateTime))
 }

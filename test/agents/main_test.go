@@ -38,8 +38,17 @@ type cluster struct {
 
 func newCluster(t *testing.T, servers int) *cluster {
 	t.Helper()
-	c := &cluster{t: t, consul: consultest.Start(t, consultest.Options{Servers: servers})}
-	c.client = c.consul.Client()
+	return clusterOf(t, consultest.Options{Servers: servers})
+}
+
+func clusterOf(t *testing.T, opts consultest.Options) *cluster {
+	t.Helper()
+	c := &cluster{t: t, consul: consultest.Start(t, opts)}
+	host := ""
+	if opts.Host != nil {
+		host = opts.Host()
+	}
+	c.client = c.consul.ClientAt(host)
 	return c
 }
 
@@ -51,7 +60,7 @@ func (c *cluster) agent(driver string, more ...string) *harness.Installation {
 	if err := os.MkdirAll(settings, 0o755); err != nil {
 		c.t.Fatal(err)
 	}
-	yaml := fmt.Sprintf("store: {consul: {address: %q}}\n%s", c.client.Address, strings.Join(more, ""))
+	yaml := storeAt(c.client) + strings.Join(more, "")
 	if err := os.WriteFile(filepath.Join(settings, "agent.yaml"), []byte(yaml), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
@@ -59,10 +68,22 @@ func (c *cluster) agent(driver string, more ...string) *harness.Installation {
 	return in
 }
 
+// storeAt are the settings of a store at a member of Consul.
+func storeAt(m *consultest.Member) string {
+	return fmt.Sprintf("store: {consul: {address: %q}}\n", m.Address)
+}
+
 // edge runs a router that follows Consul, as on a machine of its own, until the test ends.
-func (c *cluster) edge(in *harness.Installation) {
+func (c *cluster) edge(in *harness.Installation) { c.edgeIn(in, "edge") }
+
+// edgeIn is edge with a folder of that name, settings in NAME.yaml beside it if there are any, started by a command before its own if enter has one.
+func (c *cluster) edgeIn(in *harness.Installation, name string, enter ...string) {
 	c.t.Helper()
-	cmd := exec.Command(in.Binary, "router", "run", "--consul", "--dir", filepath.Join(in.Dir, "edge"))
+	command := append(slices.Clone(enter), in.Binary, "router", "run", "--consul", "--dir", filepath.Join(in.Dir, name))
+	if settings := filepath.Join(in.Dir, name+".yaml"); exists(settings) {
+		command = append(command, "--settings", settings)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env, cmd.Dir = in.Env, in.Dir
 	log := &bytes.Buffer{}
 	cmd.Stderr = log
@@ -73,9 +94,14 @@ func (c *cluster) edge(in *harness.Installation) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if c.t.Failed() {
-			c.t.Logf("the edge said:\n%s", log)
+			c.t.Logf("%s said:\n%s", name, log)
 		}
 	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // standBy starts an agent that does not lead.

@@ -29,6 +29,8 @@ type Options struct {
 	Servers int    // 0: 1
 	Config  string // more configuration of every member, HCL
 	Token   string // ACL token of the helper's own requests, if Config turns ACLs on
+	// Host gives each server its address, which this machine must have; nil: one of the loopback network.
+	Host func() string
 }
 
 // Cluster is some servers that have a leader.
@@ -47,7 +49,11 @@ func Start(t testing.TB, opts Options) *Cluster {
 	}
 	c := &Cluster{t: t, opts: opts, binary: Binary(t)}
 	for range opts.Servers {
-		c.Servers = append(c.Servers, c.member(fmt.Sprintf("-server -bootstrap-expect=%d", opts.Servers)))
+		host := ""
+		if opts.Host != nil {
+			host = opts.Host()
+		}
+		c.Servers = append(c.Servers, c.member(host, fmt.Sprintf("-server -bootstrap-expect=%d", opts.Servers)))
 	}
 	for _, m := range c.Servers {
 		m.join = c.addresses()
@@ -61,8 +67,15 @@ func Start(t testing.TB, opts Options) *Cluster {
 // whatever server lives.
 func (c *Cluster) Client() *Member {
 	c.t.Helper()
-	m := c.member("")
-	m.join = c.addresses()
+	return c.ClientAt("")
+}
+
+// ClientAt is Client at an address; "": one of the loopback network. It is started by a command before its own, such as one that
+// enters a network.
+func (c *Cluster) ClientAt(host string, enter ...string) *Member {
+	c.t.Helper()
+	m := c.member(host, "")
+	m.join, m.enter = c.addresses(), enter
 	m.Start()
 	m.await("a leader", m.ready)
 	return m
@@ -126,13 +139,15 @@ func (c *Cluster) addresses() []string {
 }
 
 // member makes a member with a folder and an address of its own.
-func (c *Cluster) member(role string) *Member {
+func (c *Cluster) member(host, role string) *Member {
 	c.t.Helper()
 	dir, err := os.MkdirTemp("", "consul-")
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	host := freeHost(c.t)
+	if host == "" {
+		host = freeHost(c.t)
+	}
 	m := &Member{t: c.t, binary: c.binary, role: strings.Fields(role), config: c.opts.Config, token: c.opts.Token, Host: host,
 		Address: host + ":8500", Dir: filepath.Join(dir, "data"), log: filepath.Join(dir, "log")}
 	c.t.Cleanup(func() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,7 +18,7 @@ import (
 
 // Member is one Consul process, which may be started again in the same folder and at the same address.
 type Member struct {
-	Host    string // its own loopback address
+	Host    string // its own address
 	Address string // of its HTTP API: Host:8500
 	Dir     string // its data
 
@@ -27,6 +28,7 @@ type Member struct {
 	config string
 	token  string
 	join   []string
+	enter  []string // command and arguments that start the program
 	log    string
 
 	mu    sync.Mutex
@@ -55,7 +57,8 @@ func (m *Member) Start() {
 	for _, host := range m.join {
 		args = append(args, "-retry-join="+host)
 	}
-	cmd := exec.Command(m.binary, args...)
+	command := append(append(slices.Clone(m.enter), m.binary), args...)
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, ended := make(chan error), make(chan struct{})
