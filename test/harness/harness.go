@@ -243,7 +243,7 @@ func (in *Installation) end() {
 		}
 	}
 	if a := in.Agent(); a.Running && a.Role != api.RoleStandby {
-		if out := in.Run("destroy", "-y"); out.Code != 0 {
+		if out := in.Run("destroy", "-y", "--timeout", "3m"); out.Code != 0 {
 			in.t.Errorf("destroy: exit code %d\n%s", out.Code, out.Stderr)
 		}
 	}
