@@ -116,6 +116,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{name: "agent stop", args: "agent stop", code: 0, says: []string{"no agent runs"}},
 		{name: "agent logs", args: "agent logs", code: 1, says: []string{"no agent ran in the background"}},
 		{name: "router status", args: "router status", code: 0, says: []string{"no router runs"}},
+		{name: "settings of an edge", args: "router run --settings agent.yaml", code: 2, says: []string{"--consul is not given", "router run --consul --settings agent.yaml"}},
+		{name: "top too often", args: "top --interval 1ms", files: good, code: 2, says: []string{"1 ms", "at least 250 ms"}},
 		{name: "router upgrade", args: "router upgrade", code: 1, says: []string{"no router runs"}},
 		{name: "named agent is not started", args: "launch --agent ./none.sock", files: good, code: 1},
 		{name: "launch without an image", args: "launch", files: good, code: 1, says: []string{"no image of it yet", "release bake, or release up"}},

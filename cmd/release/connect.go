@@ -19,6 +19,7 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // agentStart bounds how long a new agent may take until it answers.
@@ -86,7 +87,7 @@ func (o *output) sayFound(list []api.Found) {
 		if f.Listen != "" {
 			where = fmt.Sprintf(", %d %% of %s", f.Percent, f.Listen)
 		}
-		o.note("%s the agent's store has no record of %s, which runs (%d nodes%s)", o.red("warning:"), f.Fleet, f.Nodes, where)
+		o.note("%s the agent's store has no record of %s, which runs (%s%s)", o.red("warning:"), f.Fleet, human.Count(f.Nodes, "node"), where)
 	}
 	o.note("  its store was lost or put back from an older copy; users are served as they were")
 	o.note("  %s stop the agent, put a copy of %s back and start it; or release up takes the app over without a gap, release destroy ends it", o.cyan("→"), storeFile)

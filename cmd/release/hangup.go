@@ -34,7 +34,8 @@ func endAtHangup(parent context.Context) (context.Context, func()) {
 	return ctx, func() { signal.Stop(hangups); close(done); cancel(nil) }
 }
 
-// ownsHangup reports whether a verb has its own use for the signal: the router begins its access log anew.
+// ownsHangup reports whether a verb has its own use for the signal: the router begins its access log anew, and hands over to a
+// changed program.
 func ownsHangup(cmd *cobra.Command) bool {
 	path := cmd.CommandPath()
 	return path == "release router" || path == "release router run"

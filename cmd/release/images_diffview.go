@@ -126,15 +126,11 @@ func (v diffView) packages(list []diff.Package) []string {
 	for _, p := range list {
 		files := ""
 		if p.Files > 0 {
-			files = fmt.Sprintf("%s, %s", plural(p.Files, "file"), signed(p.Bytes))
+			files = fmt.Sprintf("%s, %s", human.Count(p.Files, "file"), signed(p.Bytes))
 		}
 		t.row(v.mark(p.Change), plain(p.Name), plain(arrow(p.From, p.To)), plain(files))
 	}
 	return t.lines("  ")
-}
-
-func plural(n int, word string) string {
-	return human.Count(n, word)
 }
 
 func arrow(from, to string) string {
@@ -224,7 +220,7 @@ func (v diffView) files(list []diff.File) []string {
 		}
 		text := fileText(f)
 		if n > 0 {
-			text = fmt.Sprintf("folder with %s, %s", plural(n, "name"), size(bytes))
+			text = fmt.Sprintf("folder with %s, %s", human.Count(n, "name"), size(bytes))
 		}
 		t.row(v.mark(f.Change), plain(f.Path), plain(text))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // pushResult is the result of images push.
@@ -42,7 +43,7 @@ back under the digest it has here.`,
 			if err != nil {
 				return ended(cmd.Context(), fmt.Errorf("push image %s to %s: %w", args[0], args[1], err))
 			}
-			c.out.progress("%s: %s moved, %d of %d blobs", res.Reference, size(res.MovedSize), res.Moved, res.Blobs)
+			c.out.progress("%s: %s moved, %d of %s", res.Reference, size(res.MovedSize), res.Moved, human.Count(res.Blobs, "blob"))
 			return c.out.result(pushResult{api.NewHead(nil), res}, func(w io.Writer) { fmt.Fprintln(w, res.Digest) })
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/builder"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // lockResult is the result of lock.
@@ -72,7 +73,7 @@ func (c *cli) lock(ctx context.Context, o builder.Options, l builder.LockOptions
 			fmt.Fprintln(w, c.changeLine(change))
 		}
 		if res.Changed {
-			fmt.Fprintf(w, "%s: %s, %s\n", relative(res.Path), c.out.green("written"), plural(len(res.Changes), "change"))
+			fmt.Fprintf(w, "%s: %s, %s\n", relative(res.Path), c.out.green("written"), human.Count(len(res.Changes), "change"))
 		} else {
 			fmt.Fprintf(w, "%s: nothing to change\n", relative(res.Path))
 		}

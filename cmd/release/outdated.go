@@ -9,6 +9,7 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/builder"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // outdatedResult is the result of outdated.
@@ -65,9 +66,9 @@ func (c *cli) outdated(ctx context.Context, o builder.Options, args []string) er
 		case len(list) == 0:
 			fmt.Fprintln(w, c.out.green("nothing newer"))
 		case r.Security > 0:
-			fmt.Fprintf(w, "%s, %d of them for security; %s takes them\n", plural(len(list), "change"), r.Security, take)
+			fmt.Fprintf(w, "%s, %d of them for security; %s takes them\n", human.Count(len(list), "change"), r.Security, take)
 		default:
-			fmt.Fprintf(w, "%s; %s takes them\n", plural(len(list), "change"), take)
+			fmt.Fprintf(w, "%s; %s takes them\n", human.Count(len(list), "change"), take)
 		}
 	})
 }

@@ -58,6 +58,10 @@ func (c *cli) routerRun(use string) *cobra.Command {
 			if err := os.Remove(filepath.Join(cfg.Dir, stoppedFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("run router: %w", err)
 			}
+			if settings != "" && !follow {
+				return usage(fault.New(fault.Invalid, "run router: --settings says how Consul is reached, and --consul is not given").
+					WithHint("release router run --consul --settings %s", settings))
+			}
 			cfg.Version, cfg.Log = programVersion(), slog.New(slog.NewJSONHandler(c.out.stderr, nil))
 			if follow {
 				cfg.Args = absoluteArgs(settings)

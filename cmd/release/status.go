@@ -15,6 +15,7 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 func (c *cli) statusVerb() *cobra.Command {
@@ -89,7 +90,7 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 		lines = append(lines, o.routeLines(r)...)
 	}
 	for _, f := range s.Found {
-		lines = append(lines, "", fmt.Sprintf("  %s  %s, %d nodes, %s", o.red("without a record"), f.Fleet, f.Nodes, f.Driver))
+		lines = append(lines, "", fmt.Sprintf("  %s  %s, %s, %s", o.red("without a record"), f.Fleet, human.Count(f.Nodes, "node"), f.Driver))
 	}
 	if len(s.Fleets)+len(s.Found) == 0 {
 		lines = append(lines, "  nothing runs")

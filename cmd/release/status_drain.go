@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // fleetLeft is what a fleet still holds for its clients, and for how long; "" when there is nothing to tell.
@@ -13,10 +14,10 @@ func fleetLeft(fl api.Fleet, now time.Time) string {
 	ends := fl.State == "draining" || fl.State == "shooting"
 	var parts []string
 	if n := fl.InFlight - fl.Long; n > 0 && ends {
-		parts = append(parts, count(n, "request"))
+		parts = append(parts, human.Count(n, "request"))
 	}
 	if fl.Long > 0 {
-		parts = append(parts, count(fl.Long, "long connection"))
+		parts = append(parts, human.Count(fl.Long, "long connection"))
 	}
 	if !fl.Sessions.IsZero() {
 		parts = append(parts, "sessions for "+span(max(fl.Sessions.Sub(now), 0)))
@@ -35,16 +36,9 @@ func nodeLeft(n api.Node, now time.Time) string {
 	if n.State != "draining" || n.InFlight == 0 {
 		return ""
 	}
-	text := count(n.InFlight, "request")
+	text := human.Count(n.InFlight, "request")
 	if n.Long > 0 {
 		text = fmt.Sprintf("%s, %d of them long", text, n.Long)
 	}
 	return text + ", for " + span(max(n.Deadline.Sub(now), 0)) + " at most"
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -66,8 +67,8 @@ func (c *cli) topVerb() *cobra.Command {
 the time to an answer's header, and what is in flight. Ctrl-C ends it.`,
 		Example: "  release top\n  release top --count 1 --json", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if every < 250*time.Millisecond || count < 0 {
-				return usage(fault.New(fault.Invalid, "--interval must be at least 250ms, and --count not less than 0"))
+			if every < leastInterval || count < 0 {
+				return usage(fault.New(fault.Invalid, "read --interval and --count: %s and %d; at least %s and 0 are possible", span(every), count, span(leastInterval)))
 			}
 			app, err := c.app()
 			if err != nil {
@@ -84,6 +85,9 @@ the time to an answer's header, and what is in flight. Ctrl-C ends it.`,
 	cmd.Flags().IntVar(&count, "count", 0, "`number` of readings; 0: until Ctrl-C")
 	return cmd
 }
+
+// leastInterval is how often the agent reads the edges: sooner there is nothing new.
+const leastInterval = 250 * time.Millisecond
 
 // top reads until the count is reached or ctx ends.
 func (c *cli) top(ctx context.Context, client *api.Client, app api.App, every time.Duration, count int) error {
@@ -141,9 +145,9 @@ func sampleOf(before, now api.Traffic, status api.Status) topSample {
 			Route: r.Route, PerSecond: perSecond(r.Requests, s.Seconds), Failed: r.Failed, Retried: r.Retried, Rejected: r.Rejected,
 		})
 	}
-	states := map[string]string{}
-	for _, f := range status.Fleets {
-		states[f.ID] = f.State
+	states, places := map[string]string{}, map[string]int{}
+	for i, f := range status.Fleets {
+		states[f.ID], places[f.ID] = f.State, i+1
 		for _, n := range f.Nodes {
 			states[n.ID] = n.State
 		}
@@ -161,7 +165,9 @@ func sampleOf(before, now api.Traffic, status api.Status) topSample {
 	for _, f := range fleets {
 		s.Fleets = append(s.Fleets, rowOf(*f, s.Seconds, states[f.Fleet]))
 	}
-	slices.SortFunc(s.Fleets, func(a, b topRow) int { return strings.Compare(b.Fleet, a.Fleet) })
+	slices.SortFunc(s.Fleets, func(a, b topRow) int { // the newest first
+		return cmp.Or(cmp.Compare(places[b.Fleet], places[a.Fleet]), strings.Compare(b.Fleet, a.Fleet))
+	})
 	slices.SortFunc(s.Nodes, func(a, b topRow) int { return strings.Compare(a.Node, b.Node) })
 	return s
 }

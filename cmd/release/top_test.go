@@ -37,6 +37,13 @@ func TestTopSample(t *testing.T) {
 	if len(s.Fleets) != 1 || s.Fleets[0].PerSecond != 30 || s.Fleets[0].Release != "r7" || s.Fleets[0].Long != 3 {
 		t.Errorf("fleets %+v", s.Fleets)
 	}
+	two := api.Traffic{Edges: []api.EdgeTraffic{{Nodes: []api.NodeTraffic{
+		{Fleet: "shop/production/web/r9/1", Node: "a"}, {Fleet: "shop/production/web/r10/1", Node: "b"},
+	}}}}
+	s = sampleOf(two, two, api.Status{Fleets: []api.Fleet{{ID: "shop/production/web/r9/1"}, {ID: "shop/production/web/r10/1"}}})
+	if s.Fleets[0].Release != "r10" {
+		t.Errorf("fleets %+v, wanted is the newest first", s.Fleets)
+	}
 	if percentile(nil, 0.5) != 0 || percentile([]uint64{0, 90, 10}, 0.95) != api.LatencyBounds()[2] {
 		t.Error("percentile")
 	}
