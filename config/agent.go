@@ -110,6 +110,9 @@ func (c *checker) agent(a *Agent) {
 
 // observed checks what the router tells of requests.
 func (c *checker) observed(r *AgentRouter) {
+	if c.unobserved(r.Backend) {
+		return
+	}
 	if r.LogSample < 1 && c.decodes(new(Percent), "router", "access_log_sample") {
 		c.fail(c.at("router", "access_log_sample"), "router.access_log_sample %s must be at least 1%%", r.LogSample)
 	}
@@ -122,6 +125,24 @@ func (c *checker) observed(r *AgentRouter) {
 	if u, err := url.Parse(r.Trace.OTLP); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		c.fail(c.at("router", "trace", "otlp"), "router.trace.otlp %q must be http://host:port", r.Trace.OTLP)
 	}
+}
+
+// unobserved finds what only release's own router, which the agent starts, could be told; false when that is the backend.
+func (c *checker) unobserved(backend string) bool {
+	hints := map[string]string{
+		RouterConsul:  "give it to each edge: release router run --consul --help",
+		RouterHAProxy: "HAProxy has metrics, logs and spans of its own, in its own configuration",
+	}
+	hint, other := hints[backend]
+	if !other {
+		return false
+	}
+	for _, key := range []string{"metrics", "access_log", "access_log_sample", "trace"} {
+		if c.has("router", key) {
+			_ = c.fail(c.root.LocateKey("router", key), "router.%s is there, but router.backend is %s", key, backend).WithHint("%s", hint)
+		}
+	}
+	return true
 }
 
 // leastLog leaves room for the last lines that an error shows.

@@ -122,6 +122,8 @@ func TestAgentErrors(t *testing.T) {
 		"router: {haproxy: {edges: [{name: a}]}}\n":                                             `1:10: router.haproxy is there, but router.backend is embedded`,
 		"router: {backend: haproxy, haproxy: {edges: [{socket: \"10.0.0.1:9999\"}]}}\n":         `1:55: router.haproxy.edges[0].socket "10.0.0.1:9999" must be an absolute path or host:port on loopback: whoever reaches it owns HAProxy`,
 		"router: {backend: haproxy, haproxy: {edges: [{socket: /a}, {name: b, socket: /a}]}}\n": `1:78: router.haproxy.edges[1].socket "/a" is another edge's too`,
+		"router: {backend: haproxy, access_log: x}\n":                                           `1:28: router.access_log is there, but router.backend is haproxy`,
+		"router: {backend: consul, trace: {otlp: \"http://127.0.0.1:4318\"}}\n":                 `1:27: router.trace is there, but router.backend is consul`,
 		"logs: {size: 1B}\n":                                                                    `1:14: logs.size must be at least 64KiB`,
 		"limits: {pids: 1}\n":                                                                   `1:16: limits.pids must be at least 16, not 1`,
 		"store: etcd\n":                                                                         `1:8: unknown value "etcd" for store`,
