@@ -45,6 +45,7 @@ bench: build
 
 stress: payload
 	RELEASE_STRESS=full go test -v -count=1 -timeout 60m ./test/stress
+	RELEASE_STRESS=full go test -v -count=1 -timeout 60m -run TestEverythingAtOnce ./test/agents
 
 clean:
 	rm -rf bin .cache examples/*/bin internal/payload/bin/*.gz

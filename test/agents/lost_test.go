@@ -9,13 +9,12 @@ import (
 	"github.com/bootandshoot/release/api"
 )
 
-// TestLostHost: a machine is gone for good with its agent and its sandboxes. The other agent says what to type, and boots the fleet
-// anew where it is once it was typed.
+// TestLostHost: a machine is gone for good with its agent, its sandboxes and the router that users came to. The other agent says what
+// to type, and once it was typed boots the fleet anew where it is, and serves it.
 func TestLostHost(t *testing.T) {
 	c := newCluster(t, 1)
-	const routed, more = "router: {backend: consul}\n", "cutover: {drain: {timeout: 5s}}\n"
-	second, first := c.agent("sandbox", routed), c.agent("sandbox", routed)
-	c.edge(second)
+	const more = "cutover: {drain: {timeout: 5s}}\n"
+	second, first := c.agent("sandbox"), c.agent("sandbox")
 	first.WriteProject("sandbox", 2, more)
 	first.Bake("v1")
 	first.Operate("up")
@@ -31,6 +30,7 @@ func TestLostHost(t *testing.T) {
 	}
 	lost := first.Status().Fleets
 	kill(t, first.Agent().PID)
+	kill(t, routerPID(t, first))
 	for _, n := range lost[0].Nodes {
 		kill(t, n.PID)
 	}
@@ -42,6 +42,9 @@ func TestLostHost(t *testing.T) {
 	}
 	second.Bake("v1")
 	out := second.Must("host", "forget", host)
+	if !strings.Contains(out.Stdout, "1 fleet is booted anew here, nothing waits for 1 router of it") {
+		t.Errorf("it says: %s", out.Stdout)
+	}
 	t.Logf("given up after %s: %s", out.Took.Round(time.Millisecond), strings.TrimSpace(out.Stdout))
 	leads(t, second, time.Minute)
 	second.Until("the fleet to be booted anew", 2*time.Minute, func() bool {

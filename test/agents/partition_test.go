@@ -21,7 +21,7 @@ import (
 // extent is how much is done: cutovers, and requests at least; rate is requests a second at each of the edges.
 func extent() (cutovers, requests int, rate float64) {
 	if os.Getenv("RELEASE_STRESS") == "full" {
-		return 100, 1_000_000, 1500
+		return 100, 1_000_000, 1000
 	}
 	return 8, 0, 100
 }
