@@ -65,9 +65,12 @@ func (g *Watching) wait() {
 func (g *Watching) next() {
 	g.tell.Stop()
 	if g.watch.Tell != nil && g.watch.Every > 0 {
-		g.tell.Reset(time.Duration(g.told+1)*g.watch.Every - g.now())
+		g.tell.Reset(g.due() - g.now())
 	}
 }
+
+// due is after how long a wait the next telling is.
+func (g *Watching) due() time.Duration { return time.Duration(g.told+1) * g.watch.Every }
 
 // rest ends a wait in which bytes came.
 func (g *Watching) rest(n int64) {
@@ -85,10 +88,11 @@ func (g *Watching) rest(n int64) {
 // now is how long it was waited since something came.
 func (g *Watching) now() time.Duration { return g.waited + time.Since(g.from) }
 
+// giveUp ends the request, unless something came while the timer went off.
 func (g *Watching) giveUp() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.waiting {
+	if !g.waiting || g.now() < g.watch.Stall {
 		return
 	}
 	what := "nothing"
@@ -98,14 +102,16 @@ func (g *Watching) giveUp() {
 	g.cancel(fmt.Errorf("%w: %s came for %s", ErrStalled, what, human.Span(g.watch.Stall)))
 }
 
+// say tells that nothing comes, unless that was told, or something came, while the timer went off.
 func (g *Watching) say() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.waiting && g.watch.Tell != nil {
-		g.told++
-		g.watch.Tell(g.now())
-		g.next()
+	if !g.waiting || g.watch.Tell == nil || g.now() < g.due() {
+		return
 	}
+	g.told++
+	g.watch.Tell(g.now())
+	g.next()
 }
 
 // Reader reads the body of the answer, which has begun to come.
