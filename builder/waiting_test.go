@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/bootandshoot/release/builder"
 )
 
 // A server that takes the connection and sends nothing is told while the bake waits for it.
 func TestWaitingIsTold(t *testing.T) {
+	waits := regexp.MustCompile(`^waiting for .* since [12][0-9] s$`)
 	for name, recipe := range map[string]string{
 		"mirror": "base: {debian: bookworm, mirrors: [\"%[1]s/debian\"], security_mirrors: [\"%[1]s/debian\"]}\n",
 		"fetch":  "base: scratch\nfetch: [{url: \"%[1]s/x\", to: /x}]\n",
@@ -35,13 +36,12 @@ func TestWaitingIsTold(t *testing.T) {
 			defer cancel(nil)
 			told := errors.New("told")
 			o := builder.Options{Recipe: p.recipe(fmt.Sprintf(recipe, server.URL)), Store: p.store, Progress: func(e builder.Event) {
-				if e.Kind == builder.Note && strings.HasPrefix(e.Line, "waiting for ") && strings.Contains(e.Line, strings.TrimPrefix(server.URL, "http://")) && strings.HasSuffix(e.Line, " since 10 s") {
+				if e.Kind == builder.Note && waits.MatchString(e.Line) && strings.Contains(e.Line, strings.TrimPrefix(server.URL, "http://")) {
 					cancel(told)
 				}
 			}}
-			began := time.Now()
-			if _, err := builder.Bake(ctx, o); err == nil || !errors.Is(context.Cause(ctx), told) || time.Since(began) > 25*time.Second {
-				t.Errorf("after %s: %v", time.Since(began), err)
+			if _, err := builder.Bake(ctx, o); err == nil || !errors.Is(context.Cause(ctx), told) {
+				t.Errorf("nothing was told before the bake ended: %v", err)
 			}
 		})
 	}

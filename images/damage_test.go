@@ -16,7 +16,7 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// harm is what happens to the file of a blob.
+// harms are what may happen to the file of a blob.
 func harms() map[string]func(data []byte) []byte {
 	flip := func(at int) func([]byte) []byte {
 		return func(data []byte) []byte { data[at] ^= 0x20; return data }

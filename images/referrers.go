@@ -206,11 +206,11 @@ func (s *Store) sweepReferrers(used references, young time.Time) error {
 		if !ok || !subject.Valid() || used.blobs[subject] {
 			continue
 		}
-		size, err := removeOld(s.path(referrersDir, e.Name()), young)
+		gone, err := removeOld(s.path(referrersDir, e.Name()), young)
 		if err != nil {
 			return fmt.Errorf("sweep artifacts: %w", err)
 		}
-		if size >= 0 {
+		if gone {
 			continue
 		}
 		attached, err := s.artifactBlobs(subject)
@@ -224,20 +224,18 @@ func (s *Store) sweepReferrers(used references, young time.Time) error {
 	return nil
 }
 
-// removeOld deletes a file last written before young and gives its size, or -1 when it stays or is gone.
-func removeOld(path string, young time.Time) (int64, error) {
+// removeOld deletes a file last written before young, and says whether it did.
+func removeOld(path string, young time.Time) (gone bool, err error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return -1, nil
+		return false, nil
 	}
 	if err != nil {
-		return -1, err
+		return false, err
 	}
 	if !info.Mode().IsRegular() || !info.ModTime().Before(young) {
-		return -1, nil
+		return false, nil
 	}
-	if err := os.Remove(path); err != nil {
-		return -1, err
-	}
-	return info.Size(), nil
+	err = os.Remove(path)
+	return err == nil, err
 }
