@@ -12,6 +12,7 @@
 //	POST   /v1/apps/{app}/{env}/steer                   Steer
 //	GET    /v1/apps/{app}/{env}/events?after=N&follow=1 Event, one JSON object a line
 //	GET    /v1/apps/{app}/{env}/releases                Releases
+//	GET    /v1/apps/{app}/{env}/traffic                 Traffic: what the edges have counted
 //	GET    /v1/apps/{app}/{env}/nodes/{node}/logs       lines as fleet.Logger has them; tail=N follow=1 since=RFC3339
 //	POST   /v1/apps/{app}/{env}/nodes/{node}/exec       Exec, then Upgrade: release-exec/1
 //	POST   /v1/router/forget                            Forget: an edge serves nobody any more

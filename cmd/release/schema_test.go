@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -25,7 +29,7 @@ func lineTypes() []any {
 	return []any{
 		api.OperationResult{}, api.StatusResult{}, api.EventsResult{}, api.HistoryResult{}, api.BakeResult{}, api.AgentResult{},
 		api.ImagesResult{}, api.DoctorResult{}, imageDetails{}, diffResult{}, treeResult{}, pushResult{}, pullResult{}, gcResult{}, signResult{}, verifyResult{}, documentResult{}, keyResult{}, transferEvent{}, lockResult{}, outdatedResult{}, initResult{}, validateResult{}, configResult{}, versionResult{},
-		routerResult{}, forgetResult{}, forgottenResult{}, api.FailedResult{}, api.Event{}, bakeEvent{}, logLine{},
+		routerResult{}, forgetResult{}, forgottenResult{}, api.FailedResult{}, api.Event{}, bakeEvent{}, logLine{}, topResult{}, topEvent{},
 	}
 }
 
@@ -157,4 +161,39 @@ func conforms(t *testing.T, output string) {
 			t.Errorf("line %d of %d: type %q, schema %q", i+1, len(lines), head.Type, head.Schema)
 		}
 	}
+}
+
+// Every result is in the schema: a verb whose own is not would print what nobody described.
+func TestSchemaHasAllResults(t *testing.T) {
+	known := map[string]bool{}
+	for _, l := range lineTypes() {
+		known[reflect.TypeOf(l).Name()] = true
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if ok && isResult(spec.Type) && !known[spec.Name.Name] {
+				t.Errorf("%s: %s is not among lineTypes", name, spec.Name.Name)
+			}
+			return true
+		})
+	}
+}
+
+// isResult says of a type that it begins with api.Head, as results do.
+func isResult(e ast.Expr) bool {
+	s, ok := e.(*ast.StructType)
+	if !ok || len(s.Fields.List) == 0 || len(s.Fields.List[0].Names) > 0 {
+		return false
+	}
+	head, ok := s.Fields.List[0].Type.(*ast.SelectorExpr)
+	return ok && head.Sel.Name == "Head"
 }
