@@ -13,10 +13,10 @@
 // # Layers
 //
 // The base's layers stay as they are; a Debian release as a base is installed in two stages, its own packages and then
-// those of the recipe, each of several layers (debian/install). Each step is one layer, so that a changed file moves its own step's layer only. A
-// run step that changes nothing has none. A layer holds nothing that depends on when, where or by whom it was made: the
-// time of everything is the epoch, owners and modes come from records (the recipe, the archive, the lower layers), paths
-// are in byte order.
+// those of the recipe, each of several layers (debian/install). Each step is one layer, so that a changed file moves its
+// own step's layer only. A run step that changes nothing has none. A layer holds nothing that depends on when, where or by
+// whom it was made: the time of everything is the epoch, owners and modes come from records (the recipe, the archive, the
+// lower layers), paths are in byte order.
 //
 // A folder of the image that a step copies into keeps its owner and mode, and links to folders are followed inside the
 // image (/bin/x lands in /usr/bin/x where /bin is a link). Missing folders above the target are root's, mode 0755.

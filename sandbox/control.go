@@ -16,8 +16,8 @@ import (
 	"github.com/bootandshoot/release/sandbox/internal/guest"
 )
 
-// Control speaks to the init of a detached sandbox, or of one with Spec.Control, through its control socket. Each call is a connection of its own;
-// one packet is one JSON message:
+// Control speaks to the init of a detached sandbox, or of one with Spec.Control, through its control socket. Each call is a
+// connection of its own; one packet is one JSON message:
 //
 //	{"signal":15}                     the command gets the signal; answer {}
 //	{"info":true}                     answer {"started":true}, with the command's PID in the sender's credentials
