@@ -113,7 +113,7 @@ func (x *exchange) run() {
 	x.e.inFlight.Add(1)
 	defer x.finish()
 	if string(x.req.Method) == "CONNECT" {
-		x.front.reply(x, 405, "Method Not Allowed")
+		x.front.reply(x, 405, "Method Not Allowed", http1.Field{Name: []byte("Allow"), Value: []byte("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")})
 		return
 	}
 	if !x.match() {

@@ -51,6 +51,7 @@ func (c *h1conn) reply(x *exchange, status int, text string, fields ...http1.Fie
 	for _, f := range fields {
 		out = http1.AppendField(out, f.Name, f.Value)
 	}
+	out = http1.AppendField(out, "Date", x.e.now().UTC().Format(http.TimeFormat))
 	out = http1.AppendField(out, "Content-Type", "text/plain; charset=utf-8")
 	out = http1.AppendIntField(out, "Content-Length", int64(len(text)+1))
 	out = x.appendOwn(out)

@@ -82,7 +82,11 @@ func (l *listener) serveH2(w http.ResponseWriter, r *http.Request) {
 	start := l.e.now()
 	defer func() { countReset(x, start) }()
 	head := h2Head(r)
-	if refused := head.Check(); refused != nil {
+	refused := head.Check()
+	if refused == nil && r.Host == "" {
+		refused = http1.ErrNoHost
+	}
+	if refused != nil {
 		f.refuse(x, refused)
 		return
 	}
@@ -113,6 +117,9 @@ func h2Head(r *http.Request) *http1.Head {
 	for name, values := range r.Header {
 		known := http1.Lookup([]byte(name))
 		for _, v := range values {
+			if known == http1.Host && v == r.Host {
+				continue // what says the same as :authority, or takes its place (RFC 9113, 8.3.1); all else Check refuses
+			}
 			h.Fields = append(h.Fields, http1.Field{Name: []byte(name), Value: []byte(v), Known: known})
 		}
 	}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -10,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/routertest"
@@ -223,5 +227,60 @@ func TestRedirectAndHSTS(t *testing.T) {
 	}
 	if res, _ := fetch(t, "GET", "http://"+plain+"/", "", nil); res.StatusCode != 404 {
 		t.Errorf("another host at the redirecting address: %d", res.StatusCode)
+	}
+}
+
+// Where a plain request is sent to.
+func TestRedirectLocation(t *testing.T) {
+	e := startEngine(t, nil)
+	files := writeCertificate(t, t.TempDir(), 1, "shop.example")
+	listen, plain := routertest.FreeListen(t), routertest.FreeListen(t)
+	route := routertest.RouteTo(listen, routertest.FleetOf(1, 100, routertest.StartNode(t, "a", nil)))
+	files.Redirect = plain
+	route.TLS = &files
+	e.mustApply(t, routertest.TableOf(1, route))
+	_, port, _ := net.SplitHostPort(listen)
+	for head, want := range map[string]string{
+		"GET /a?b=c HTTP/1.1\r\nHost: Shop.Example:80": "https://shop.example:" + port + "/a?b=c",
+		"GET / HTTP/1.1\r\nHost: [::1]":                "https://[::1]:" + port + "/",
+		"OPTIONS * HTTP/1.1\r\nHost: shop.example":     "https://shop.example:" + port + "/",
+		"GET / HTTP/1.1\r\nHost:":                      "",
+	} {
+		c, err := net.Dial("tcp", plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, head+"\r\nConnection: close\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", head, err)
+		}
+		_ = c.Close()
+		if got := res.Header.Get("Location"); got != want || want == "" && res.StatusCode != 400 || res.Header.Get("Date") == "" {
+			t.Errorf("%s: %d to %q, want %q; headers %v", head, res.StatusCode, got, want, res.Header)
+		}
+	}
+}
+
+// A host may stand beside :authority or in its place if it says the same. [RFC 9113, 8.3.1]
+func TestH2Host(t *testing.T) {
+	r := startRig(t, false, routertest.StartNode(t, "a", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Host) }))
+	defer r.settle()
+	c := r.h2(1 << 20)
+	for i, tt := range []struct {
+		authority, host string
+		status          int
+	}{{"x", "", 200}, {"x", "x", 200}, {"", "x", 200}, {"x", "y", 400}, {"", "", 400}} {
+		c.block.Reset()
+		for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", tt.authority}, {"host", tt.host}} {
+			if f[1] != "" {
+				_ = c.enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+			}
+		}
+		id := uint32(2*i + 1)
+		_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.block.Bytes(), EndStream: true, EndHeaders: true})
+		if status, body, how := c.outcome(id); status != tt.status || how != "end" || status == 200 && body != "x" {
+			t.Errorf("authority %q, host %q: %d %q %s, want %d", tt.authority, tt.host, status, body, how, tt.status)
+		}
 	}
 }

@@ -19,11 +19,23 @@ func (x *exchange) redirected() bool {
 			return true
 		}
 	}
-	target := "https://" + x.host
-	if _, port, err := net.SplitHostPort(x.route.route.Listen); err == nil && port != "443" {
-		target = "https://" + net.JoinHostPort(x.host, port)
+	if x.host == "" {
+		x.front.reply(x, 400, "this is served by HTTPS, and the request has no host to say where")
+		return true
 	}
-	target = string(x.req.AppendTarget([]byte(target)))
+	host := x.host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if _, port, err := net.SplitHostPort(x.route.route.Listen); err == nil && port != "443" {
+		host = net.JoinHostPort(x.host, port)
+	}
+	target := "https://" + host
+	if x.req.Form == http1.Asterisk {
+		target += "/"
+	} else {
+		target = string(x.req.AppendTarget([]byte(target)))
+	}
 	x.front.reply(x, 308, "this is served by HTTPS", http1.Field{Name: []byte("Location"), Value: []byte(target)})
 	return true
 }

@@ -24,6 +24,21 @@ func (t *tcpConn) end() {
 	})
 }
 
+// finish tells one end that the other has sent all it had; after an error both are reset: half of what was sent must not
+// look like all of it.
+func (t *tcpConn) finish(to *net.TCPConn, err error) {
+	if err == nil {
+		_ = to.CloseWrite()
+		return
+	}
+	t.once.Do(func() {
+		for _, c := range []*net.TCPConn{t.client, t.node} {
+			_ = c.SetLinger(0)
+			_ = c.Close()
+		}
+	})
+}
+
 // serveTCP splits connections as requests are split.
 func (l *listener) serveTCP(c *net.TCPConn, peer netip.AddrPort, begun []byte) {
 	defer l.drop(c)
@@ -81,11 +96,12 @@ func (l *listener) join(x *exchange, t *tcpConn) {
 	up := make(chan struct{})
 	go func() {
 		defer close(up)
-		_, _ = io.Copy(t.node, t.client)
-		_ = t.node.CloseWrite()
+		_, err := io.Copy(t.node, t.client)
+		t.finish(t.node, err)
 	}()
-	x.bytes, _ = io.Copy(t.client, t.node)
-	_ = t.client.CloseWrite()
+	var err error
+	x.bytes, err = io.Copy(t.client, t.node)
+	t.finish(t.client, err)
 	<-up
 	l.mu.Lock()
 	delete(l.tcp, t)

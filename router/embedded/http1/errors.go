@@ -31,6 +31,9 @@ func (e *Error) Error() string { return e.Reason }
 // ErrH2Preface is returned for the 24 bytes that a client begins HTTP/2 with (RFC 9113, 3.4); none are used.
 var ErrH2Preface = &Error{505, "http2 preface"}
 
+// ErrNoHost is a request that does not say whom it is for.
+var ErrNoHost = &Error{400, "no host"}
+
 var (
 	errEmptyLine = &Error{400, "empty line"}
 	errLineEnd   = &Error{400, "bad line end"}
@@ -49,7 +52,6 @@ var (
 	errFolded      = &Error{400, "folded field"}
 	errValue       = &Error{400, "bad field value"}
 	errDisguised   = &Error{400, "disguised field"}
-	errNoHost      = &Error{400, "no host"}
 	errTwoHosts    = &Error{400, "two hosts"}
 	errHost        = &Error{400, "bad host"}
 	errLength      = &Error{400, "bad length"}

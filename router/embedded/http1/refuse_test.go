@@ -72,8 +72,8 @@ var refusals = []struct {
 	{"CL long", clRequest(strings.Repeat("9", 400)), errLength},
 	{"CL, space before colon", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n", errSpaceColon},
 
-	{"no Host", "GET / HTTP/1.1\r\n\r\n", errNoHost},
-	{"no Host beside an absolute target", "GET http://a/ HTTP/1.1\r\n\r\n", errNoHost},
+	{"no Host", "GET / HTTP/1.1\r\n\r\n", ErrNoHost},
+	{"no Host beside an absolute target", "GET http://a/ HTTP/1.1\r\n\r\n", ErrNoHost},
 	{"two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", errTwoHosts},
 	{"two equal Hosts", "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\nhost: a\r\n\r\n", errTwoHosts},
 	{"two Hosts in 1.0", "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", errTwoHosts},

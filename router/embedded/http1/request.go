@@ -52,7 +52,7 @@ func (h *Head) request(b []byte) (n int, err error) {
 func (h *Head) conclude() error {
 	switch {
 	case !h.saw.host && h.Minor > 0:
-		return errNoHost
+		return ErrNoHost
 	case h.Form != Absolute && h.Form != Authority:
 		h.Host = h.saw.hostValue
 	}
