@@ -12,6 +12,7 @@ import (
 type Early struct {
 	s      *stage
 	stop   context.CancelFunc
+	spared bool          // a decoder's room is kept free, for the scripts of the system that is being made
 	opened chan struct{} // closed when unpacking has begun, or cannot
 	err    error
 }
@@ -26,7 +27,10 @@ func Begin(ctx context.Context, o Options) (*Early, error) {
 	}
 	s.silent = true
 	ctx, stop := context.WithCancel(ctx)
-	e := &Early{s: s, stop: stop, opened: make(chan struct{})}
+	e := &Early{s: s, stop: stop, opened: make(chan struct{}), spared: cap(s.decoders) > 1}
+	if e.spared {
+		s.decoders <- struct{}{}
+	}
 	go func() {
 		defer close(e.opened)
 		if e.err = s.begin(ctx); e.err == nil {
@@ -41,6 +45,9 @@ func (e *Early) Finish(ctx context.Context, under []images.Layer) ([]images.Laye
 	<-e.opened
 	if len(under) == 0 {
 		return nil, fmt.Errorf("install packages: on top of nothing")
+	}
+	if e.spared {
+		<-e.s.decoders
 	}
 	e.s.o.Under = under
 	return e.s.install(ctx, func(ctx context.Context) error {

@@ -7,7 +7,7 @@ import (
 )
 
 // Format changes whenever the same packages are laid out or configured in another way than before.
-const Format = "debian/install 7"
+const Format = "debian/install 8"
 
 // key names all that determines the layers of a stage.
 func (s *stage) key() string {

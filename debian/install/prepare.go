@@ -38,6 +38,7 @@ func (s *stage) makeFolders() (err error) {
 			return err
 		}
 	}
+	spread(s.upper) // scripts make and remove many files in it, which it need not be slowed down by
 	return os.Chmod(s.upper, 0o755)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -31,6 +32,7 @@ type stage struct {
 	emulator    string               // for scripts of another architecture
 	merged      *pkg                 // holds the links of a merged /usr in a first stage
 
+	decoders  chan struct{} // room for packages being unpacked
 	writers   chan struct{} // room for layers being written: scripts need a core too
 	unpacking *unpacking
 
@@ -47,7 +49,7 @@ type batch struct {
 }
 
 func newStage(o Options, onTop bool) (*stage, error) {
-	s := &stage{o: o, onTop: onTop, log: o.Log}
+	s := &stage{o: o, onTop: onTop, log: o.Log, decoders: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -67,6 +67,8 @@ func (s *stage) unpackAll(ctx context.Context, workers *errgroup.Group) error {
 				break
 			}
 			workers.Go(func() error {
+				s.decoders <- struct{}{}
+				defer func() { <-s.decoders }()
 				buf := buffers.Get().(*[]byte)
 				defer buffers.Put(buf)
 				if err := s.unpackOne(ctx, p, *buf); err != nil {
@@ -82,7 +84,9 @@ func (s *stage) unpackAll(ctx context.Context, workers *errgroup.Group) error {
 	if s.o.Idle != nil && ctx.Err() == nil {
 		s.o.Idle()
 	}
-	return workers.Wait()
+	// Packages that were not begun any more are no success, though no worker failed.
+	stopped := context.Cause(ctx)
+	return cmp.Or(workers.Wait(), stopped)
 }
 
 func (s *stage) unpackOne(ctx context.Context, p *pkg, buf []byte) error {

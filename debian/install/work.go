@@ -62,7 +62,7 @@ func (s *stage) work(ctx context.Context) ([]images.Layer, error) {
 	}()
 	writing, wctx := errgroup.WithContext(ctx)
 	s.writers = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
-	err := s.runBatches(ctx, wctx, writing)
+	err := s.runBatches(ctx, wctx, writing, cancel)
 	if err != nil {
 		cancel(err)
 	}
@@ -76,7 +76,7 @@ func (s *stage) work(ctx context.Context) ([]images.Layer, error) {
 }
 
 // runBatches brings one batch after the other to the state installed.
-func (s *stage) runBatches(ctx, wctx context.Context, writing *errgroup.Group) error {
+func (s *stage) runBatches(ctx, wctx context.Context, writing *errgroup.Group, fail context.CancelCauseFunc) error {
 	for i, b := range s.batches {
 		early := !s.first() || i > 0
 		if early {
@@ -94,7 +94,13 @@ func (s *stage) runBatches(ctx, wctx context.Context, writing *errgroup.Group) e
 		}
 		s.done = append(s.done, b.groups...)
 		for _, g := range b.groups {
-			writing.Go(func() error { return s.writeGroup(wctx, g) })
+			writing.Go(func() error {
+				err := s.writeGroup(wctx, g)
+				if err != nil {
+					fail(err) // scripts that still run would do it for nothing
+				}
+				return err
+			})
 		}
 		if err := s.configure(ctx, b, !early); err != nil {
 			return err
