@@ -53,12 +53,13 @@ type soleRouter struct {
 
 var _ router.Backend = (*soleRouter)(nil)
 
-// Precheck is that of the router, if it can tell.
-func (s *soleRouter) Precheck(ctx context.Context, r router.Route) error {
-	if p, ok := s.Backend.(router.Prechecker); ok {
-		return p.Precheck(ctx, r)
+// Precheck is that of the own router, if it can tell. Of another one, which users come to, nothing can be told.
+func (r *soleRouter) Precheck(ctx context.Context, route router.Route) error {
+	p, ok := r.Backend.(router.Prechecker)
+	if !ok || r.own(ctx, false) != nil {
+		return nil
 	}
-	return nil
+	return p.Precheck(ctx, route)
 }
 
 // Apply is that of the own router, once its agent is on record as the one.
