@@ -28,7 +28,7 @@ func TestCutoverGoesOn(t *testing.T) {
 		first.Until("half of the traffic on r2", time.Minute, func() bool { return weight(first.Status(), "r2") == 50 })
 		c.consul.Leader().Kill()
 		kill(t, first.Agent().PID)
-		t.Logf("taken over after %s", leads(t, second, 60*time.Second).Round(time.Millisecond))
+		t.Logf("taken over after %s", leads(t, second, 2*time.Minute).Round(time.Millisecond))
 		second.Until("all of it on r2", time.Minute, func() bool {
 			s := second.Status()
 			return weight(s, "r2") == 100 && s.Operation == nil

@@ -91,10 +91,16 @@ func TestSecured(t *testing.T) {
 	own := filepath.Join(in.Dir, "config", "release", "agent.yaml")
 	s.settings(own, s.token("agents", agentRules), s.ca)
 	s.settings(filepath.Join(in.Dir, "edge.yaml"), s.token("edges", edgeRules), s.ca)
-	s.edge(in)
 	in.WriteProject("docker", 2, "cutover: {keep_previous: 10m, drain: {timeout: 5s}}\n")
 	in.Bake("v1")
-	in.Operate("up")
+	if out := in.Must("up"); !strings.Contains(out.Stderr, "no edge serves it") {
+		t.Errorf("without an edge up says:\n%s", out.Stderr)
+	}
+	if r := in.Status().Routes; len(r) != 1 || !strings.Contains(r[0].Error, "release router run --consul") {
+		t.Errorf("without an edge status says %+v", r)
+	}
+	s.edge(in)
+	in.Until("the edge to serve", time.Minute, func() bool { return in.Status().Routes[0].Error == "" && serves(in.Listen) == "v1" })
 	in.Bake("v2")
 	in.Operate("up")
 	if got := serves(in.Listen); got != "v2" {
