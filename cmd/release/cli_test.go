@@ -173,6 +173,23 @@ func checkJSON(t *testing.T, dir, args string, code int, env []string) {
 	}
 }
 
+// TestInitSaysWhatIsNext sends nobody on to bake a recipe that a person has to look at.
+func TestInitSaysWhatIsNext(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		says  string
+	}{
+		"nothing":    {says: "look at: fill in recipe.yaml: what to copy, and the entrypoint\nnext: what is to look at above, then release up\n"},
+		"dockerfile": {files: map[string]string{"Dockerfile": "FROM scratch\nCOPY x /x\nEXPOSE 80\nCMD [\"/x\"]\n", "x": ""}, says: ".releaseignore\nnext: release up\n"},
+		"stages": {files: map[string]string{"Dockerfile": "FROM a:1 AS b\nRUN x\nFROM scratch\nCOPY --from=b /x /x\nEXPOSE 80\n"},
+			says: "put the file into the project\nnext: what is to look at above, then release up\n"},
+	} {
+		if got := run(t, project(t, c.files), "init --dockerfile convert"); got.code != 0 || !strings.HasSuffix(got.stdout, c.says) {
+			t.Errorf("%s: exit code %d, %s%s", name, got.code, got.stdout, got.stderr)
+		}
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	dir := project(t, map[string]string{"other.yaml": strings.Replace(smallApp, "shop", "other", 1), "release.yaml": smallApp, "recipe.yaml": smallRecipe})
 	for _, c := range []struct {

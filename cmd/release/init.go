@@ -100,8 +100,16 @@ func (c *cli) init(ctx context.Context, dir, docker string) error {
 		if len(p.Build) > 0 {
 			fmt.Fprintln(w, "after each change build again, before release up:", strings.Join(p.Build, " "))
 		}
-		fmt.Fprintln(w, "next: release up")
+		fmt.Fprintln(w, "next:", afterNotes(r.Notes, "release up"))
 	})
+}
+
+// afterNotes is the next step where there may be something to look at first.
+func afterNotes(notes []string, next string) string {
+	if len(notes) == 0 {
+		return next
+	}
+	return "what is to look at above, then " + next
 }
 
 // mayOverwrite asks, or refuses where nobody can be asked, when a file to write is there.

@@ -54,7 +54,7 @@ func (c *cli) initFrom(ctx context.Context, name, dir string) error {
 		for _, n := range r.Notes {
 			fmt.Fprintln(w, c.out.yellow("look at:"), n)
 		}
-		fmt.Fprintln(w, "next:", next)
+		fmt.Fprintln(w, "next:", afterNotes(r.Notes, next))
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,15 +13,15 @@ import (
 // stage is what the last stage of a Dockerfile says.
 type stage struct {
 	from       string
-	args       map[string]string
+	global     map[string]string // of ARGs above the first FROM
+	args       [][2]string       // of the stage's own ARGs: those that have a value
 	env        [][2]string
 	user       string
 	workdir    string
 	ports      []int
 	entrypoint []string
 	cmd        []string
-	copies     []string
-	runs       []string
+	steps      []step   // in the Dockerfile's order
 	shell      []string // what runs do, as the Dockerfile has it
 	notes      []string
 }
@@ -45,9 +46,14 @@ func dockerfile(dir string) (*finding, error) {
 	if note := s.debianNote(); note != "" {
 		s.notes = append(s.notes, note)
 	}
+	recipe, parts := s.recipe()
+	ignore := ownFiles()
+	for _, part := range parts {
+		ignore = append(ignore, part.Path)
+	}
 	return &finding{
-		kind: DockerfileKind, name: filepath.Base(dir), port: port, recipe: s.recipe(), notes: s.notes, ignore: ownFiles(),
-		comment: " Made from the Dockerfile: copies come before runs here.",
+		kind: DockerfileKind, name: filepath.Base(dir), port: port, recipe: recipe, parts: parts, notes: s.notes, ignore: ignore,
+		comment: " Made from the Dockerfile.",
 	}, nil
 }
 
@@ -74,7 +80,7 @@ func ownFiles() []string {
 }
 
 func parseDockerfile(text string) *stage {
-	s := &stage{args: map[string]string{}, workdir: "/"}
+	s := &stage{global: map[string]string{}, workdir: "/"}
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = strings.ReplaceAll(dropComments(text), "\\\n", " ")
 	for line := range strings.Lines(text) {
@@ -97,14 +103,14 @@ func dropComments(text string) string {
 func (s *stage) instruction(word, rest string) {
 	switch word {
 	case "FROM":
-		args := s.args
+		global := s.global
 		if s.from != "" {
 			s.notes = []string{"the Dockerfile has several stages: only the last is translated; build what it copies first"}
 		}
-		*s = stage{args: args, notes: s.notes, workdir: "/", from: s.expand(lastFlagless(rest))}
+		from := os.Expand(lastFlagless(rest), variable(func(name string) (string, bool) { v, ok := global[name]; return v, ok }))
+		*s = stage{global: global, notes: s.notes, workdir: "/", from: from}
 	case "ARG":
-		name, value, _ := strings.Cut(rest, "=")
-		s.args[name] = strings.Trim(value, `"'`)
+		s.arguments(rest)
 	case "ENV":
 		s.environment(rest)
 	case "USER":
@@ -118,10 +124,9 @@ func (s *stage) instruction(word, rest string) {
 	case "CMD":
 		s.cmd = command(rest)
 	case "COPY", "ADD":
-		s.copy(rest)
+		s.copy(word, rest)
 	case "RUN":
-		s.shell = append(s.shell, rest)
-		s.runs = append(s.runs, fmt.Sprintf("{cmd: %s, network: true}", quote(rest)))
+		s.run(rest)
 	case "HEALTHCHECK", "VOLUME", "SHELL", "ONBUILD", "STOPSIGNAL":
 		s.notes = append(s.notes, word+" of the Dockerfile is not translated")
 	}
@@ -137,19 +142,55 @@ func lastFlagless(rest string) string {
 	return ""
 }
 
-func (s *stage) expand(text string) string {
-	return os.Expand(text, func(name string) string {
-		name, fallback, _ := strings.Cut(name, ":-")
-		if v, ok := s.args[name]; ok && v != "" {
-			return v
+// arguments are defaults that the stage's runs see as variables.
+func (s *stage) arguments(rest string) {
+	for _, word := range shellWords(rest) {
+		name, value, ok := strings.Cut(word, "=")
+		value = s.expand(value)
+		switch {
+		case s.from == "":
+			s.global[name] = value
+			continue
+		case !ok:
+			value, ok = s.global[name]
 		}
-		for _, kv := range s.env {
+		if !ok {
+			s.note("ARG %s has no default: write its value where recipe.yaml needs it (env: of a run step, or secrets: for what is secret)", name)
+			continue
+		}
+		s.args = append(s.args, [2]string{name, value})
+	}
+}
+
+func (s *stage) note(format string, args ...any) {
+	if note := fmt.Sprintf(format, args...); !slices.Contains(s.notes, note) {
+		s.notes = append(s.notes, note)
+	}
+}
+
+func (s *stage) expand(text string) string { return os.Expand(text, variable(s.value)) }
+
+// value of a variable in the stage; ENV counts more than ARG.
+func (s *stage) value(name string) (string, bool) {
+	for _, list := range [][][2]string{s.env, s.args} {
+		for _, kv := range slices.Backward(list) {
 			if kv[0] == name {
-				return kv[1]
+				return kv[1], true
 			}
 		}
+	}
+	return "", false
+}
+
+// variable looks up NAME and NAME:-DEFAULT.
+func variable(value func(string) (string, bool)) func(string) string {
+	return func(name string) string {
+		name, fallback, _ := strings.Cut(name, ":-")
+		if v, ok := value(name); ok && v != "" {
+			return v
+		}
 		return fallback
-	})
+	}
 }
 
 func (s *stage) absolute(path string) string {
@@ -161,14 +202,34 @@ func (s *stage) absolute(path string) string {
 
 func (s *stage) environment(rest string) {
 	if name, value, ok := strings.Cut(rest, " "); ok && !strings.Contains(name, "=") {
-		s.env = append(s.env, [2]string{name, s.expand(strings.TrimSpace(value))})
+		s.setEnv(name, strings.TrimSpace(value))
 		return
 	}
 	for _, word := range shellWords(rest) {
 		if name, value, ok := strings.Cut(word, "="); ok {
-			s.env = append(s.env, [2]string{name, s.expand(value)})
+			s.setEnv(name, value)
 		}
 	}
+}
+
+// usualPath is what images have as PATH.
+const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// setEnv keeps a variable. What its value refers to may be one of the base image, which nobody has looked into.
+func (s *stage) setEnv(name, text string) {
+	value := os.Expand(text, variable(func(of string) (string, bool) {
+		v, ok := s.value(of)
+		switch {
+		case ok:
+		case of == "PATH" && s.from != "scratch":
+			v, ok = usualPath, true
+			s.note("ENV %s uses the base image's PATH, which recipe.yaml takes to be %s", name, usualPath)
+		default:
+			s.note("ENV %s uses $%s, which the Dockerfile does not set: write it out in env: of recipe.yaml", name, of)
+		}
+		return v, ok
+	}))
+	s.env = append(s.env, [2]string{name, value})
 }
 
 // shellWords splits at spaces outside of quotes.
@@ -215,72 +276,31 @@ func command(rest string) []string {
 	return []string{"/bin/sh", "-c", rest}
 }
 
-func (s *stage) copy(rest string) {
-	var paths, options []string
-	for _, w := range copyWords(rest) {
-		if strings.HasPrefix(w, "--") {
-			options = append(options, w)
-		} else {
-			paths = append(paths, s.expand(w))
-		}
-	}
-	if len(paths) < 2 {
-		return
-	}
-	from, to := paths[:len(paths)-1], paths[len(paths)-1]
-	for _, p := range from {
-		s.copies = append(s.copies, s.copyItem(p, to, len(from) > 1, options))
-	}
-}
-
-func copyWords(rest string) []string {
-	var list []string
-	if json.Unmarshal([]byte(rest), &list) == nil {
-		return list
-	}
-	return strings.Fields(rest)
-}
-
-func (s *stage) copyItem(from, to string, several bool, options []string) string {
-	target := s.absolute(to)
-	if several || strings.HasSuffix(to, "/") || to == "." {
-		if base := filepath.Base(from); base != "." && filepath.Ext(from) != "" {
-			target = filepath.Join(target, base)
-		}
-	}
-	item := fmt.Sprintf("{from: %s, to: %s", quote(local(from)), quote(target))
-	for _, o := range options {
-		if owner, ok := strings.CutPrefix(o, "--chown="); ok {
-			item += ", owner: " + quote(owner)
-		}
-		if strings.HasPrefix(o, "--from=") {
-			s.notes = append(s.notes, fmt.Sprintf("COPY %s %s comes from another stage: put the file into the project", o, from))
-		}
-	}
-	return item + "}"
-}
-
-// local is a path below the project.
-func local(path string) string {
-	path = filepath.Clean(strings.TrimPrefix(path, "/"))
-	if path == "." {
-		return "."
-	}
-	return "./" + path
-}
-
-func (s *stage) recipe() string {
+// recipe is what recipe.yaml says after its name, and the files that it includes.
+func (s *stage) recipe() (string, []File) {
 	var b strings.Builder
+	files := arranged(s.steps)
+	last := len(files) - 1
+	var parts []File
+	for i, groups := range files[:last] {
+		part := File{Path: fmt.Sprintf("recipe-%d.yaml", i+1)}
+		part.Content = "# Part of recipe.yaml: its steps come before those that stand there.\n" + s.groups(groups)
+		parts = append(parts, part)
+	}
+	if len(parts) > 0 {
+		var names []string
+		for _, part := range parts {
+			names = append(names, part.Path)
+		}
+		b.WriteString("# A file has each group once; what the Dockerfile does before that stands in:\n")
+		fmt.Fprintf(&b, "include: %s\n", list(names))
+	}
 	if s.from == "scratch" || s.from == "" {
 		b.WriteString("base: scratch\n")
 	} else {
 		fmt.Fprintf(&b, "base: {image: %s}\n", quote(s.from))
 	}
-	group(&b, "copy", s.copies)
-	if len(s.runs) > 0 {
-		b.WriteString("# network: true makes the image depend on the day: take it away where a command needs none.\n")
-	}
-	group(&b, "run", s.runs)
+	b.WriteString(s.groups(files[last]))
 	if len(s.env) > 0 {
 		b.WriteString("env:\n")
 		for _, kv := range lastOfEach(s.env) {
@@ -299,17 +319,7 @@ func (s *stage) recipe() string {
 	} else {
 		b.WriteString("# no entrypoint: that of the base image\n")
 	}
-	return b.String()
-}
-
-func group(b *strings.Builder, key string, items []string) {
-	if len(items) == 0 {
-		return
-	}
-	fmt.Fprintf(b, "%s:\n", key)
-	for _, item := range items {
-		fmt.Fprintf(b, "  - %s\n", item)
-	}
+	return b.String(), parts
 }
 
 // lastOfEach keeps the last value of each name, in the order of first mention: a key may stand once only.

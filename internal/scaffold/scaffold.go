@@ -37,6 +37,7 @@ type finding struct {
 	port    int
 	health  string // path of a health check; "" is a TCP check
 	recipe  string // the recipe after its name line
+	parts   []File // what the recipe includes
 	ignore  []string
 	build   []string
 	server  bool
@@ -96,6 +97,7 @@ func (f *finding) project(dir string) Project {
 		return p
 	}
 	p.Files = []File{{"release.yaml", f.releaseYAML(name, "recipe.yaml")}, {"recipe.yaml", f.recipeYAML(name)}}
+	p.Files = append(p.Files, f.parts...)
 	if len(f.ignore) > 0 {
 		p.Files = append(p.Files, File{".releaseignore", strings.Join(f.ignore, "\n") + "\n"})
 	}
