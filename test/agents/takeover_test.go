@@ -97,7 +97,7 @@ func moveNothing(t *testing.T, in *harness.Installation, owner string) {
 		t.Errorf("up without the router: exit code %d, want 7\n%s", out.Code, out.Stderr)
 	}
 	s := in.Status()
-	if len(s.Routes) == 0 || !strings.Contains(s.Routes[0].Error, "router of agent "+owner) || !strings.Contains(s.Operation.Waits, owner) {
+	if len(s.Routes) == 0 || s.Operation == nil || !strings.Contains(s.Routes[0].Error, "router of agent "+owner) || !strings.Contains(s.Operation.Waits, owner) {
 		t.Errorf("status does not say whose router it waits for: routes %+v, operation %+v", s.Routes, s.Operation)
 	}
 	if got := serves(in.Listen); got != "v1" {
