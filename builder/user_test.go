@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,4 +167,23 @@ func listen(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l.Addr().String()
+}
+
+// TestDebianNeedsARangeAtOnce fails before it asks an archive, and says what to type.
+func TestDebianNeedsARangeAtOnce(t *testing.T) {
+	p := newProject(t)
+	asked := make(chan string, 100)
+	mirror := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path
+		http.NotFound(w, r)
+	}))
+	defer mirror.Close()
+	p.recipe("base: {debian: bookworm, mirrors: [\"" + mirror.URL + "\"], security_mirrors: [\"" + mirror.URL + "\"]}\n")
+	out, err := p.asUser(true).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "this account has one id") || strings.Count(string(out), "base debian") > 1 {
+		t.Errorf("%v: %s", err, out)
+	}
+	if len(asked) > 0 {
+		t.Errorf("the mirror was asked for %s", <-asked)
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/bootandshoot/release/sandbox/internal/guest"
@@ -18,8 +20,42 @@ func AllIDs() bool {
 
 // IDsHint is what an ordinary user types who lacks them.
 func IDsHint() string {
-	return fmt.Sprintf("give the account a range of ids: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s (and apt install uidmap)",
-		cmp.Or(os.Getenv("SUDO_USER"), os.Getenv("USER"), "$USER"))
+	return "give the account a range of ids: sudo " + giveRange(cmp.Or(accountName(), os.Getenv("USER"), "$USER")) + " (and apt install uidmap)"
+}
+
+// giveRange is the command that gives an account a range of ids.
+func giveRange(account string) string {
+	var texts []string
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		data, _ := os.ReadFile(file) // without it nobody has a range
+		texts = append(texts, string(data))
+	}
+	first := freeRange(texts...)
+	last := first + guest.FullRange - 1
+	return fmt.Sprintf("usermod --add-subuids %d-%d --add-subgids %d-%d %s", first, last, first, last, account)
+}
+
+// firstSubordinate is where the ranges of accounts begin, SUB_UID_MIN of login.defs(5).
+const firstSubordinate = 100000
+
+// freeRange is where a range begins that no account has in any of these texts, in the form of subuid(5).
+func freeRange(texts ...string) int {
+	var taken []guest.Range
+	for _, text := range texts {
+		for line := range strings.Lines(text) {
+			if f := strings.Split(strings.TrimSpace(line), ":"); len(f) == 3 {
+				taken = append(taken, parseRanges(line, f[0], -1)...)
+			}
+		}
+	}
+	slices.SortFunc(taken, func(a, b guest.Range) int { return cmp.Compare(a.Start, b.Start) })
+	first := firstSubordinate
+	for _, r := range taken {
+		if r.Start < first+guest.FullRange && r.Start+r.Count > first {
+			first = r.Start + r.Count
+		}
+	}
+	return first
 }
 
 // mapIdentities hands all the ids of a system on to a sandbox, each as it is, or only our own as 0. A line of a map

@@ -108,6 +108,26 @@ func TestMapping(t *testing.T) {
 	}
 }
 
+// TestFreeRange proposes no id that another account has.
+func TestFreeRange(t *testing.T) {
+	for _, c := range []struct {
+		uids, gids string
+		want       int
+	}{
+		{"", "", 100000},
+		{"ann:100000:65536\n", "ann:100000:65536\n", 165536},
+		{"ann:100000:65536\n1002:165536:65536\n", "", 231072},
+		{"late:165536:65536\nann:100000:65536\n", "bob:231072:65536\n", 296608},
+		{"ann:100000:65536\nfar:231072:65536\n", "", 165536},
+		{"ann:100000:65536\nnear:231071:1\n", "", 231072},
+		{"low:1000:10\nrubbish\nx:y:z\nbig:50000:60000\n", "", 110000},
+	} {
+		if got := freeRange(c.uids, c.gids); got != c.want {
+			t.Errorf("%q, %q: %d, want %d", c.uids, c.gids, got, c.want)
+		}
+	}
+}
+
 func TestParseHierarchies(t *testing.T) {
 	v2 := parseHierarchies("30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n", "0::/user.slice/a.service\n")
 	if len(v2) != 1 || !v2[0].v2 || v2[0].own != "/user.slice/a.service" {

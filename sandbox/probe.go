@@ -55,12 +55,11 @@ func (s *Support) probeRange() {
 	if os.Geteuid() == 0 {
 		s.FullRange = guest.AvailableIDs("/proc/self/uid_map") >= guest.FullRange
 		if !s.FullRange {
-			s.problem("owners other than your own", "this user namespace has one id only", guest.RangeHint)
+			s.problem("owners other than your own", "this user namespace has one id only", IDsHint())
 		}
 		return
 	}
 	name, uid := accountName(), os.Getuid()
-	hint := strings.ReplaceAll(guest.RangeHint, "USER", name)
 	tools := true
 	for _, tool := range []string{"newuidmap", "newgidmap"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -72,7 +71,7 @@ func (s *Support) probeRange() {
 	case !tools:
 		s.problem("owners other than your own", "newuidmap and newgidmap are missing", "apt-get install uidmap")
 	case !ranged:
-		s.problem("owners other than your own", "no range of 65,535 ids for "+name+" in /etc/subuid and /etc/subgid", "as root: "+hint)
+		s.problem("owners other than your own", "no range of 65,536 ids for "+name+" in /etc/subuid and /etc/subgid", "as root: "+giveRange(name))
 	}
 	s.FullRange = tools && ranged
 }

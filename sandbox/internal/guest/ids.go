@@ -10,9 +10,6 @@ import (
 // FullRange is the number of ids that a whole system needs: 0 to 65535.
 const FullRange = 65536
 
-// RangeHint gives a user a range of ids.
-const RangeHint = "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
-
 // Range is a range of ids: from Start on outside, from Inside on in the namespace.
 type Range struct{ Start, Count, Inside int }
 

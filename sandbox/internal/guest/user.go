@@ -66,8 +66,8 @@ func (id identity) confine() (identity, error) {
 		id.groups, id.noGroups = nil, true
 	}
 	if id.uid >= have || id.gid >= have {
-		return identity{}, fmt.Errorf("user %d:%d: only %d id(s) are available to this sandbox; give the user that runs release a range of ids: %s",
-			id.uid, id.gid, have, RangeHint)
+		return identity{}, fmt.Errorf("user %d:%d: only %d id(s) are available to this sandbox; give the user that runs release a range of ids: release doctor says how",
+			id.uid, id.gid, have)
 	}
 	return id, nil
 }
