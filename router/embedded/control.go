@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -69,9 +70,16 @@ func (p *process) serveApply(w http.ResponseWriter, r *http.Request) {
 	})(w, r)
 }
 
-// apply makes the table effective here, then in the predecessors that still have connections.
+// apply makes the table effective here, then in the predecessors that still have connections. After a handover it goes to
+// the successor, and op is free for that: the successor comes back with the same table.
 func (p *process) apply(ctx context.Context, t router.Table) error {
 	p.op.Lock()
+	if p.handed {
+		p.op.Unlock()
+		c := NewClient(p.cfg.Dir)
+		defer c.Close()
+		return c.Apply(ctx, t)
+	}
 	defer p.op.Unlock()
 	return p.applyAlone(ctx, t)
 }
@@ -79,7 +87,7 @@ func (p *process) apply(ctx context.Context, t router.Table) error {
 // applyAlone is apply with op held.
 func (p *process) applyAlone(ctx context.Context, t router.Table) error {
 	if p.handed {
-		return NewClient(p.cfg.Dir).Apply(ctx, t)
+		return fault.New(fault.Busy, "apply table %s: another process has taken over", t.Version)
 	}
 	if err := p.e.apply(ctx, t); err != nil {
 		return err
@@ -87,15 +95,23 @@ func (p *process) applyAlone(ctx context.Context, t router.Table) error {
 	return p.passOn(ctx, t)
 }
 
-// passOn makes the table effective in the predecessor. One that is gone needs none.
+// passOn makes the table effective in the predecessor. One that is gone needs none. One that does not answer gets it when it
+// does again, and is not waited for: until then the edge confirms the table that the predecessor has.
 func (p *process) passOn(ctx context.Context, t router.Table) error {
 	pred := p.predecessor()
 	if pred == nil {
 		return nil
 	}
-	return pred.follow(ctx, t)
+	err := pred.follow(ctx, t)
+	if errors.Is(err, errSilent) {
+		p.log.Warn("the process before this one does not answer: it gets the table when it does", "pid", pred.pid, "table", t.Version.String())
+		return nil
+	}
+	return err
 }
 
+// serveFollow does without op: whoever holds it here may be waiting for the successor that asks. Of two tables that come at
+// once the newer one stays.
 func (p *process) serveFollow(r *http.Request) (any, error) {
 	b, err := io.ReadAll(io.LimitReader(r.Body, maxMessage))
 	if err != nil {
@@ -105,8 +121,6 @@ func (p *process) serveFollow(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.op.Lock()
-	defer p.op.Unlock()
 	if err := p.e.follow(t); err != nil {
 		return nil, err
 	}
@@ -120,8 +134,8 @@ func (p *process) serveCut(r *http.Request) (any, error) {
 	}
 	out := cutAnswer{Cut: p.e.cut(in.Fleet, in.Node)}
 	if pred := p.predecessor(); pred != nil {
-		var before cutAnswer
-		if err := pred.ask(r.Context(), http.MethodPost, "/v1/cut", in, &before); err == nil {
+		before := new(cutAnswer)
+		if err := pred.ask(r.Context(), http.MethodPost, "/v1/cut", in, before, nil); err == nil {
 			out.Cut += before.Cut
 		}
 	}

@@ -29,7 +29,9 @@ const (
 	firstFd        = 3
 	readyByte      = 'R'
 	readyPatience  = 10 * time.Second
-	askPatience    = 5 * time.Second // for one question to the predecessor
+	askPatience    = 2 * time.Second // for one question to the predecessor
+	showPatience   = 5 * time.Second // for the successor's status, after the handover
+	apiPatience    = 2 * time.Second // for requests to the control API when the process ends after a handover
 	absorbPatience = 10 * time.Second
 	nameLock       = "lock"
 	nameControl    = "control"
@@ -148,17 +150,29 @@ func (s *listeners) inherit(routes map[string]*net.TCPListener) {
 // upgrade replaces this process by one of exe. Until the successor says that it serves, this one does; if it never
 // does, it is killed and nothing has changed.
 func (p *process) upgrade(ctx context.Context, exe string) (Status, error) {
+	if err := p.replace(ctx, exe); err != nil {
+		return Status{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, showPatience)
+	defer cancel()
+	c := NewClient(p.cfg.Dir)
+	defer c.Close()
+	return c.Status(ctx)
+}
+
+// replace is upgrade but for the successor's status, which is asked for without op.
+func (p *process) replace(ctx context.Context, exe string) error {
 	p.op.Lock()
 	defer p.op.Unlock()
 	if p.handed || p.e.draining.Load() {
-		return Status{}, fault.New(fault.Busy, "upgrade router: it is stopping or has been upgraded already")
+		return fault.New(fault.Busy, "upgrade router: it is stopping or has been upgraded already")
 	}
 	if exe == "" {
-		return Status{}, fault.New(fault.Invalid, "upgrade router: no executable was named")
+		return fault.New(fault.Invalid, "upgrade router: no executable was named")
 	}
 	ours, idle, cmd, err := p.spawnSuccessor(exe)
 	if err != nil {
-		return Status{}, fault.New(fault.Failed, "upgrade router: start %s: %w", exe, err)
+		return fault.New(fault.Failed, "upgrade router: start %s: %w", exe, err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -166,16 +180,14 @@ func (p *process) upgrade(ctx context.Context, exe string) (Status, error) {
 		_ = cmd.Process.Kill()
 		_ = ours.Close()
 		idle.close()
-		return Status{}, fault.New(fault.Failed, "upgrade router to %s: %w", exe, err).
+		return fault.New(fault.Failed, "upgrade router to %s: %w", exe, err).
 			WithHint("the old process goes on; the new one's output is in %s", p.cfg.Dir+"/"+logName)
 	}
 	p.handOver(ours, idle)
 	if err := notify(fmt.Sprintf("MAINPID=%d", cmd.Process.Pid)); err != nil {
 		p.log.Error("the service manager does not know the new process", "pid", cmd.Process.Pid, "error", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
-	defer cancel()
-	return NewClient(p.cfg.Dir).Status(ctx)
+	return nil
 }
 
 // spawnSuccessor starts exe with copies of all sockets.
@@ -316,7 +328,7 @@ func (p *process) handedOver() bool {
 }
 
 // finish serves the last connections after a handover, until none is left and the successor has read the counters, or
-// the deadline is over. A successor that breaks off leaves nobody to bring new tables: then this ends as at a stop.
+// the deadline is over. A successor that only does not ask is waited for; one that ended leaves nobody to bring new tables: then this ends as at a stop.
 func (p *process) finish(ctx context.Context, successor net.Conn) error {
 	p.log.Info("router handed over", "connections", p.e.conns.Load())
 	gone := p.serveSuccessor(successor)
@@ -328,7 +340,6 @@ func (p *process) finish(ctx context.Context, successor net.Conn) error {
 		select {
 		case <-tick.C:
 			p.e.tidy()
-			p.watchPredecessor(ctx)
 		case <-gone:
 			if p.e.drained() {
 				return nil
@@ -362,7 +373,7 @@ func (p *process) serveSuccessor(conn net.Conn) <-chan struct{} {
 	var once sync.Once
 	queue := newConnQueue(conn.LocalAddr())
 	server := &http.Server{
-		Handler: p.successorRoutes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout,
+		Handler: p.successorRoutes(), ErrorLog: serverLog(p.log), // and no time-outs: a pause of either process is no end
 		ConnState: func(_ net.Conn, s http.ConnState) {
 			if s == http.StateClosed {
 				once.Do(func() { close(gone) })

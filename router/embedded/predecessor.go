@@ -10,20 +10,49 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootandshoot/release/router"
 )
 
-// predecessor is the process before this one, finishing its connections.
+// errSilent: the predecessor lives and does not answer: it is paused, or has no time.
+var errSilent = errors.New("the process before this one does not answer")
+
+// predecessor is the process before this one, finishing its connections. Only the end of its connection, which the kernel
+// closes with the process, means that it is gone; one that does not answer may still have connections.
 type predecessor struct {
 	client *Client
 	conn   net.Conn
+	pid    int
+	turn   chan struct{} // holds one value while a question is under way: they are answered in order
 
-	asking sync.Mutex // one reading at a time: they come in order
-	last   snapshot   // guarded by asking
+	mu         sync.Mutex
+	asked      time.Time // when the question under way was put; zero: none is
+	last       snapshot  // its last reading
+	lastStatus Status
 }
 
 func newPredecessor(conn net.Conn) *predecessor {
-	return &predecessor{client: newConnClient(conn), conn: conn}
+	d := &predecessor{client: newConnClient(conn), conn: conn, turn: make(chan struct{}, 1)}
+	if u, ok := conn.(*net.UnixConn); ok {
+		d.pid = peerOf(u)
+	}
+	d.lastStatus = Status{PID: d.pid, Draining: true}
+	return d
+}
+
+// peerOf is the process that made the other end of a pair of sockets; 0: not known.
+func peerOf(conn *net.UnixConn) (pid int) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if u, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(u.Pid)
+		}
+	})
+	return pid
 }
 
 func (p *process) predecessor() *predecessor {
@@ -32,40 +61,127 @@ func (p *process) predecessor() *predecessor {
 	return p.pred
 }
 
-// ask is a call that the end of whoever caused it does not break off: that would close the only connection.
-func (d *predecessor) ask(ctx context.Context, method, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askPatience)
-	defer cancel()
-	return d.client.call(ctx, method, path, in, out)
+// ask puts a question and waits for its answer as long as ctx and askPatience last, or not at all while an earlier one has
+// been waiting for longer. A question that was put stays until it is answered, whoever has left: to break it off would close
+// the only connection. keep is called with the answer in out, in the order of the questions; after an error out is not to be
+// touched. ErrUnavailable says that the predecessor is gone, errSilent that it lives.
+func (d *predecessor) ask(ctx context.Context, method, path string, in, out any, keep func()) error {
+	if d.silent() {
+		return errSilent
+	}
+	patience := time.NewTimer(askPatience)
+	defer patience.Stop()
+	select {
+	case d.turn <- struct{}{}:
+	case <-patience.C:
+		return errSilent
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	d.waiting(time.Now())
+	answered := make(chan error, 1)
+	go func() {
+		err := d.client.call(context.WithoutCancel(ctx), method, path, in, out)
+		if err == nil && keep != nil {
+			keep()
+		}
+		d.waiting(time.Time{})
+		<-d.turn
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		return err
+	case <-patience.C:
+		return errSilent
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-// refresh asks for the counters; when there is no answer they are the last known ones, with nothing in flight.
+// waiting notes since when a question has been waiting for its answer.
+func (d *predecessor) waiting(since time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = since
+}
+
+// silent says whether a question has been waiting for its answer for too long.
+func (d *predecessor) silent() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.asked.IsZero() && time.Since(d.asked) > askPatience
+}
+
+// refresh asks for the counters. When there is no answer they are the last known ones, and when the predecessor is gone,
+// with nothing in flight.
 func (d *predecessor) refresh(ctx context.Context) snapshot {
-	d.asking.Lock()
-	defer d.asking.Unlock()
-	var s snapshot
-	if err := d.ask(ctx, http.MethodGet, "/v1/snapshot", nil, &s); err == nil {
-		d.last = s
-		return s
+	s := new(snapshot)
+	err := d.ask(ctx, http.MethodGet, "/v1/snapshot", nil, s, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.last = *s
+	})
+	if err == nil {
+		return *s
 	}
-	d.last.Drained = true
-	d.last.Edge.Nodes = slices.Clone(d.last.Edge.Nodes)
-	for i := range d.last.Edge.Nodes {
-		d.last.Edge.Nodes[i].InFlight = 0
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if errors.Is(err, router.ErrUnavailable) {
+		d.last.Drained = true
+		d.last.Edge.Nodes = slices.Clone(d.last.Edge.Nodes)
+		for i := range d.last.Edge.Nodes {
+			d.last.Edge.Nodes[i].InFlight, d.last.Edge.Nodes[i].Long = 0, 0
+		}
 	}
 	return d.last
 }
 
+// status is what it says of itself, or said last; nil when it is gone.
+func (d *predecessor) status(ctx context.Context) *Status {
+	s := new(Status)
+	err := d.ask(ctx, http.MethodGet, "/v1/status", nil, s, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.lastStatus = *s
+	})
+	switch {
+	case err == nil:
+		return s
+	case errors.Is(err, router.ErrUnavailable):
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last := d.lastStatus
+	return &last
+}
+
 // follow brings it a new table; gone is success.
 func (d *predecessor) follow(ctx context.Context, t router.Table) error {
-	err := d.ask(ctx, http.MethodPost, "/v1/follow", t, nil)
+	err := d.ask(ctx, http.MethodPost, "/v1/follow", t, nil, nil)
 	if errors.Is(err, router.ErrUnavailable) {
 		return nil
 	}
 	return err
 }
 
-// watchPredecessor takes over the counters of a predecessor that has finished, and lets it end.
+// attendPredecessor looks after the predecessor until it is gone.
+func (p *process) attendPredecessor(ctx context.Context) {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for p.predecessor() != nil {
+		p.watchPredecessor(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// watchPredecessor takes over the counters of a predecessor that has finished, and lets it end. One that has missed a table
+// gets it.
 func (p *process) watchPredecessor(ctx context.Context) {
 	d := p.predecessor()
 	if d == nil {
@@ -73,6 +189,9 @@ func (p *process) watchPredecessor(ctx context.Context) {
 	}
 	s := d.refresh(ctx)
 	if !s.Drained {
+		if c := p.e.current.Load(); c != nil && s.Edge.Confirmed.Compare(c.table.Version) < 0 {
+			_ = d.follow(ctx, c.table) // or the next time
+		}
 		return
 	}
 	p.tally.Lock()
@@ -93,7 +212,7 @@ func (p *process) stopPredecessor(ctx context.Context) {
 	if d == nil {
 		return
 	}
-	_ = d.ask(ctx, http.MethodPost, "/v1/stop", nil, nil) // one that does not answer is gone
+	_ = d.ask(ctx, http.MethodPost, "/v1/stop", nil, nil, nil) // one that does not answer learns it by the end of this process
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for p.predecessor() != nil {

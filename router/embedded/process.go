@@ -152,14 +152,13 @@ func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 	if in != nil {
 		p.pred = newPredecessor(in.peer)
 		p.e.follows.Store(true)
+		if err := in.ready(); err != nil { // before the first table comes, which would be told the predecessor on the same socket
+			return err
+		}
+		go p.attendPredecessor(ctx)
 	}
 	p.api = &http.Server{Handler: p.routes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout}
 	go func() { _ = p.api.Serve(p.control) }()
-	if in != nil {
-		if err := in.ready(); err != nil {
-			return err
-		}
-	}
 	if in != nil && in.idle != nil {
 		go p.e.receiveIdle(in.idle)
 	}
@@ -198,7 +197,6 @@ func (p *process) loop(ctx context.Context, hup <-chan os.Signal) error {
 		select {
 		case <-tick.C:
 			p.e.tidy()
-			p.watchPredecessor(ctx)
 		case <-hup:
 			p.reload(ctx)
 		case conn := <-p.successor:
@@ -292,7 +290,7 @@ func (e *engine) waitIdle(ctx context.Context) error {
 // close lets go of what the process holds. After a handover the names on disk are the successor's.
 func (p *process) close() {
 	if p.api != nil {
-		_ = p.api.Close()
+		p.endAPI()
 	}
 	if p.control != nil {
 		_ = p.control.Close()
@@ -315,6 +313,16 @@ func (p *process) close() {
 	}
 }
 
+// endAPI ends the control API; after a handover, when it has passed on what it was asked.
+func (p *process) endAPI() {
+	if p.handedOver() {
+		ctx, cancel := context.WithTimeout(context.Background(), apiPatience)
+		defer cancel()
+		_ = p.api.Shutdown(ctx)
+	}
+	_ = p.api.Close()
+}
+
 // total is everything counted by this process and those before it, with the identity of the edge.
 func (p *process) total(ctx context.Context) snapshot {
 	p.tally.Lock()
@@ -324,15 +332,23 @@ func (p *process) total(ctx context.Context) snapshot {
 	p.mu.Unlock()
 	p.tally.Unlock()
 	if pred != nil {
-		s = s.merge(pred.refresh(ctx))
+		before := pred.refresh(ctx)
+		s = s.merge(before)
 		s.Drained = false
+		if !before.Drained && before.Edge.Confirmed.Compare(s.Edge.Confirmed) < 0 {
+			s.Edge.Confirmed = before.Edge.Confirmed // it may still send requests by that table
+		}
 	}
 	s.Edge.ID, s.Edge.Instance = p.edge, instance
 	return s
 }
 
 func (p *process) observe(ctx context.Context) router.Observation {
-	s := p.seen.visible(p.total(ctx), p.e.current.Load(), time.Now())
+	s := p.total(ctx)
+	c := p.e.current.Load()
+	if c == nil || s.Edge.Confirmed.Compare(c.table.Version) >= 0 {
+		s = p.seen.visible(s, c, time.Now())
+	} // else a predecessor may send requests to nodes that have none now and are not in the table: all are shown
 	return router.Observation{At: time.Now(), Edges: []router.Edge{s.Edge}}
 }
 
@@ -347,10 +363,7 @@ func (p *process) status(ctx context.Context) Status {
 		s.Table = &c.table.Version
 	}
 	if pred := p.predecessor(); pred != nil {
-		var before Status
-		if err := pred.ask(ctx, http.MethodGet, "/v1/status", nil, &before); err == nil {
-			s.Predecessor = &before
-		}
+		s.Predecessor = pred.status(ctx)
 	}
 	return s
 }

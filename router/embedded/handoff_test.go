@@ -1,0 +1,244 @@
+package embedded
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/routertest"
+)
+
+// ticker is a node whose event stream says what it is told to.
+type ticker struct {
+	*routertest.TestNode
+	say chan string
+}
+
+func startTicker(t *testing.T, name string) *ticker {
+	tk := &ticker{say: make(chan string)}
+	tk.TestNode = routertest.StartNode(t, name, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		for {
+			select {
+			case text, more := <-tk.say:
+				if !more {
+					return
+				}
+				fmt.Fprintf(w, "data: %s\n\n", text)
+				_ = http.NewResponseController(w).Flush()
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+	return tk
+}
+
+// eventStream is a client's end of an event stream.
+type eventStream struct {
+	res *http.Response
+	r   *bufio.Reader
+}
+
+func openStream(t *testing.T, listen string) *eventStream {
+	t.Helper()
+	res, err := http.Get("http://" + listen + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	return &eventStream{res: res, r: bufio.NewReader(res.Body)}
+}
+
+// goesOn holds that what the node says comes through.
+func (s *eventStream) goesOn(t *testing.T, tk *ticker, text string) {
+	t.Helper()
+	select {
+	case tk.say <- text:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s: the node has no stream any more", text)
+	}
+	if line, err := s.r.ReadString('\n'); err != nil || line != "data: "+text+"\n" {
+		t.Fatalf("%s: the stream gave %q, %v", text, line, err)
+	}
+	_, _ = s.r.ReadString('\n')
+}
+
+// first is the process that was there before all others.
+func first(s Status) Status {
+	for s.Predecessor != nil {
+		s = *s.Predecessor
+	}
+	return s
+}
+
+func mustObserve(t *testing.T, c *Client) router.Edge {
+	t.Helper()
+	o, err := c.Observe(context.Background())
+	if err != nil || len(o.Edges) != 1 {
+		t.Fatalf("observe: %+v, %v", o, err)
+	}
+	return o.Edges[0]
+}
+
+func nodeOf(t *testing.T, e router.Edge, name string) router.NodeTraffic {
+	t.Helper()
+	for _, n := range e.Nodes {
+		if n.Node == name {
+			return n
+		}
+	}
+	t.Fatalf("node %s is not among %+v", name, e.Nodes)
+	return router.NodeTraffic{}
+}
+
+// Tables come all the time while the router is upgraded again and again: each is applied, and the oldest process, which has
+// a stream, stays known and gets all of them.
+func TestTablesDuringUpgrades(t *testing.T) {
+	c := startRouter(t, t.TempDir())
+	tk := startTicker(t, "a")
+	listen := routertest.FreeListen(t)
+	table := func(seq uint64) router.Table {
+		return routertest.TableOf(seq, routertest.RouteTo(listen, routertest.FleetOf(1, 1, tk.TestNode)))
+	}
+	mustApply(t, c, table(1))
+	s := openStream(t, listen)
+	s.goesOn(t, tk, "before")
+	oldest := mustStatus(t, c).PID
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var seq uint64 = 1
+	var applying sync.WaitGroup
+	applied := make(chan struct{}, 1)
+	applying.Go(func() {
+		for ctx.Err() == nil {
+			seq++
+			if err := c.Apply(context.Background(), table(seq)); err != nil {
+				t.Errorf("apply %d: %v", seq, err)
+				return
+			}
+			select {
+			case applied <- struct{}{}:
+			default:
+			}
+			select { // the pace of a busy agent
+			case <-time.After(2 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	for i := range 6 {
+		<-applied
+		upgrade(t, NewClient(c.Dir()))
+		if got := first(mustStatus(t, c)).PID; got != oldest {
+			t.Fatalf("upgrade %d: the oldest process known is %d, and %d has the stream", i, got, oldest)
+		}
+		if n := nodeOf(t, mustObserve(t, c), "a"); n.InFlight != 1 || n.Long != 1 {
+			t.Fatalf("upgrade %d: %+v", i, n)
+		}
+		s.goesOn(t, tk, fmt.Sprint("upgrade ", i))
+	}
+	stop()
+	applying.Wait()
+	routertest.Eventually(t, "the oldest process has the newest table", func() bool {
+		got := first(mustStatus(t, c))
+		return got.PID == oldest && got.Table != nil && got.Table.Seq == seq
+	})
+	if got := mustObserve(t, c).Confirmed.Seq; got != seq {
+		t.Errorf("the edge confirms table %d, applied was %d", got, seq)
+	}
+	close(tk.say)
+	if rest, err := io.ReadAll(s.r); err != nil || strings.TrimSpace(string(rest)) != "" {
+		t.Errorf("the stream's end: %q, %v", rest, err)
+	}
+	routertest.Eventually(t, "the predecessors ended", func() bool { return mustStatus(t, c).Predecessor == nil })
+}
+
+// A predecessor that is paused is not gone: its connections stay known, and go on with the newest table when it goes on.
+func TestPausedPredecessor(t *testing.T) {
+	c := startRouter(t, t.TempDir())
+	tk, b := startTicker(t, "a"), routertest.StartNode(t, "b", nil)
+	listen := routertest.FreeListen(t)
+	mustApply(t, c, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 1, tk.TestNode))))
+	s := openStream(t, listen)
+	s.goesOn(t, tk, "before")
+	old := mustStatus(t, c).PID
+	upgrade(t, c)
+	s.goesOn(t, tk, "after the upgrade")
+	if n := nodeOf(t, mustObserve(t, c), "a"); n.InFlight != 1 {
+		t.Fatalf("%+v", n)
+	}
+
+	if err := syscall.Kill(old, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(old, syscall.SIGCONT)
+	// The new process serves by the new table, and does not claim that the old one does.
+	mustApply(t, c, routertest.TableOf(2, routertest.RouteTo(listen, routertest.FleetOf(2, 1, b))))
+	if _, body := fetch(t, "GET", "http://"+listen+"/", "", nil); body != "b" {
+		t.Errorf("while the old process is paused: %q", body)
+	}
+	if st := mustStatus(t, c); st.Predecessor == nil || st.Predecessor.PID != old {
+		t.Fatalf("the paused process is not known any more: %+v", st)
+	}
+	edge := mustObserve(t, c)
+	if n := nodeOf(t, edge, "a"); n.InFlight != 1 || n.Long != 1 || edge.Confirmed.Seq != 1 {
+		t.Fatalf("while the old process is paused: %+v of %+v", n, edge)
+	}
+	// And it may be upgraded meanwhile.
+	upgrade(t, c)
+	if got := first(mustStatus(t, c)).PID; got != old {
+		t.Fatalf("after one more upgrade the oldest process known is %d, and %d is paused", got, old)
+	}
+
+	if err := syscall.Kill(old, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	routertest.Eventually(t, "the old process has the new table", func() bool {
+		got := first(mustStatus(t, c))
+		return got.PID == old && got.Table != nil && got.Table.Seq == 2 && mustObserve(t, c).Confirmed.Seq == 2
+	})
+	s.goesOn(t, tk, "after the pause")
+	close(tk.say)
+	routertest.Eventually(t, "the predecessors ended", func() bool { return mustStatus(t, c).Predecessor == nil })
+	if got := mustObserve(t, c).Routes[0]; got.Requests != 2 || got.Failed != 0 {
+		t.Errorf("in the end: %+v", got)
+	}
+}
+
+// A predecessor that was killed is gone at once, whatever it had; what it counted stays.
+func TestKilledPredecessor(t *testing.T) {
+	c := startRouter(t, t.TempDir())
+	tk := startTicker(t, "a")
+	listen := routertest.FreeListen(t)
+	table := func(seq uint64) router.Table {
+		return routertest.TableOf(seq, routertest.RouteTo(listen, routertest.FleetOf(1, 1, tk.TestNode)))
+	}
+	mustApply(t, c, table(1))
+	openStream(t, listen).goesOn(t, tk, "before")
+	old := mustStatus(t, c).PID
+	upgrade(t, c)
+	if n := nodeOf(t, mustObserve(t, c), "a"); n.InFlight != 1 {
+		t.Fatalf("%+v", n)
+	}
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	mustApply(t, c, table(2))
+	routertest.Eventually(t, "the killed process is forgotten", func() bool { return mustStatus(t, c).Predecessor == nil })
+	edge := mustObserve(t, c)
+	if n := nodeOf(t, edge, "a"); n.InFlight != 0 || n.Long != 0 || n.Requests != 1 || edge.Confirmed.Seq != 2 {
+		t.Errorf("%+v of %+v", n, edge)
+	}
+}
