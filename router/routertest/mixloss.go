@@ -32,7 +32,11 @@ type Loss struct {
 
 // String is for people.
 func (l Loss) String() string {
-	return fmt.Sprintf("%s: %s, after %s: %s", l.Kind, l.Cause, l.Until.Sub(l.From).Round(time.Millisecond), l.Why)
+	by := ""
+	if l.Node != "" {
+		by = " by " + l.Node
+	}
+	return fmt.Sprintf("%s: %s%s at %s, after %s: %s", l.Kind, l.Cause, by, l.Until.Format("15:04:05.000"), l.Until.Sub(l.From).Round(time.Millisecond), l.Why)
 }
 
 // Death is the moment of a node's end without a word.

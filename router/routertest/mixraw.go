@@ -22,9 +22,17 @@ func (m *Mix) raw() (*raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = c.SetDeadline(time.Now().Add(10 * time.Minute))
 	return &raw{c, bufio.NewReader(c)}, nil
 }
+
+// ask notes a request that is about to be sent.
+func (c *raw) ask(t *tally) {
+	t.ask(true)
+	c.hurry()
+}
+
+// hurry gives the other end another minute.
+func (c *raw) hurry() { _ = c.SetDeadline(time.Now().Add(time.Minute)) }
 
 // answer reads one; last says that the connection closes after it.
 func (c *raw) answer(t *tally) (last bool, err error) {
@@ -53,7 +61,7 @@ func (m *Mix) strict(ctx context.Context, t *tally) error {
 	}
 	defer c.Close()
 	for ctx.Err() == nil {
-		t.ask(true)
+		c.ask(t)
 		if _, err := io.WriteString(c, getRoot); err != nil {
 			return err
 		}
@@ -73,7 +81,7 @@ func (m *Mix) pipelined(ctx context.Context, t *tally) error {
 	defer c.Close()
 	for waiting := 0; ctx.Err() == nil || waiting > 0; waiting-- {
 		for ; waiting < 3 && ctx.Err() == nil; waiting++ {
-			t.ask(true)
+			c.ask(t)
 			if _, err := io.WriteString(c, getRoot); err != nil {
 				return err
 			}
@@ -98,7 +106,7 @@ func (m *Mix) old(ctx context.Context, t *tally) error {
 		if err != nil {
 			return err
 		}
-		t.ask(true)
+		c.ask(t)
 		_, _ = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
 		_, err = c.answer(t)
 		_ = c.Close()
@@ -116,7 +124,7 @@ func (m *Mix) sockets(ctx context.Context, t *tally) error {
 		return err
 	}
 	defer c.Close()
-	t.ask(true)
+	c.ask(t)
 	_, _ = io.WriteString(c, "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	res, err := http.ReadResponse(c.r, nil)
 	if err != nil {
@@ -128,6 +136,7 @@ func (m *Mix) sockets(ctx context.Context, t *tally) error {
 	t.begun(res.Header.Get("X-Node"))
 	for i := 0; ctx.Err() == nil; i++ {
 		t.message()
+		c.hurry()
 		text := fmt.Sprint("message ", i)
 		_, werr := c.Write(frame(textFrame, []byte(text), true))
 		kind, data, err := readFrame(c.r)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -65,6 +66,10 @@ func newStage(t *testing.T) *stage {
 			t.Logf("the router's log ends with:\n%s", b[max(0, len(b)-4000):])
 		}
 		for _, a := range apps {
+			if t.Failed() {
+				lines := strings.Split(s.Run("-c", string(a), "events").Stdout, "\n")
+				t.Logf("%s: the events end with:\n%s", a, strings.Join(lines[max(0, len(lines)-200):], "\n"))
+			}
 			s.do(a, "destroy", "-y")
 		}
 	})
