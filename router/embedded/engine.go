@@ -106,6 +106,7 @@ func (e *engine) swap(c *compiled) {
 	e.listeners.accept()
 	e.memory.keep(e, c)
 	e.listeners.retain(c)
+	e.memory.serveAll(true)
 	e.memory.closeLong(c.table.Closing)
 }
 
@@ -122,6 +123,7 @@ func (e *engine) follow(t router.Table) error {
 	}
 	e.current.Store(c)
 	e.memory.keep(e, c)
+	e.memory.serveAll(true)
 	e.memory.closeLong(c.table.Closing)
 	return nil
 }
@@ -188,6 +190,7 @@ func (e *engine) tidy() {
 		n.tidy(e, e.now())
 	}
 	e.memory.forget(e, c)
+	e.memory.serveAll(false)
 }
 
 // applied is the effective table.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -224,9 +225,15 @@ func (x *exchange) decide() {
 // acquire picks a node, and waits for one where nodes may have only so many requests.
 func (x *exchange) acquire() error {
 	if x.route.limits.maxInFlight == 0 {
-		return x.take()
+		if err := x.take(); err != errFull { // which the table that is effective by now may say
+			return err
+		}
 	}
-	return x.route.stats.gate.pass(x.ctx, &x.route.limits, x.take)
+	for {
+		if err := x.route.stats.gate.pass(x); err != errMoved {
+			return err
+		}
+	}
 }
 
 // take picks a node by the effective table and counts the request in flight there. It looks again whether the table
@@ -241,14 +248,15 @@ func (x *exchange) take() error {
 		x.choice.now = x.e.now().UnixNano()
 		t, n := x.route.pick(&x.choice)
 		if n == nil {
-			if x.choice.full {
-				return errFull
+			if !x.choice.full {
+				return errNoNode
 			}
-			return errNoNode
+			if x.forgive() {
+				continue
+			}
+			return errFull
 		}
-		most := x.route.limits.maxInFlight
-		if now := n.inFlight.Add(1); most > 0 && now > most {
-			n.inFlight.Add(-1)
+		if !n.enterFlight(x.route.limits.maxInFlight) {
 			continue
 		}
 		if x.e.current.Load() == c {
@@ -257,6 +265,17 @@ func (x *exchange) take() error {
 		}
 		n.inFlight.Add(-1)
 	}
+}
+
+// forgive lets the exchange try nodes again that could not be reached and have been since, and says whether there are any. While
+// a request waits, nodes come back.
+func (x *exchange) forgive() bool {
+	if x.connect < x.tries {
+		return false // one of them may have seen the request
+	}
+	before := len(x.choice.tried)
+	x.choice.tried = slices.DeleteFunc(x.choice.tried, func(n *node) bool { return n.skipUntil.Load() == 0 })
+	return len(x.choice.tried) < before
 }
 
 // release ends the node's part.

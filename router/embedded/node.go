@@ -122,6 +122,24 @@ func (n *node) enter() {
 	n.gone = false
 }
 
+// enterFlight counts one more request, unless the node has as many as it may. It never counts one too many, not even for an
+// instant in which another request would take the node for full.
+func (n *node) enterFlight(most int64) bool {
+	if most == 0 {
+		n.inFlight.Add(1)
+		return true
+	}
+	for {
+		now := n.inFlight.Load()
+		if now >= most {
+			return false
+		}
+		if n.inFlight.CompareAndSwap(now, now+1) {
+			return true
+		}
+	}
+}
+
 // ready says whether the node may be picked: it is in order, or its turn to be tried again has come.
 func (n *node) ready(now int64) bool {
 	s := n.skipUntil.Load()
