@@ -32,7 +32,6 @@ type bake struct {
 	tests    []recipes.Test  // that the image must pass
 	env      []string        // of the image, known once the base is
 	imported bool            // this bake brought the base
-	installs bool            // what is chosen is installed, too
 	update   map[string]bool // packages whose pins are made anew; none are all that are missing
 	given
 }
@@ -83,7 +82,6 @@ func (b *bake) close() {
 // run resolves and makes all of the image but its entry in the store.
 func (b *bake) run(ctx context.Context) (made, error) {
 	b.sweepWork(ctx)
-	b.installs = true
 	changed, err := b.resolve(ctx)
 	if err != nil {
 		return made{}, err

@@ -88,11 +88,6 @@ func (b *bake) pinDebian(ctx context.Context, old *recipes.LockedDebian) (*recip
 			return old, nil
 		}
 	}
-	if b.installs {
-		if err := b.canInstall(); err != nil {
-			return nil, b.inDebian(err)
-		}
-	}
 	chosen, err := b.chooseDebian(ctx, keep, same)
 	if err != nil {
 		return nil, b.inDebian(err)

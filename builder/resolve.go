@@ -10,6 +10,7 @@ import (
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
+	"github.com/bootandshoot/release/sandbox"
 )
 
 // maxResolving is how many downloads and repositories are looked up at a time.
@@ -32,6 +33,9 @@ func (b *bake) resolve(ctx context.Context) (changed bool, err error) {
 		b.lock = old
 		return false, b.compare(ctx, old, path)
 	}
+	if err := b.canInstall(old); err != nil {
+		return false, err
+	}
 	if b.lock, err = b.pins(ctx, old); err != nil {
 		return false, err
 	}
@@ -49,6 +53,16 @@ func (b *bake) resolve(ctx context.Context) (changed bool, err error) {
 		*b.o.Lock = *b.lock
 	}
 	return true, nil
+}
+
+// canInstall refuses, before an archive is asked, to choose packages that this account could not install. Pinned ones may be
+// in the cache, installed.
+func (b *bake) canInstall(old *recipes.Lock) error {
+	if b.recipe.Base.Debian == nil || !b.lacksIDs() || len(b.compareDebian(old.Debian)) == 0 {
+		return nil
+	}
+	return b.inDebian(fault.New(fault.Denied, "install packages: files of a Debian system belong to many users, and this account has one id").
+		WithHint("%s", sandbox.IDsHint()))
 }
 
 // unchanged reports whether a lockfile need not be written: it pins the same, and has sums of its packages.
