@@ -28,6 +28,11 @@ workdir: /srv
 entrypoint: [/app, -v]
 `
 
+// moved is a recipe with its program in another place.
+func moved(recipe, to string) string {
+	return strings.NewReplacer("to: /app", "to: "+to, "[/app,", "["+to+",").Replace(recipe)
+}
+
 func (p *project) scratch() {
 	p.write("bin/app", "program", 0o700)
 	p.write("dist/index.html", "hello", 0o600)
@@ -128,8 +133,8 @@ func TestKeys(t *testing.T) {
 		}, cached: "c-c"},
 		{name: "owner", change: func(_ *project, r string) string { return strings.Replace(r, "33:33", "33:34", 1) }, cached: "c-c"},
 		{name: "mode", change: func(_ *project, r string) string { return strings.Replace(r, "0640", "0644", 1) }, cached: "c-c"},
-		{name: "target", change: func(_ *project, r string) string { return strings.Replace(r, "to: /app", "to: /App", 1) }, cached: "-cc"},
-		{name: "target in a lower step's folder", change: func(_ *project, r string) string { return strings.Replace(r, "to: /app", "to: /srv/app", 1) }, cached: "--c"},
+		{name: "target", change: func(_ *project, r string) string { return moved(r, "/App") }, cached: "-cc"},
+		{name: "target in a lower step's folder", change: func(_ *project, r string) string { return moved(r, "/srv/app") }, cached: "--c"},
 		{name: "epoch", option: func(o *builder.Options) { o.SourceDateEpoch = &epoch }, cached: "---"},
 		{name: "no cache", option: func(o *builder.Options) { o.NoCache = true }, cached: "---", same: true},
 	} {

@@ -45,7 +45,7 @@ func (b *bake) findSecrets(ctx context.Context, m *made) error {
 		return err
 	}
 	for _, f := range findInConfig(m.image) {
-		list = append(list, finding{Finding: f})
+		list = append(list, finding{Finding: f, pos: b.recipe.Places[f.Path]})
 	}
 	list, unused := pass(list, b.allow)
 	for _, a := range unused {

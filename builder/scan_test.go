@@ -87,8 +87,8 @@ func TestSecretInConfiguration(t *testing.T) {
 	if !errors.As(err, &list) || len(list) != 3 {
 		t.Fatalf("error: %v", err)
 	}
-	for _, where := range []string{"env:API", "label:note", "command"} {
-		if !strings.Contains(list.Error(), where+": a token of GitHub") {
+	for i, where := range []string{"app.yaml:3:7: env:API", "app.yaml:4:10: label:note", "app.yaml:5:13: command"} {
+		if !strings.HasSuffix(strings.Split(list[i].Error(), ": a token of GitHub")[0], where) {
 			t.Errorf("no finding at %s: %v", where, list)
 		}
 	}

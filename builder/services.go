@@ -51,6 +51,9 @@ func (s *servicesStep) at() recipes.Position { return s.list[0].Pos }
 
 // withServices is the image of the layers so far, with what runs its services on top.
 func (b *bake) withServices(ctx context.Context, config ocispec.Image, st *state, res *Result) (images.Image, error) {
+	if err := b.checkCommand(ctx, st); err != nil {
+		return images.Image{}, err
+	}
 	s, err := b.services(ctx, b.image(config, st, res.Reproducible), st)
 	if err != nil {
 		return images.Image{}, err

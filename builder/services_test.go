@@ -134,7 +134,7 @@ func TestUnits(t *testing.T) {
 	p.write("systemd", "systemd", 0o755)
 	res := p.bake(`
 base: {image: ./base}
-copy: [{from: systemd, to: /usr/lib/systemd/systemd}]
+copy: [{from: systemd, to: /usr/lib/systemd/systemd}, {from: systemd, to: /opt/db}]
 ports: [8080]
 env: {LOG: "50% \"or\" so", EMPTY: ""}
 user: www

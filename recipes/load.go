@@ -202,6 +202,7 @@ func (l *loader) add(f *file, dir string) {
 		}
 	}
 	l.envNames(f.Node, f.Env, "env")
+	l.places(f)
 	r.Env = merged(r.Env, f.Env)
 	r.Vars = merged(r.Vars, f.Vars)
 	l.labelNames(f)
@@ -217,6 +218,23 @@ func (l *loader) add(f *file, dir string) {
 	l.program(f)
 	l.tests(f)
 	l.allow(f)
+}
+
+// places keeps where a file says its single values.
+func (l *loader) places(f *file) {
+	if l.recipe.Places == nil {
+		l.recipe.Places = Places{}
+	}
+	for key, name := range map[string]string{"user": "user", "entrypoint": "command"} {
+		if f.Node.Get(key) != nil {
+			l.recipe.Places[name] = f.Node.Locate(key)
+		}
+	}
+	for key, kind := range map[string]string{"env": "env:", "labels": "label:"} {
+		for _, e := range entries(f.Node, key) {
+			l.recipe.Places[kind+e.Key] = e.KeyPos
+		}
+	}
 }
 
 func merged[V any](into, from map[string]V) map[string]V {

@@ -1,6 +1,7 @@
 package recipes_test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -56,7 +57,7 @@ func load(t *testing.T, path string) *recipes.Recipe {
 
 func same(t *testing.T, want, got *recipes.Recipe) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreTypes(recipes.Position{}), cmpopts.IgnoreFields(recipes.Recipe{}, "Ignore"), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreTypes(recipes.Position{}), cmpopts.IgnoreFields(recipes.Recipe{}, "Ignore", "Places"), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -172,6 +173,13 @@ func TestCompose(t *testing.T) {
 		Env: map[string]string{"A": "common", "B": "own", "C": "own"}, User: "shop", Workdir: "/srv",
 		Ports: []int{9090, 8080}, Labels: map[string]string{"a": "b"}, Entrypoint: []string{"/app"},
 	}, got)
+	for name, want := range map[string]string{
+		"command": "recipes/shop.yaml:6:13", "user": "recipes/shop.yaml:2:7", "env:A": "common/base.yaml:6:7", "env:B": "recipes/shop.yaml:4:7", "label:a": "common/base.yaml:8:10",
+	} {
+		if p := got.Places[name]; fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) != want {
+			t.Errorf("%s stands at %v, want %s", name, p, want)
+		}
+	}
 	if p := got.Run[0].Pos; p.File != "common/base.yaml" || p.Line != 5 || p.Column != 7 {
 		t.Errorf("included run is at %v", p)
 	}

@@ -42,8 +42,12 @@ type Recipe struct {
 	Labels      map[string]string
 	Workdir     string   // absolute; "" is /
 	Entrypoint  []string // the command as `entrypoint` has it; Command also looks at Services
-	Ignore      *Ignore  // what .releaseignore files leave out of copies; never nil
+	Places      Places
+	Ignore      *Ignore // what .releaseignore files leave out of copies; never nil
 }
+
+// Places says where single values stand: "user", "command" (of entrypoint), "env:NAME", "label:NAME".
+type Places map[string]Position
 
 // Base is what the image is built on. Exactly one of Scratch, Debian, Path and Reference is set.
 type Base struct {
