@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/strictyaml"
 	"github.com/bootandshoot/release/recipes"
 )
 
@@ -17,7 +18,7 @@ import (
 type LockOptions struct {
 	// Update drops pins, so that they are made anew: those that Names name, all of them without Names.
 	Update bool
-	// Names are of packages, extensions, base images, addresses of downloads and repositories, or the last part of one.
+	// Names are of packages or the source packages that they are built from, extensions, base images, addresses of downloads and repositories, or the last part of one.
 	Names []string
 	// Platforms to pin packages for, "linux/arm64"; none are those of the lockfile and that of the bake.
 	Platforms []string
@@ -129,27 +130,67 @@ func dropped(old *recipes.Lock, l LockOptions) (rest *recipes.Lock, update map[s
 		if next.Base != nil && named(next.Base.Image) {
 			next.Base = nil
 		}
-		if hasPackage(next.Debian, name) {
-			found, update[name] = true, true
+		for _, p := range packagesOf(next.Debian, name) {
+			found, update[p] = true, true
 		}
 		if !found {
-			return nil, nil, fault.New(fault.NotFound, "update %s: the lockfile pins nothing of that name", name).
-				WithHint("release lock --update without names updates everything")
+			return nil, nil, notPinned(old, name)
 		}
 	}
 	return &next, update, nil
 }
 
-func hasPackage(d *recipes.LockedDebian, name string) bool {
+// packagesOf names the pinned packages of a name: the one that has it, else those that are built from a source of that name.
+func packagesOf(d *recipes.LockedDebian, name string) []string {
+	var built []string
 	if d == nil {
-		return false
+		return nil
 	}
-	for _, p := range d.Packages {
-		if slices.ContainsFunc(p.All(), func(q recipes.LockedPackage) bool { return q.Name == name }) {
-			return true
+	for _, arch := range slices.Sorted(maps.Keys(d.Packages)) {
+		for _, p := range d.Packages[arch].All() {
+			if p.Name == name {
+				return []string{name}
+			}
+			if sourceOf(p) == name {
+				built = append(built, p.Name)
+			}
 		}
 	}
-	return false
+	return built
+}
+
+// sourceOf is the source package by the place in the archive's pool, pool/main/o/openssl/libssl3_3.0.deb; "" for another
+// order of files.
+func sourceOf(p recipes.LockedPackage) string {
+	dir := path.Dir(p.Path)
+	source, letter := path.Base(dir), path.Base(path.Dir(dir))
+	if strings.HasPrefix(source, letter) && (len(letter) == 1 || len(letter) == 4 && strings.HasPrefix(letter, "lib")) {
+		return source
+	}
+	return ""
+}
+
+// notPinned names what was likely meant.
+func notPinned(l *recipes.Lock, name string) error {
+	var names []string
+	for key := range pinsOf(l) {
+		address, _, _ := strings.Cut(key.name, " ")
+		names = append(names, path.Base(strings.TrimSuffix(address, ".git")))
+	}
+	if l.Debian != nil {
+		for _, p := range l.Debian.Packages {
+			for _, q := range p.All() {
+				if source := sourceOf(q); source != "" {
+					names = append(names, source)
+				}
+			}
+		}
+	}
+	err := fault.New(fault.NotFound, "update %s: the lockfile pins nothing of that name", name)
+	if near := strictyaml.Nearest(name, names); near != "" {
+		return err.WithHint("did you mean %s? release lock --update without names updates everything", near)
+	}
+	return err.WithHint("release lock --update without names updates everything")
 }
 
 // changes lists how two locks differ, by kind and name.

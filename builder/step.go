@@ -89,12 +89,19 @@ func inStep(s step, err error) error {
 
 // inPart says of which part of the recipe an error is, and where that stands unless the error knows a closer place.
 func inPart(part string, pos recipes.Position, err error) error {
-	e := *fault.All(err)[0]
-	e.Message, e.Cause = part+": "+e.Message, err
-	if e.File == "" {
-		e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
+	var list fault.List
+	for _, cause := range fault.All(err) {
+		e := *cause
+		e.Message, e.Cause = part+": "+e.Message, cause
+		if e.File == "" {
+			e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
+		}
+		list = append(list, &e)
 	}
-	return &e
+	if len(list) == 1 {
+		return list[0]
+	}
+	return list
 }
 
 // short keeps names of steps to a line that fits a terminal.
