@@ -44,7 +44,7 @@ func (l *loader) debian(f *file, dir string) {
 	for i, text := range f.Packages {
 		pos := f.Node.Locate("packages", i)
 		if !packagePattern.MatchString(text) {
-			l.fail(pos, "packages[%d] %q must be name, name=version, name/suite or name-", i, text)
+			l.badPackage(pos, i, text)
 		}
 		if !slices.ContainsFunc(r.Packages, func(p Package) bool { return p.Text == text }) {
 			r.Packages = append(r.Packages, Package{Text: text, Pos: pos})
@@ -67,6 +67,19 @@ func (l *loader) debian(f *file, dir string) {
 		}
 		r.Pins = append(r.Pins, Pin{Package: p.Package, Version: p.Version, Suite: p.Suite, Priority: p.Priority, Pos: p.Node.Pos})
 	}
+}
+
+func (l *loader) badPackage(pos Position, i int, text string) {
+	name, rest, _ := strings.Cut(strings.TrimSpace(text), "=")
+	meant := strings.ToLower(name)
+	if rest != "" {
+		meant += "=" + rest
+	}
+	if meant != text && packagePattern.MatchString(meant) {
+		l.fail(pos, "packages[%d] %q: names of packages are in lower case, without blanks", i, text).WithHint("did you mean %s?", meant)
+		return
+	}
+	l.fail(pos, "packages[%d] %q must be name, name=version, name/suite or name-", i, text)
 }
 
 func (l *loader) repository(e *repoEntry, i int, dir string) {
