@@ -62,7 +62,7 @@ func (e *engine) check(t router.Table) error {
 	if _, err := e.certs.Prepare(t.Routes); err != nil {
 		return err
 	}
-	opened, err := e.listeners.openNew(e.memory.compile(t, e.now().UnixNano()))
+	opened, err := e.listeners.openNew(e.memory.compile(t, instant(e.now())))
 	e.listeners.undo(opened)
 	return err
 }

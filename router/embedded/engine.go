@@ -82,7 +82,7 @@ func (e *engine) apply(ctx context.Context, t router.Table) error {
 		}
 	}
 	t = t.Canonical()
-	c := e.memory.compile(t, e.now().UnixNano())
+	c := e.memory.compile(t, instant(e.now()))
 	var err error
 	if c.certs, err = e.certs.Prepare(t.Routes); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (e *engine) follow(t router.Table) error {
 	if old := e.current.Load(); old != nil && t.Version.Compare(old.table.Version) <= 0 {
 		return nil
 	}
-	c := e.memory.compile(t.Canonical(), e.now().UnixNano())
+	c := e.memory.compile(t.Canonical(), instant(e.now()))
 	if old := e.current.Load(); old != nil {
 		c.certs = old.certs
 	}
@@ -165,7 +165,7 @@ func (e *engine) restore() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := e.memory.compile(t, e.now().UnixNano())
+	c := e.memory.compile(t, instant(e.now()))
 	if c.certs, err = e.certs.Prepare(t.Routes); err != nil {
 		e.log.Error("certificate does not load", "error", err)
 	}

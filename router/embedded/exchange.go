@@ -245,7 +245,7 @@ func (x *exchange) take() error {
 			return errNoRoute
 		}
 		x.decide()
-		x.choice.now = x.e.now().UnixNano()
+		x.choice.now = instant(x.e.now())
 		t, n := x.route.pick(&x.choice)
 		if n == nil {
 			if !x.choice.full {

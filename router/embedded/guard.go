@@ -17,11 +17,18 @@ const sweepEvery = 100 * time.Millisecond
 // fired is the due time of a guard whose deadline is over.
 const fired = -1
 
+// began is what instants count from.
+var began = time.Now()
+
+// instant is nanoseconds since the process began, by the clock that nobody sets: limits and pauses must neither end early nor
+// last for an hour when the time of day is corrected. It is above 0 for every time that is read while the process runs.
+func instant(t time.Time) int64 { return int64(t.Sub(began)) }
+
 // guard ends reads or writes of a connection that take too long, by a deadline in the past: the goroutine that waits gets
 // os.ErrDeadlineExceeded and decides what that means. Arm and disarm are one goroutine's; fire may be called from any.
 type guard struct {
 	set func(time.Time) error // the connection's SetReadDeadline or SetWriteDeadline
-	due atomic.Int64          // Unix nanoseconds; 0: none; fired
+	due atomic.Int64          // an instant; 0: none; fired
 	mu  sync.Mutex            // over firing
 	end bool                  // killed
 
@@ -34,7 +41,7 @@ func (g *guard) arm(now time.Time, limit time.Duration) {
 		g.disarm()
 		return
 	}
-	if g.due.Swap(now.Add(limit).UnixNano()) == fired {
+	if g.due.Swap(instant(now)+int64(limit)) == fired {
 		g.refresh()
 	}
 }
@@ -146,7 +153,7 @@ func (s *sweeper) list(into []watched) []watched {
 
 // check fires the guard when its time is over.
 func (g *guard) check(now time.Time) {
-	if due := g.due.Load(); due > 0 && due < now.UnixNano() {
+	if due := g.due.Load(); due > 0 && due < instant(now) {
 		g.fireIf(due)
 	}
 }
@@ -155,12 +162,12 @@ func (g *guard) check(now time.Time) {
 // and yet go on all the time. It is the sweep's alone.
 func (g *guard) checkMoving(now time.Time, limit time.Duration, raw syscall.RawConn) {
 	due := g.due.Load()
-	if due <= 0 || due >= now.UnixNano() {
+	if due <= 0 || due >= instant(now) {
 		return
 	}
 	if taken := acknowledged(raw); taken > g.taken {
 		g.taken = taken
-		g.due.CompareAndSwap(due, now.Add(limit).UnixNano())
+		g.due.CompareAndSwap(due, instant(now)+int64(limit))
 		return
 	}
 	g.fireIf(due)

@@ -43,7 +43,7 @@ type h1conn struct {
 	taken   bool         // another process or protocol has the connection now
 	ahead   bool         // the client sends requests before their turn
 	replied bool         // something of an answer was sent
-	since   atomic.Int64 // when the request under way began to wait, Unix nanoseconds; 0: none
+	since   atomic.Int64 // when the request under way began to wait, an instant; 0: none
 
 	tunneled atomic.Pointer[tunnel]
 
@@ -221,7 +221,7 @@ func (c *h1conn) prepare(n int) {
 // answer serves the request whose head was read, and says whether another one may follow.
 func (c *h1conn) answer() bool {
 	c.replied = false
-	c.since.Store(c.x.start.UnixNano())
+	c.since.Store(instant(c.x.start))
 	c.x.run()
 	c.since.Store(0)
 	return !c.x.aborted && !c.head.Close && !c.taken && c.x.body.used() && !c.x.closed
@@ -289,7 +289,7 @@ func (c *h1conn) sweep(now time.Time) {
 		t.sweep()
 	}
 	since := c.since.Load()
-	if since == 0 || now.UnixNano()-since < int64(c.e.patience.gone) || c.ctx.Err() != nil || !c.gone() {
+	if since == 0 || instant(now)-since < int64(c.e.patience.gone) || c.ctx.Err() != nil || !c.gone() {
 		return
 	}
 	c.cancel()

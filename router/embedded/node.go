@@ -17,18 +17,18 @@ type node struct {
 	nodeKey
 	inFlight atomic.Int64
 	stats    nodeStats
-	joined   int64     // when a table first named it, Unix nanoseconds
+	joined   int64     // when a table first named it, an instant
 	empty    time.Time // since when it could be forgotten; guarded by engine.mu
 	h2c      *http.Transport
 
-	// Passive ejection. skipUntil is Unix nanoseconds, 0 for a node in order; failures are connects that failed in a row,
+	// Passive ejection. skipUntil is an instant, 0 for a node in order; failures are connects that failed in a row,
 	// bad other failures in a row.
 	failures, bad atomic.Int32
 	skipUntil     atomic.Int64
 	ejected       atomic.Bool // skipped because of bad answers, not for lack of connections
 
 	// hastyUntil: the node closes connections right after use without saying so, so requests that may not be repeated
-	// get new ones until then (Unix nanoseconds).
+	// get new ones until then, an instant.
 	hastyUntil atomic.Int64
 
 	mu   sync.Mutex
@@ -67,7 +67,7 @@ func (n *node) connect(ctx context.Context, e *engine, oldest time.Duration, now
 			return c, nil
 		}
 		if now.Sub(c.idle) < hastyIdle {
-			n.hastyUntil.Store(now.Add(hastyMemory).UnixNano())
+			n.hastyUntil.Store(instant(now) + int64(hastyMemory))
 		}
 		c.close(e)
 		n.mu.Lock()

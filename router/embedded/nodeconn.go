@@ -105,7 +105,7 @@ func (c *nodeConn) fill(now func() time.Time) error {
 	if err == io.EOF {
 		c.ended()
 		if c.used && now().Sub(c.last) < hastyIdle {
-			c.node.hastyUntil.Store(now().Add(hastyMemory).UnixNano())
+			c.node.hastyUntil.Store(instant(now()) + int64(hastyMemory))
 		}
 	}
 	return err

@@ -44,7 +44,7 @@ func (x *exchange) oldest(now time.Time) time.Duration {
 		return 0
 	case idempotent(x.req.Method):
 		return repeatableIdle
-	case x.node.hastyUntil.Load() > now.UnixNano():
+	case x.node.hastyUntil.Load() > instant(now):
 		return 0
 	}
 	return carefulIdle

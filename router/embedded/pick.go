@@ -50,7 +50,7 @@ type choice struct {
 	first    *target         // a rule's or a session's fleet, or nil
 	index    int             // of the weighted fleets, the one whose turn it is
 	tried    []*node         // failed already
-	now      int64           // Unix nanoseconds
+	now      int64           // an instant
 	random   func() uint64   // uniform
 	full     bool            // set by pick: a node was passed over because it has all it may have
 	_        [0]func(choice) // not comparable

@@ -125,10 +125,10 @@ func (x *exchange) countFailure(why cause) {
 	x.target.stats.failed[why].Add(1)
 	if why == causeConnect {
 		x.connect++
-		x.node.unreachable(x.e.now().UnixNano())
+		x.node.unreachable(instant(x.e.now()))
 		return
 	}
-	x.node.ill(x.target, x.route.limits.ejectAfter, x.e.now().UnixNano())
+	x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now()))
 }
 
 // mayRepeat: a request that no node can have seen may always go to another one; one that a node may have seen only if

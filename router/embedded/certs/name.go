@@ -25,7 +25,7 @@ type name struct {
 	key       nameKey
 	authority *authority
 	stored    atomic.Pointer[tls.Certificate] // what the storage had, until the library has it
-	told      atomic.Int64                    // Unix nanoseconds when a handshake without certificate was last logged
+	told      atomic.Pointer[time.Time]       // when a handshake without certificate was last logged
 
 	cancel context.CancelFunc // of what runs for it
 	ended  chan struct{}      // closed when nothing does any more
@@ -166,8 +166,8 @@ func (n *name) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // complain logs a handshake that fails, once a minute.
 func (n *name) complain() {
-	now, last := time.Now().UnixNano(), n.told.Load()
-	if now-last < int64(time.Minute) || !n.told.CompareAndSwap(last, now) {
+	now, last := time.Now(), n.told.Load()
+	if last != nil && now.Sub(*last) < time.Minute || !n.told.CompareAndSwap(last, &now) {
 		return
 	}
 	n.authority.m.log.Warn("handshakes fail: no certificate yet", "host", n.key.host, "problem", cmp.Or(n.why(), "it is being obtained"))

@@ -23,8 +23,8 @@ type pair struct {
 	*watched[tls.Certificate]
 	names    pairFiles
 	logger   *slog.Logger
-	told     atomic.Int64           // Unix nanoseconds when its end was last logged
-	mismatch atomic.Pointer[string] // hosts that it was last seen not to be for
+	told     atomic.Pointer[time.Time] // when its end was last logged
+	mismatch atomic.Pointer[string]    // hosts that it was last seen not to be for
 }
 
 func newPair(names pairFiles, m *Manager) *pair {
@@ -64,7 +64,7 @@ func (p *pair) changed(c *tls.Certificate, err error) {
 		p.logger.Warn("certificate does not reload, the last good one stays", "error", err)
 		return
 	}
-	p.told.Store(0)
+	p.told.Store(nil)
 	p.logger.Info("certificate loaded", "names", c.Leaf.DNSNames, "expires", c.Leaf.NotAfter)
 }
 
@@ -81,7 +81,7 @@ func (p *pair) remind(c *tls.Certificate) {
 	now := p.now()
 	wrong := p.timely(c, now)
 	told := p.told.Load()
-	if wrong == "" || told != 0 && now.UnixNano()-told < int64(24*time.Hour) || !p.told.CompareAndSwap(told, now.UnixNano()) {
+	if wrong == "" || told != nil && now.Sub(*told) < 24*time.Hour || !p.told.CompareAndSwap(told, &now) {
 		return
 	}
 	p.logger.Warn("certificate must be replaced", "problem", wrong)
