@@ -27,39 +27,77 @@ func newListeners(e *engine) *listeners {
 	return &listeners{e: e, open: map[string]*listener{}, failed: map[string]string{}}
 }
 
-// openNew opens what the table needs beyond what is open, or nothing at all.
+// openNew opens what the table needs beyond what is open, or nothing at all. What the same routes needed before and does not open
+// goes on failing: it is no reason to refuse a table that changes something else.
 func (s *listeners) openNew(c *compiled) (opened []string, err error) {
+	before := map[routeListen]bool{}
+	if old := s.e.current.Load(); old != nil {
+		for i := range old.table.Routes {
+			for _, n := range needs(&old.table.Routes[i]) {
+				before[n] = true
+			}
+		}
+	}
+	fresh := map[string]*router.Route{} // listen address → the first route that is new there
+	for i := range c.table.Routes {
+		r := &c.table.Routes[i]
+		for _, n := range needs(r) {
+			if !before[n] && fresh[n.listen] == nil {
+				fresh[n.listen] = r
+			}
+		}
+	}
 	for _, address := range slices.Sorted(maps.Keys(c.listens)) {
 		if s.has(address) {
 			continue
 		}
+		route := fresh[address]
+		if route == nil {
+			s.try(c, address)
+			continue
+		}
 		if err := s.openOne(c, address); err != nil {
 			s.undo(opened)
-			return nil, listenFault(c.listens[address].route, address, err)
+			return nil, listenFault(route, address, err)
 		}
 		opened = append(opened, address)
 	}
 	return opened, nil
 }
 
-// openAll opens what it can and remembers why the rest does not serve.
-func (s *listeners) openAll(c *compiled) {
-	for address, l := range c.listens {
-		if s.has(address) {
-			continue
-		}
-		err := s.openOne(c, address)
-		s.mu.Lock()
-		if err == nil {
-			delete(s.failed, address)
-		} else {
-			if s.failed[address] == "" {
-				s.e.log.Error("listen address does not open, it is tried again", "route", l.route.Name, "error", err)
-			}
-			s.failed[address] = err.Error()
-		}
-		s.mu.Unlock()
+// routeListen is that a route needs a listen address.
+type routeListen struct{ route, listen string }
+
+func needs(r *router.Route) []routeListen {
+	list := []routeListen{{r.Name, r.Listen}}
+	if r.TLS != nil && r.TLS.Redirect != "" {
+		list = append(list, routeListen{r.Name, r.TLS.Redirect})
 	}
+	return list
+}
+
+// openAll opens what it can.
+func (s *listeners) openAll(c *compiled) {
+	for address := range c.listens {
+		if !s.has(address) {
+			s.try(c, address)
+		}
+	}
+}
+
+// try opens one address, or remembers why it does not serve.
+func (s *listeners) try(c *compiled, address string) {
+	err := s.openOne(c, address)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		delete(s.failed, address)
+		return
+	}
+	if s.failed[address] == "" {
+		s.e.log.Error("listen address does not open, it is tried again", "route", c.listens[address].route.Name, "error", err)
+	}
+	s.failed[address] = err.Error()
 }
 
 func (s *listeners) has(address string) bool {

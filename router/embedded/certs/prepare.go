@@ -2,6 +2,7 @@ package certs
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -13,14 +14,17 @@ import (
 // loadWithin bounds how long Prepare waits for a storage that is elsewhere.
 const loadWithin = time.Second
 
-// Prepare opens what the routes of a table need. Nothing changes before Use. All files must load once: the error is a
-// fault.List of class Invalid, whose entries name route and file. The set can be used all the same, which is for a router that
-// starts with the table on its disk: what did not load is tried again at handshakes, and fails those until it loads.
+// Prepare opens what the routes of a table need. Nothing changes before Use. Files that a route did not name in the set in use
+// must load: the error is a fault.List of class Invalid, whose entries name route and file. The set can be used all the same,
+// which is for a router that starts with the table on its disk: what did not load is tried again at handshakes, and fails those
+// until it loads. So do files that the route has named before: they are a problem (see Problems), and no reason to refuse a
+// table that changes something else.
 func (m *Manager) Prepare(routes []router.Route) (*Set, error) {
 	p := preparation{m: m, old: m.current.Load(), set: &Set{
 		m: m, listens: map[string]*listen{}, pairs: map[pairFiles]*pair{}, clients: map[string]*clientCA{},
 		authorities: map[authorityKey]*authority{}, names: map[nameKey]*name{}, hosts: map[string][]*authority{},
-	}, roots: map[string]string{}, shown: map[*pair][]string{}}
+		roots: map[string]string{}, named: map[naming]bool{},
+	}, shown: map[*pair][]string{}}
 	for i := range routes {
 		if routes[i].TLS != nil {
 			p.route(&routes[i])
@@ -39,7 +43,6 @@ type preparation struct {
 	old      *Set
 	set      *Set
 	fresh    []*name            // which no set had before
-	roots    map[string]string  // contents of files of ACME roots
 	shown    map[*pair][]string // hosts of the routes that show a certificate
 	problems fault.List
 }
@@ -78,7 +81,7 @@ func (p *preparation) pair(r *router.Route) *pair {
 		c = newPair(key, p.m)
 	}
 	p.set.pairs[key] = c
-	if err := c.open(); err != nil {
+	if err := c.open(); p.refuse(naming{r.Name, "cert", key.cert, key.key}, err) {
 		p.problems = append(p.problems, fault.New(fault.Invalid, "route %q: load certificate %s with key %s: %w", r.Name, key.cert, key.key, err).
 			WithHint("check that both files are PEM, belong together and can be read by the router's user"))
 	}
@@ -95,7 +98,7 @@ func (p *preparation) clientCA(r *router.Route) *clientCA {
 		c = newClientCA(file, p.m)
 	}
 	p.set.clients[file] = c
-	if err := c.open(); err != nil {
+	if err := c.open(); p.refuse(naming{r.Name, "clients", file, ""}, err) {
 		p.problems = append(p.problems, fault.New(fault.Invalid, "route %q: load client authorities %s: %w", r.Name, file, err).
 			WithHint("check that the file has certificates in PEM form and can be read by the router's user"))
 	}
@@ -131,23 +134,36 @@ func (p *preparation) authority(r *router.Route) *authority {
 	return a
 }
 
-// rootsOf reads what a route's ACME directory is checked with. Without it, if it does not load, nothing is trusted.
+// refuse notes what a route names, and says whether err is a reason to refuse the table: not when the route has named the same
+// before.
+func (p *preparation) refuse(n naming, err error) bool {
+	p.set.named[n] = true
+	return err != nil && !p.old.named[n]
+}
+
+// rootsOf reads what a route's ACME directory is checked with. If it does not load any more it is what it was before; if it never
+// did, nothing is trusted.
 func (p *preparation) rootsOf(r *router.Route) string {
 	file := r.TLS.ACME.RootCA
-	if file == "" || p.roots[file] != "" {
-		return p.roots[file]
+	if file == "" {
+		return ""
 	}
 	b, err := os.ReadFile(file)
 	if err == nil {
 		_, err = parsePool(b)
 	}
-	if err != nil {
+	if p.refuse(naming{r.Name, "roots", file, ""}, err) {
 		p.problems = append(p.problems, fault.New(fault.Invalid, "route %q: load root of the ACME directory %s: %w", r.Name, file, err).
 			WithHint("check that the file has certificates in PEM form and can be read by the router's user"))
-		return ""
 	}
-	p.roots[file] = string(b)
-	return p.roots[file]
+	roots := string(b)
+	if err != nil {
+		l := p.set.listens[r.Listen]
+		l.lost = append(l.lost, fmt.Sprintf("root of the ACME directory %s does not load: %v", file, err))
+		roots = p.old.roots[file]
+	}
+	p.set.roots[file] = roots
+	return roots
 }
 
 func (p *preparation) name(key nameKey, a *authority) *name {

@@ -21,6 +21,7 @@ func (m *Manager) Problems() map[string]string {
 				}
 			}
 		}
+		list = append(list, l.lost...)
 		if l.clients != nil {
 			list = append(list, l.clients.problems(now)...)
 		}

@@ -27,7 +27,12 @@ type Set struct {
 	authorities map[authorityKey]*authority
 	names       map[nameKey]*name
 	hosts       map[string][]*authority // those that prove a host by HTTP-01
+	roots       map[string]string       // contents of files of ACME roots
+	named       map[naming]bool         // by the routes
 }
+
+// naming is that a route has files for a purpose.
+type naming struct{ route, purpose, file, key string }
 
 // source is where one certificate comes from.
 type source interface {
@@ -45,6 +50,7 @@ type listen struct {
 	hosts   map[*pair][]string // of the routes that show a certificate from files
 	clients *clientCA          // nil: clients show no certificate
 	acme    bool
+	lost    []string // files of ACME roots that do not load, and why
 	config  atomic.Pointer[listenConfig]
 }
 
