@@ -29,7 +29,8 @@ func (s Settings) Servers(ctx context.Context) (Servers, error) {
 		return out, s.Explain(err, "")
 	}
 	if out.Leader == "" {
-		return out, s.Explain(errors.New("No cluster leader"), "") //nolint:staticcheck // as Consul says it
+		//lint:ignore ST1005 as Consul itself says it
+		return out, s.Explain(errors.New("No cluster leader"), "")
 	}
 	peers, err := client.Status().PeersWithQueryOptions(q)
 	if err != nil {
