@@ -75,21 +75,19 @@ type accessLog struct {
 	bad  time.Time // when writing failed last: said once a minute
 }
 
+// openAccessLog returns the log with an error, too: then nothing is written until reopen.
 func openAccessLog(cfg Config) (*accessLog, error) {
 	if cfg.AccessLog == "" {
 		return nil, nil
 	}
 	l := &accessLog{path: cfg.AccessLog, limit: cfg.AccessLogBytes, keep: cfg.AccessLogKeep, log: cfg.Log}
-	if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
-		return nil, fmt.Errorf("open access log: %w", err)
-	}
-	if err := l.open(); err != nil {
-		return nil, err
-	}
-	return l, nil
+	return l, l.open()
 }
 
 func (l *accessLog) open() error {
+	if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
+		return fmt.Errorf("open access log: %w", err)
+	}
 	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 	if err != nil {
 		return fmt.Errorf("open access log: %w", err)

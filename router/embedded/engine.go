@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/bootandshoot/release/internal/atomicfile"
-	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/embedded/certs"
 )
@@ -128,40 +124,15 @@ func (e *engine) follow(t router.Table) error {
 	return nil
 }
 
-// save makes the table durable.
-func (e *engine) save(t router.Table) error {
-	b, err := t.Encode()
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(filepath.Join(e.cfg.Dir, tableName), b, 0o600); err != nil {
-		code := fault.Failed
-		if errors.Is(err, syscall.ENOSPC) {
-			code = fault.NoSpace
-		}
-		return fault.New(code, "apply table %s: %w", t.Version, err)
-	}
-	return nil
-}
-
 // restore serves the table on disk. Listeners that do not open are tried again later; certificates that do not load
 // are read again at each handshake.
 func (e *engine) restore() error {
-	path := filepath.Join(e.cfg.Dir, tableName)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
+	t, err := e.load()
+	if errors.Is(err, router.ErrNoTable) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read table: %w", err)
-	}
-	t, err := router.Decode(b)
-	if fault.Is(err, fault.Unsupported) {
 		return err
-	}
-	if err != nil {
-		e.log.Error("table on disk does not read, put aside", "path", path+".bad", "error", err)
-		return os.Rename(path, path+".bad")
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -45,7 +43,8 @@ const (
 type inheritance struct {
 	Schema   int      `json:"schema"`
 	Instance string   `json:"instance"`
-	Names    []string `json:"names"` // of the descriptors from firstFd+1 on
+	Edge     string   `json:"edge,omitempty"` // its name, which may not be on disk
+	Names    []string `json:"names"`          // of the descriptors from firstFd+1 on
 
 	peer    net.Conn
 	lock    *os.File
@@ -164,11 +163,17 @@ func (p *process) upgrade(ctx context.Context, exe string) (Status, error) {
 func (p *process) replace(ctx context.Context, exe string) error {
 	p.op.Lock()
 	defer p.op.Unlock()
-	if p.handed || p.e.draining.Load() {
+	if p.handed || p.e.draining.Load() || p.isStopping() {
 		return fault.New(fault.Busy, "upgrade router: it is stopping or has been upgraded already")
 	}
 	if exe == "" {
 		return fault.New(fault.Invalid, "upgrade router: no executable was named")
+	}
+	if p.control == nil {
+		return fault.New(fault.Failed, "upgrade router: there is no control socket to hand over yet")
+	}
+	if err := p.e.saveAgain(); err != nil {
+		return fmt.Errorf("upgrade router: %w", err)
 	}
 	ours, idle, cmd, err := p.spawnSuccessor(exe)
 	if err != nil {
@@ -203,7 +208,7 @@ func (p *process) spawnSuccessor(exe string) (net.Conn, *idleSender, *exec.Cmd, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	in := inheritance{Schema: handoffSchema, Instance: p.instance}
+	in := inheritance{Schema: handoffSchema, Instance: p.instance, Edge: p.edge}
 	files := []*os.File{theirs}
 	defer func() {
 		for _, f := range files[1:] {
@@ -325,62 +330,4 @@ func (p *process) handedOver() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.handed
-}
-
-// finish serves the last connections after a handover, until none is left and the successor has read the counters, or
-// the deadline is over. A successor that only does not ask is waited for; one that ended leaves nobody to bring new tables: then this ends as at a stop.
-func (p *process) finish(ctx context.Context, successor net.Conn) error {
-	p.log.Info("router handed over", "connections", p.e.conns.Load())
-	gone := p.serveSuccessor(successor)
-	deadline := time.NewTimer(p.cfg.HandoffTimeout)
-	defer deadline.Stop()
-	tick := time.NewTicker(tidyEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			p.e.tidy()
-		case <-gone:
-			if p.e.drained() {
-				return nil
-			}
-			return p.shutdown(p.cfg.StopTimeout)
-		case <-p.stopping:
-			err := p.shutdown(p.cfg.StopTimeout)
-			awaitClosed(gone)
-			return err
-		case <-deadline.C:
-			err := p.shutdown(0)
-			awaitClosed(gone)
-			return err
-		case <-ctx.Done():
-			p.stop()
-		}
-	}
-}
-
-// awaitClosed leaves the successor time to read the last counters.
-func awaitClosed(gone <-chan struct{}) {
-	select {
-	case <-gone:
-	case <-time.After(absorbPatience):
-	}
-}
-
-// serveSuccessor answers the successor's questions; the channel is closed when it broke off.
-func (p *process) serveSuccessor(conn net.Conn) <-chan struct{} {
-	gone := make(chan struct{})
-	var once sync.Once
-	queue := newConnQueue(conn.LocalAddr())
-	server := &http.Server{
-		Handler: p.successorRoutes(), ErrorLog: serverLog(p.log), // and no time-outs: a pause of either process is no end
-		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateClosed {
-				once.Do(func() { close(gone) })
-			}
-		},
-	}
-	go func() { _ = server.Serve(queue) }()
-	queue.put(conn) // there is: nothing closes it
-	return gone
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -240,5 +242,51 @@ func TestKilledPredecessor(t *testing.T) {
 	edge := mustObserve(t, c)
 	if n := nodeOf(t, edge, "a"); n.InFlight != 0 || n.Long != 0 || n.Requests != 1 || edge.Confirmed.Seq != 2 {
 		t.Errorf("%+v of %+v", n, edge)
+	}
+}
+
+// A stop that comes while the router is upgraded ends both processes.
+func TestStopDuringAnUpgrade(t *testing.T) {
+	for _, how := range []string{"stop", "SIGTERM"} {
+		t.Run(how, func(t *testing.T) {
+			c := startRouter(t, t.TempDir())
+			node := routertest.StartNode(t, "a", nil)
+			listen := routertest.FreeListen(t)
+			mustApply(t, c, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 1, node))))
+			pid := mustStatus(t, c).PID
+			exe, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			upgraded := make(chan error, 1)
+			go func() {
+				_, err := NewClient(c.Dir()).Upgrade(context.Background(), exe)
+				upgraded <- err
+			}()
+			routertest.Eventually(t, "a successor starts", func() bool {
+				lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+				for _, path := range lists {
+					if b, _ := os.ReadFile(path); len(b) > 0 {
+						return true
+					}
+				}
+				return false
+			})
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if how == "SIGTERM" {
+				if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+				err = waitUnlocked(ctx, c.Dir())
+			} else {
+				err = c.Stop(ctx)
+			}
+			if err != nil {
+				t.Errorf("stop: %v", err)
+			}
+			<-upgraded // however it went
+			routertest.Eventually(t, "the old process ended", func() bool { return syscall.Kill(pid, 0) != nil })
+		})
 	}
 }

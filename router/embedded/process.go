@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,12 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -50,6 +47,8 @@ type process struct {
 
 	tally sync.Mutex // held while a predecessor's counters become this process's own: nobody reads them twice, or not at all
 	seen  lastShown
+
+	chores []chore // what could not be written at the start; guarded by op once begin is over
 
 	stopping  chan struct{} // closed by stop
 	stopOnce  sync.Once
@@ -111,12 +110,11 @@ func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, e
 	} else if p.lock, err = lockPatiently(ctx, cfg.Dir); err != nil {
 		return nil, err
 	}
-	if p.edge, err = edgeName(cfg.Dir); err != nil {
+	p.nameEdge(in)
+	if p.e.access, err = openAccessLog(cfg); err != nil && !p.e.served() {
 		return nil, err
 	}
-	if p.e.access, err = openAccessLog(cfg); err != nil {
-		return nil, err
-	}
+	p.insist("the access log", err, p.reopenAccess)
 	if p.e.tracer, err = newTracer(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -135,19 +133,18 @@ func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 	if err := p.e.restore(); err != nil {
 		return err
 	}
+	if in == nil {
+		p.sweepFolder()
+	}
 	if err := p.listenMetrics(); err != nil {
 		return err
 	}
 	if p.control == nil {
-		l, err := listenControl(p.cfg.Dir)
-		if err != nil {
+		if err := p.openControl(); err != nil && p.e.current.Load() == nil {
 			return err
+		} else if err != nil {
+			p.insist("the control socket", err, p.openLateControl)
 		}
-		p.control = l
-	}
-	pid := fmt.Sprintln(os.Getpid())
-	if err := atomicfile.Write(filepath.Join(p.cfg.Dir, pidName), []byte(pid), 0o600); err != nil {
-		return fmt.Errorf("start router: %w", err)
 	}
 	if in != nil {
 		p.pred = newPredecessor(in.peer)
@@ -157,8 +154,12 @@ func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 		}
 		go p.attendPredecessor(ctx)
 	}
+	p.insist("the process id's file", p.writePID(), p.writePID) // not before the predecessor hands over: it may still go on
 	p.api = &http.Server{Handler: p.routes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout}
-	go func() { _ = p.api.Serve(p.control) }()
+	if p.control != nil {
+		go func(l net.Listener) { _ = p.api.Serve(l) }(p.control)
+	}
+	go p.catchUp(ctx)
 	if in != nil && in.idle != nil {
 		go p.e.receiveIdle(in.idle)
 	}
@@ -202,6 +203,10 @@ func (p *process) loop(ctx context.Context, hup <-chan os.Signal) error {
 		case conn := <-p.successor:
 			return p.finish(ctx, conn)
 		case <-p.stopping:
+			if p.awaitUpgrade() {
+				p.stopSuccessor(ctx)
+				return p.finish(ctx, <-p.successor)
+			}
 			return p.shutdown(p.cfg.StopTimeout)
 		case <-ctx.Done():
 			p.stop()
@@ -209,46 +214,17 @@ func (p *process) loop(ctx context.Context, hup <-chan os.Signal) error {
 	}
 }
 
-// reload is what SIGHUP asks for.
-func (p *process) reload(ctx context.Context) {
-	p.reopenLog()
-	if same(p.program, programOf(p.program.path)) {
-		return
-	}
-	go func() { // the handover ends the loop that called
-		if _, err := p.upgrade(ctx, p.program.path); err != nil {
-			p.log.Error("no handover to the changed program", "error", err)
-		}
-	}()
-}
-
-// program is a file as it was at some time.
-type program struct {
-	path string
-	info os.FileInfo // nil: there was none
-}
-
-func programOf(path string) program {
-	info, _ := os.Stat(path)
-	return program{path, info}
-}
-
-// same says whether the file is still what it was.
-func same(a, b program) bool {
-	return b.info == nil || a.info == nil || os.SameFile(a.info, b.info) && a.info.Size() == b.info.Size() && a.info.ModTime().Equal(b.info.ModTime())
-}
-
-func (p *process) reopenLog() {
-	if p.e.access == nil {
-		return
-	}
-	if err := p.e.access.reopen(); err != nil {
-		p.log.Error("access log does not open", "error", err)
-	}
-}
-
 // stop makes loop end the process.
 func (p *process) stop() { p.stopOnce.Do(func() { close(p.stopping) }) }
+
+func (p *process) isStopping() bool {
+	select {
+	case <-p.stopping:
+		return true
+	default:
+		return false
+	}
+}
 
 // shutdown stops accepting, lets requests finish until the limit, and cuts the rest.
 func (p *process) shutdown(limit time.Duration) error {
@@ -388,25 +364,4 @@ func newInstance() string {
 	b := make([]byte, 8)
 	_, _ = rand.Read(b) // never fails
 	return hex.EncodeToString(b)
-}
-
-// edgeName is the name of this edge, made at the first start in the folder.
-func edgeName(dir string) (string, error) {
-	path := filepath.Join(dir, idName)
-	b, err := os.ReadFile(path)
-	if name := strings.TrimSpace(string(b)); err == nil && name != "" {
-		return name, nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("read edge name: %w", err)
-	}
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "edge"
-	}
-	name := host + "-" + newInstance()[:6]
-	if err := atomicfile.Write(path, []byte(name+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write edge name: %w", err)
-	}
-	return name, nil
 }
