@@ -29,6 +29,8 @@ type engine struct {
 	reasons  rejections
 	patience patience
 
+	descriptors *descriptors
+
 	current   atomic.Pointer[compiled]   // nil: no table yet
 	successor atomic.Pointer[idleSender] // takes idle connections over
 	draining  atomic.Bool                // it handed over or stops: answers say Connection: close
@@ -53,6 +55,8 @@ func newEngine(cfg Config) *engine {
 		sweeper:  newSweeper(),
 		memory:   newMemory(),
 		patience: newPatience(),
+
+		descriptors: newDescriptors(),
 	}
 	e.listeners = newListeners(e)
 	e.certs = certs.New(certs.Options{

@@ -335,6 +335,9 @@ func (x *exchange) fail(err error) {
 		stats.noNode.Add(1)
 		stats.failed.Add(1)
 		x.front.reply(x, 503, err.Error(), http1.Field{Name: []byte("Retry-After"), Value: []byte("1")})
+	case x.lastCause == causeLocal:
+		stats.failed.Add(1)
+		x.front.reply(x, 503, "the router has too many connections", http1.Field{Name: []byte("Retry-After"), Value: []byte("1")})
 	case x.lastCause == causeTimeout:
 		stats.failed.Add(1)
 		x.front.reply(x, 504, "the node did not answer in time")

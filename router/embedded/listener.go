@@ -24,6 +24,7 @@ import (
 const (
 	maxHeaderBytes = 64 << 10
 	acceptPause    = 5 * time.Millisecond // after an error such as too many open files
+	roomPatience   = time.Second          // for others to make room, before it is looked whether there is still a listener
 )
 
 func listenTCP(address string) (*net.TCPListener, error) {
@@ -56,19 +57,23 @@ type listener struct {
 	h2      *connQueue
 	server  *http.Server // of h2
 	begin   sync.Once
+	quit    context.Context // over when accepting is to end
+	end     context.CancelFunc
 	stopped chan struct{}
 
-	mu      sync.Mutex
-	conns   map[*h1conn]struct{}
-	tcp     map[*tcpConn]struct{}
-	leaving bool // connections end as they become idle
+	mu       sync.Mutex
+	conns    map[*h1conn]struct{}
+	tcp      map[*tcpConn]struct{}
+	starting map[*net.TCPConn]int64 // before their first request, since an instant
+	leaving  bool                   // connections end as they become idle
 }
 
 func newListener(e *engine, address string, ln *net.TCPListener) *listener {
 	l := &listener{
 		e: e, address: address, ln: ln, h2: newConnQueue(ln.Addr()), stopped: make(chan struct{}),
-		conns: map[*h1conn]struct{}{}, tcp: map[*tcpConn]struct{}{},
+		conns: map[*h1conn]struct{}{}, tcp: map[*tcpConn]struct{}{}, starting: map[*net.TCPConn]int64{},
 	}
+	l.quit, l.end = context.WithCancel(context.Background())
 	l.server = newH2Server(l)
 	return l
 }
@@ -81,21 +86,35 @@ func (l *listener) start() {
 	go func() { _ = l.server.Serve(l.h2) }()
 }
 
-// acceptAll runs until the socket is closed or stop is called.
+// acceptAll runs until the socket is closed or stop is called. Where descriptors are short, connections wait in the kernel.
 func (l *listener) acceptAll() {
 	defer close(l.stopped)
 	for {
 		c, err := l.ln.AcceptTCP()
 		switch {
 		case err == nil:
+			number := numberOf(c)
 			l.e.conns.Add(1)
 			go l.serve(c, nil)
+			if number >= l.e.descriptors.clients {
+				l.awaitRoom()
+			}
 		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
 			return
 		default:
-			l.e.log.Warn("accept", "listen", l.address, "error", err)
+			l.e.short("connections are not accepted", "listen", l.address, "error", err)
 			time.Sleep(acceptPause)
+			l.awaitRoom()
 		}
+	}
+}
+
+// awaitRoom waits until there are descriptors for clients, or accepting ends.
+func (l *listener) awaitRoom() {
+	for room := false; !room && l.quit.Err() == nil && numberOf(l.ln) != 0; {
+		ctx, cancel := context.WithTimeout(l.quit, roomPatience)
+		room = l.e.awaitRoom(ctx.Done(), l.e.descriptors.clients)
+		cancel()
 	}
 }
 
@@ -131,6 +150,7 @@ func (l *listener) drop(c net.Conn) {
 
 // readProxy reads who a trusted proxy connects for.
 func (l *listener) readProxy(c *net.TCPConn, peer netip.AddrPort) (src netip.AddrPort, rest []byte, ok bool) {
+	defer l.starts(c)()
 	_ = c.SetReadDeadline(l.e.now().Add(l.e.patience.handshake))
 	src, _, rest, err := proxyproto.Read(c, make([]byte, 4<<10))
 	_ = c.SetReadDeadline(time.Time{})
@@ -150,10 +170,12 @@ func (l *listener) serveTLS(c *net.TCPConn, peer netip.AddrPort, begun []byte) {
 		l.drop(c) // the table has changed just now
 		return
 	}
+	started := l.starts(c)
 	t := tls.Server(&peeked{TCPConn: c, begun: begun, peer: peer}, config)
 	ctx, cancel := context.WithTimeout(context.Background(), l.e.patience.handshake)
 	err := t.HandshakeContext(ctx)
 	cancel()
+	started()
 	if err != nil {
 		l.e.rejected("tls handshake")
 		l.drop(c)
@@ -238,6 +260,7 @@ func (l *listener) giveIdle() {
 
 // stop ends accepting without closing the socket, which another process has too. Connections stay.
 func (l *listener) stop() {
+	l.end()
 	l.begin.Do(func() { close(l.stopped) })
 	_ = l.ln.SetDeadline(time.Unix(1, 0))
 	<-l.stopped

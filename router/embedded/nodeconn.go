@@ -46,11 +46,11 @@ const hastyIdle = time.Second
 // dial connects to the node.
 func (n *node) dial(ctx context.Context, e *engine) (*nodeConn, error) {
 	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
-	conn, err := d.DialContext(ctx, "tcp", n.address)
+	conn, err := e.dial(ctx, &d, n.address)
 	if err != nil {
 		return nil, err
 	}
-	c := &nodeConn{TCPConn: conn.(*net.TCPConn), node: n, stall: e.patience.stall}
+	c := &nodeConn{TCPConn: conn, node: n, stall: e.patience.stall}
 	c.acked.Store(-1)
 	c.reads.set, c.writes.set = c.SetReadDeadline, c.SetWriteDeadline
 	if err := c.source.init(c.TCPConn, c.TCPConn, e.bufs); err != nil {

@@ -18,6 +18,7 @@ const (
 	causeReset
 	causeTimeout
 	causeClient // the client went away or sent a broken body: nobody's failure
+	causeLocal  // this process had no descriptor for a connection
 )
 
 // histogram counts latencies lock-free in router.LatencyBounds' buckets.

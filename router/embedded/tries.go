@@ -60,6 +60,9 @@ func (x *exchange) settle(failed error) (last, final error) {
 		return failed, nil
 	}
 	x.countFailure(why)
+	if why == causeLocal {
+		x.node.stats.requests.Add(^uint64(0))
+	}
 	if why == causeClient {
 		return nil, errors.Join(errClient, x.body.failure(), failed)
 	}
@@ -106,6 +109,9 @@ func (x *exchange) classify(err error) cause {
 	if x.ctx.Err() != nil || x.body.clientFailed() || errors.Is(err, errClient) {
 		return causeClient
 	}
+	if exhausted(err) {
+		return causeLocal
+	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
 		return causeConnect
@@ -118,7 +124,7 @@ func (x *exchange) classify(err error) cause {
 }
 
 func (x *exchange) countFailure(why cause) {
-	if why == causeClient {
+	if why == causeClient || why == causeLocal {
 		return
 	}
 	x.node.stats.fail(why)
