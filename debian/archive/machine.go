@@ -62,17 +62,21 @@ func MachineSources(root, codename, mirrors string, keyring []byte) ([]Source, e
 		if len(security) == 0 {
 			security = found[securityArchive]
 		}
-	}
-	if len(main) == 0 {
-		return nil, noMirror("archive", "http://MIRROR/debian")
-	}
-	if needSecurity && len(security) == 0 {
-		return nil, noMirror("security archive", "http://MIRROR/debian security=http://MIRROR/debian-security")
+		if len(main) == 0 {
+			return nil, m.noMirror(mainArchive, "archive", "http://MIRROR/debian")
+		}
+		if needSecurity && len(security) == 0 {
+			return nil, m.noMirror(securityArchive, "security archive", "http://MIRROR/debian security=http://MIRROR/debian-security")
+		}
 	}
 	return Suites(codename, main, security, keyring)
 }
 
-func noMirror(what, example string) error {
+func (m *machine) noMirror(kind archiveKind, what, example string) error {
+	if at := m.foreign[kind]; at != "" {
+		return fault.New(fault.NotFound, "look for a mirror of Debian's %s: the apt sources of this machine, such as %s, are signed by other keys than those of the keyring", what, at).
+			WithHint("give the mirror that fits keyring: in the recipe, or in the environment with %s=%q; without keyring: the keys are those of Debian", MirrorVariable, example)
+	}
 	return fault.New(fault.NotFound, "look for a mirror of Debian's %s: this machine names none", what).
 		WithHint("give one in the recipe, or in the environment with %s=%q, or as an apt source of this machine in /etc/apt/sources.list.d", MirrorVariable, example)
 }
@@ -107,6 +111,7 @@ type machine struct {
 	root     string
 	codename string // of the release that is wanted
 	keys     openpgp.EntityList
+	foreign  map[archiveKind]string // an address of a suite of Debian's that other keys sign
 }
 
 // mirrors are the addresses of Debian's archives, in the order of the machine's files.
@@ -116,10 +121,11 @@ func (m *machine) mirrors() (map[archiveKind][]string, error) {
 		return nil, err
 	}
 	own := m.ownCodename()
+	m.foreign = map[archiveKind]string{}
 	sure, maybe := map[archiveKind][]string{}, map[archiveKind][]string{}
 	for _, e := range entries {
 		trusted := m.signedByDebian(e)
-		if trusted == no || !slices.Contains(e.components, "main") {
+		if !slices.Contains(e.components, "main") {
 			continue
 		}
 		for _, address := range e.addresses {
@@ -127,6 +133,10 @@ func (m *machine) mirrors() (map[archiveKind][]string, error) {
 				kind, base := classify(suite)
 				switch {
 				case checkMirror(address) != nil || kind == otherArchive || strings.Contains(address, "$("):
+				case trusted == no:
+					if m.foreign[kind] == "" && (base == own || base == m.codename) {
+						m.foreign[kind] = address
+					}
 				case trusted == yes || m.listVerifies(address, suite):
 					add(sure, kind, address)
 				case base == own || base == m.codename || base == "sid" || slices.Contains(aliases, base):

@@ -116,6 +116,9 @@ func TestMachineSourcesRefuses(t *testing.T) {
 			}
 		})
 	}
+	foreign := map[string]string{"etc/apt/sources.list.d/debian.sources": "Types: deb\nURIs: http://m.example/debian\nSuites: bookworm\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"}
+	_, err := MachineSources(machineRoot(t, keyring, foreign), "bookworm", "", public(t, newKey(t, today)))
+	refused(t, err, fault.NotFound, "such as http://m.example/debian, are signed by other keys than those of the keyring")
 	sid, err := MachineSources(machineRoot(t, keyring, main), "sid", "", nil)
 	if err != nil || len(sid) != 1 || sid[0].Suite != "sid" {
 		t.Error(sid, err)

@@ -73,13 +73,13 @@ func LoadPrivate(path string) (*PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read signing key: %w", err)
 	}
-	if mode := info.Mode().Perm(); mode&0o037 != 0 {
-		return nil, fault.New(fault.Denied, "read signing key %s: its mode %04o lets others at it", path, mode).
-			WithHint("chmod 600 %s", path)
-	}
 	data, err := readKey(f, path)
 	if err != nil {
 		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o037 != 0 && !isPublic(data) {
+		return nil, fault.New(fault.Denied, "read signing key %s: its mode %04o lets others at it", path, mode).
+			WithHint("chmod 600 %s", path)
 	}
 	k, err := ParsePrivate(path, data)
 	if err == nil && info.Mode().Perm()&0o040 != 0 {
@@ -161,6 +161,11 @@ func ParsePublic(name string, text []byte) (PublicKey, error) {
 	return newPublic(name, parsed)
 }
 
+func isPublic(text []byte) bool {
+	b, _ := pem.Decode(text)
+	return b != nil && b.Type == publicType
+}
+
 // block finds the one PEM block that must be there, and says what else it found.
 func block(name string, text []byte, want string) ([]byte, error) {
 	b, rest := pem.Decode(text)
@@ -176,7 +181,8 @@ func block(name string, text []byte, want string) ([]byte, error) {
 		return nil, fault.New(fault.Invalid, "read key %s: it is a private key, a public one is wanted", name).
 			WithHint("name the .pub file beside it, and keep this one secret")
 	case b.Type == publicType:
-		return nil, fault.New(fault.Invalid, "read key %s: it is a public key, a private one is wanted", name)
+		return nil, fault.New(fault.Invalid, "read key %s: it is a public key, a private one is wanted", name).
+			WithHint("name the file without .pub that was made with it; release images keygen makes a pair")
 	case strings.HasPrefix(b.Type, "ENCRYPTED"):
 		return nil, fault.New(fault.Unsupported, "read key %s: password-protected keys are not supported", name).
 			WithHint("make a pair with: release images keygen")
