@@ -101,7 +101,11 @@ func (b *bake) baseRecordPath(digest string) string {
 
 // inBase says that an error is of the base.
 func (b *bake) inBase(err error) error {
-	return inPart("base "+b.baseName(), b.recipe.Base.Pos, err)
+	in := inPart("base "+b.baseName(), b.recipe.Base.Pos, err)
+	if e := fault.All(in)[0]; e.Code == fault.Unavailable && b.recipe.Base.Reference != "" && !b.o.Offline {
+		e.Hint += "; without a registry, a recipe takes a file of docker save or an OCI layout folder: base: {image: ./PATH}"
+	}
+	return in
 }
 
 func (b *bake) importReference(ctx context.Context, ref string) (images.Digest, error) {

@@ -1,12 +1,14 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +30,7 @@ type download struct {
 	url  string
 	want string // sha256; "" takes what comes
 	from string // who says so: "the recipe" or "the lockfile"
+	name string // of the pin, for release lock --update; "" is the last part of the URL
 }
 
 // maxDownload bounds a file whose size no one has promised.
@@ -171,5 +174,5 @@ func (d *download) mismatch(got string) error {
 	if d.from == "the recipe" {
 		return err.WithHint("if the new file is the right one, write its sha256 into the recipe")
 	}
-	return err.WithHint("if the new file is the right one, remove its entry from the lockfile and bake again")
+	return err.WithHint("if the new file is the right one, make its pin anew: release lock --update %s", cmp.Or(d.name, path.Base(d.url)))
 }

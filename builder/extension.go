@@ -53,7 +53,7 @@ func (x *extensionStep) git() *gitStep {
 
 // fetch is the step for an archive.
 func (x *extensionStep) fetch() *fetchStep {
-	s := &fetchStep{Fetch: recipes.Fetch{URL: x.Source, SHA256: x.SHA256, Unpack: x.Path, Owner: x.Owner, Dir: x.Dir, Pos: x.Pos}, label: x.name(), strip: x.Strip, local: x.Local}
+	s := &fetchStep{Fetch: recipes.Fetch{URL: x.Source, SHA256: x.SHA256, Unpack: x.Path, Owner: x.Owner, Dir: x.Dir, Pos: x.Pos}, label: x.name(), pinName: x.Name, strip: x.Strip, local: x.Local}
 	if x.pin != nil {
 		s.pin = &recipes.LockedURL{URL: x.Source, SHA256: x.pin.SHA256}
 	}

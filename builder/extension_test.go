@@ -135,6 +135,13 @@ func (p *project) extensionsChange(s *server, recipe string) {
 	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "the recipe says version v2, the lockfile v1") {
 		t.Errorf("another version and --locked: %v", err)
 	}
+	was := s.files["/theme.tar.gz"]
+	s.files["/theme.tar.gz"] = zipOf(t, "theme/evil.css")
+	_, err = p.try(recipe, func(o *builder.Options) { o.Store = newStore(t, t.TempDir()) })
+	if e := fault.All(err); len(e) != 1 || !strings.Contains(e[0].Message, "the lockfile says "+sumOf(was)) || !strings.Contains(e[0].Hint, "release lock --update theme") {
+		t.Errorf("another archive at the same address: %v", err)
+	}
+	s.files["/theme.tar.gz"] = was
 	s.files["/seo-1.3.zip"] = zipOf(t, "seo/main.php")
 	_, err = p.try(strings.NewReplacer(`"1.2"`, `"1.3"`, "seo.zip", "seo-1.3.zip").Replace(recipe))
 	if !fault.Is(err, fault.Failed) || !strings.Contains(err.Error(), "extension seo 1.3: download") || !strings.Contains(err.Error(), sumOf(s.files["/seo-1.3.zip"])) {

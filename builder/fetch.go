@@ -17,10 +17,11 @@ import (
 // fetchStep puts a download, or what an archive holds, into the image.
 type fetchStep struct {
 	recipes.Fetch
-	pin   *recipes.LockedURL
-	label string // of an extension; "" for one of fetch
-	local string // archive of the project in the place of a download
-	strip int    // how many leading folders of the archive's paths are left out
+	pin     *recipes.LockedURL
+	label   string // of an extension; "" for one of fetch
+	pinName string // that the lockfile has; "" is the last part of the URL
+	local   string // archive of the project in the place of a download
+	strip   int    // how many leading folders of the archive's paths are left out
 }
 
 func (f *fetchStep) name() string {
@@ -34,7 +35,7 @@ func (f *fetchStep) at() recipes.Position { return f.Pos }
 
 // download describes the step's file.
 func (f *fetchStep) download(b *bake) *download {
-	d := &download{b: b, step: f.name(), url: f.URL, want: f.SHA256, from: "the recipe"}
+	d := &download{b: b, step: f.name(), url: f.URL, want: f.SHA256, from: "the recipe", name: f.pinName}
 	if d.want == "" && f.pin != nil {
 		d.want, d.from = f.pin.SHA256, "the lockfile"
 	}

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
@@ -74,7 +75,11 @@ func testName(t recipes.Test) string {
 	if t.HTTP != nil {
 		return short(fmt.Sprintf("test GET :%d%s", t.HTTP.Port, t.HTTP.Path))
 	}
-	return short("test " + commandText(t.Cmd))
+	text := commandText(t.Cmd)
+	if strings.HasPrefix(text, "test ") {
+		return short(text) // which says what it is itself
+	}
+	return short("test " + text)
 }
 
 // runTests boots the image and runs all tests, up to the first that fails.

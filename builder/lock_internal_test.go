@@ -44,3 +44,11 @@ func hints(list []*fault.Error) (all []string) {
 	}
 	return all
 }
+
+func TestNamesOfTests(t *testing.T) {
+	for want, cmd := range map[string][]string{"test -z x": {"test", "-z", "x"}, "test nginx -t": {"nginx", "-t"}, "test testing": {"testing"}} {
+		if got := testName(recipes.Test{Cmd: cmd}); got != want {
+			t.Errorf("%v: %q, want %q", cmd, got, want)
+		}
+	}
+}
