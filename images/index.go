@@ -109,7 +109,7 @@ func entryName(d ocispec.Descriptor) string {
 	return d.Annotations[ocispec.AnnotationRefName]
 }
 
-// upsert makes the image the newest of its name. It reports false when it already is and nothing changed.
+// upsert makes the image the newest of its name. One that has a name is not listed without one, too. It reports false when it already is and nothing changed.
 func upsert(index *ocispec.Index, entry ocispec.Descriptor) bool {
 	name := entryName(entry)
 	sameName := func(d ocispec.Descriptor) bool { return entryName(d) == name }
@@ -122,13 +122,11 @@ func upsert(index *ocispec.Index, entry ocispec.Descriptor) bool {
 	if last >= 0 && index.Manifests[last].Digest == entry.Digest {
 		return false
 	}
-	if name == "" && slices.ContainsFunc(index.Manifests, func(d ocispec.Descriptor) bool {
-		return d.Digest == entry.Digest && sameName(d)
-	}) {
+	if name == "" && slices.ContainsFunc(index.Manifests, func(d ocispec.Descriptor) bool { return d.Digest == entry.Digest }) {
 		return false
 	}
 	index.Manifests = slices.DeleteFunc(index.Manifests, func(d ocispec.Descriptor) bool {
-		return d.Digest == entry.Digest && sameName(d)
+		return d.Digest == entry.Digest && (sameName(d) || entryName(d) == "")
 	})
 	index.Manifests = append(index.Manifests, entry)
 	return true

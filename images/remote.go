@@ -140,7 +140,7 @@ func registryError(ref name.Reference, err error) error {
 	if errors.As(err, &dns) || errors.As(err, &op) || errors.As(err, &asked) && !errors.Is(err, context.Canceled) {
 		cause := cmp.Or[error](firstOf(dns, op), err)
 		return fault.New(fault.Unavailable, "registry %s does not answer: %w", registry, cause).
-			WithHint("check the address and the network; without one, a recipe takes a file of docker save or an OCI layout folder: base: {image: ./PATH}")
+			WithHint("check the address of the registry, and the network")
 	}
 	return fmt.Errorf("ask registry %s: %w", registry, err)
 }

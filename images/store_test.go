@@ -131,6 +131,19 @@ func TestResolveAndList(t *testing.T) {
 	if len(list) != 2 || list[0].Digest != a || !list[0].Newest || list[1].Newest || list[0].Layers != 1 || list[0].Arch != testArch {
 		t.Fatalf("list: %+v", list)
 	}
+	c := putImage(t, s, "", fileLayer(t, s, "app", "three"))
+	if err := errors.Join(s.Tag(t.Context(), c, "site"), s.Tag(t.Context(), c, "")); err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for _, i := range must[[]Info](t)(s.List()) {
+		if i.Digest == c {
+			rows = append(rows, i.Name)
+		}
+	}
+	if fmt.Sprint(rows) != "[site]" {
+		t.Errorf("an image that has a name is listed as %q", rows)
+	}
 	for _, ref := range []string{"shp", "abc", "", "sha256:zzzz"} {
 		_, err := s.Resolve(ref)
 		if !fault.Is(err, fault.NotFound) || !strings.Contains(fault.All(err)[0].Hint, "shop") {

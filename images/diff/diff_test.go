@@ -157,6 +157,25 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestPackagesByName has a package before those whose names only begin like it.
+func TestPackagesByName(t *testing.T) {
+	s := newStore(t)
+	with := func(status string) images.Digest {
+		return put(t, s, ocispec.ImageConfig{}, nil, layer(t, s, "x", entry{path: "var/lib/dpkg/status", content: status}))
+	}
+	var all string
+	for _, name := range []string{"apache2-bin", "apache2.1", "apache2", "zlib1g"} {
+		all += "Package: " + name + "\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n"
+	}
+	var names []string
+	for _, p := range compare(t, s, with(""), with(all)).Packages {
+		names = append(names, p.Name)
+	}
+	if got := strings.Join(names, " "); got != "apache2 apache2-bin apache2.1 zlib1g" {
+		t.Errorf("packages in the order %s", got)
+	}
+}
+
 // TestTurned compares both ways: what one way adds, the other removes.
 func TestTurned(t *testing.T) {
 	s := newStore(t)

@@ -43,7 +43,9 @@ func (c *comparison) packages() ([]Package, error) {
 	}
 	list := []Package{}
 	owner := map[string]int{} // path → place in list
-	for _, key := range unionKeys(a, b) {
+	keys := unionKeys(a, b)
+	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(plainName(a), plainName(b)) })
+	for _, key := range keys {
 		from, inA := a[key]
 		to, inB := b[key]
 		change := packageChange(from, to, inA, inB)
@@ -88,6 +90,12 @@ func packageChange(from, to installed, inA, inB bool) Change {
 		return Upgraded
 	}
 	return Downgraded
+}
+
+// plainName is a key of installed without the architecture: apache2 comes before apache2-bin.
+func plainName(key string) string {
+	name, _, _ := strings.Cut(key, ":")
+	return name
 }
 
 func unionKeys[V any](a, b map[string]V) []string {
