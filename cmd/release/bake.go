@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -175,15 +177,46 @@ func (c *cli) sourceDate() (*int64, error) {
 // bake runs the bake with a view of its steps.
 func (c *cli) bake(ctx context.Context, o builder.Options) (builder.Result, error) {
 	v := c.out.newBakeView()
-	o.Progress = v.event
+	var at bakePlace
+	o.Progress = func(e builder.Event) { at.event(e); v.event(e) }
 	res, err := builder.Bake(ctx, o)
 	v.close()
 	if err != nil {
-		return res, ended(ctx, err)
+		return res, at.ended(ctx, err)
 	}
 	c.tellBaked(res)
 	c.limitCache(ctx, o.Store)
 	return res, nil
+}
+
+// bakePlace is where a bake is: what a person is told who ends it.
+type bakePlace struct {
+	mu   sync.Mutex
+	step string
+}
+
+func (p *bakePlace) event(e builder.Event) {
+	if e.Kind != builder.Started {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.step = e.Step
+}
+
+// ended is the error of a bake. One that a signal ended has no fault in its recipe.
+func (p *bakePlace) ended(ctx context.Context, err error) error {
+	cause := fault.All(context.Cause(ctx))
+	if len(cause) == 0 || cause[0].Code != fault.Interrupted || !errors.Is(err, context.Canceled) && !fault.Is(err, fault.Interrupted) {
+		return ended(ctx, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	where := ""
+	if p.step != "" {
+		where = ", in step " + p.step
+	}
+	return fault.New(fault.Interrupted, "%s%s; the next bake goes on from there", cause[0].Message, where)
 }
 
 // tellBaked says in a line what a bake made.

@@ -72,9 +72,12 @@ func (c *cli) lock(ctx context.Context, o builder.Options, l builder.LockOptions
 		for _, change := range res.Changes {
 			fmt.Fprintln(w, c.changeLine(change))
 		}
-		if res.Changed {
+		switch {
+		case res.Changed && len(res.Changes) == 0:
+			fmt.Fprintf(w, "%s: %s: other wishes, the same pins\n", relative(res.Path), c.out.green("written"))
+		case res.Changed:
 			fmt.Fprintf(w, "%s: %s, %s\n", relative(res.Path), c.out.green("written"), human.Count(len(res.Changes), "change"))
-		} else {
+		default:
 			fmt.Fprintf(w, "%s: nothing to change\n", relative(res.Path))
 		}
 	})

@@ -32,9 +32,16 @@ func interruptible(parent context.Context) (context.Context, func()) {
 		select {
 		case s := <-signals:
 			signal.Stop(signals)
-			cancel(fault.New(fault.Interrupted, "interrupted by %s", s))
+			cancel(interruption(s))
 		case <-done:
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); close(done); cancel(nil) }
+}
+
+func interruption(s os.Signal) error {
+	if s == os.Interrupt {
+		return fault.New(fault.Interrupted, "interrupted")
+	}
+	return fault.New(fault.Interrupted, "ended by a signal: %s", s)
 }
