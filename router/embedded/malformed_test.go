@@ -180,9 +180,10 @@ func TestMalformedChunkDuringTheAnswer(t *testing.T) {
 				t.Fatal("no answer")
 			}
 			if version == "1.0" {
-				_ = c.tcp.CloseWrite()
+				_ = c.tcp.CloseWrite() // and no word more: a write would take the reset from the read below
+			} else {
+				c.send("xyz\r\n")
 			}
-			c.send("xyz\r\n")
 			b, err := io.ReadAll(c.r)
 			if err == nil && strings.HasSuffix(string(b), "0\r\n\r\n") {
 				t.Errorf("%s: the answer looks whole: %q", version, b)
