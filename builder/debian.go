@@ -176,14 +176,18 @@ func (b *bake) wants() ([]resolve.Want, error) {
 	return wants, nil
 }
 
-// atPackages gives an error about packages their place in the recipe.
+// atPackages gives errors about packages their places in the recipe.
 func (b *bake) atPackages(err error) error {
-	e := *fault.All(err)[0]
-	if e.File == "" {
-		pos := b.atFault(e.Message)
-		e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
+	var list fault.List
+	for _, cause := range fault.All(err) {
+		e := *cause
+		if e.File == "" {
+			pos := b.atFault(e.Message)
+			e.File, e.Line, e.Column = pos.File, pos.Line, pos.Column
+		}
+		list = append(list, &e)
 	}
-	return &e
+	return list.Err()
 }
 
 // atFault is the place of the entry that a message about packages names first, else of the first entry.

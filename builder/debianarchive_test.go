@@ -254,6 +254,18 @@ func TestPinsThatMatchNothing(t *testing.T) {
 	}
 }
 
+// All packages that there are not are told at once, each at its place.
+func TestUnknownPackagesAtOnce(t *testing.T) {
+	d := newDebianArchive(t)
+	d.later(d.main, archivetest.Made("nginx", "1.22", ""))
+	_, err := builder.Lock(context.Background(), d.options("packages: [python3-flsk, nginx, ngnix]\n"), builder.LockOptions{})
+	all := fault.All(err)
+	if len(all) != 2 || all[0].Line != 2 || all[0].Column != 12 || !strings.Contains(all[0].Message, "python3-flsk") ||
+		all[1].Line != 2 || all[1].Column != 33 || !strings.Contains(all[1].Message, "ngnix") {
+		t.Errorf("%v", err)
+	}
+}
+
 // When a new wish does not fit the pinned versions, those of all architectures in the lockfile are chosen anew where they must be.
 func TestOtherArchitecturesAreChosenAnew(t *testing.T) {
 	d := newDebianArchive(t)
