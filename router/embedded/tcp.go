@@ -72,14 +72,13 @@ func (x *exchange) dialTCP() (*net.TCPConn, error) {
 		}
 		x.tries++
 		x.node.stats.requests.Add(1)
-		d := net.Dialer{Timeout: dialTimeout}
-		c, err := d.DialContext(x.ctx, "tcp", x.node.address)
+		c, err := x.e.dial(x.ctx, &net.Dialer{}, x.node.address)
 		if err == nil {
 			x.node.reached()
-			return c.(*net.TCPConn), nil
+			return c, nil
 		}
 		last = err
-		x.countFailure(causeConnect)
+		x.countFailure(x.classify(err))
 		x.choice.tried = append(x.choice.tried, x.node)
 		x.release()
 	}
