@@ -8,6 +8,7 @@ import (
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/routertest"
 )
 
 // Files that a route has named before and that are lost are a problem, and no reason to refuse; the same files are one for a
@@ -27,7 +28,7 @@ func TestPrepareRefusesOnlyWhatIsNew(t *testing.T) {
 	}
 	both := []router.Route{byFiles, byACME}
 
-	m := New(Options{Dir: t.TempDir()})
+	m := New(Options{Dir: storeDir(t)})
 	defer m.Close()
 	s := use(t, m, both...)
 	kept := s.roots[roots]
@@ -44,7 +45,7 @@ func TestPrepareRefusesOnlyWhatIsNew(t *testing.T) {
 	}
 
 	// A router that starts anew has none of them, and says so of each.
-	m = New(Options{Dir: t.TempDir()})
+	m = New(Options{Dir: storeDir(t)})
 	defer m.Close()
 	s, err := m.Prepare(both)
 	if n := len(fault.All(err)); n != 3 {
@@ -73,4 +74,17 @@ func TestPrepareRefusesOnlyWhatIsNew(t *testing.T) {
 			t.Errorf("like %s: not refused", r.Name)
 		}
 	}
+}
+
+// storeDir is a folder in which a certificate that is being asked for may still write a moment after the end.
+func storeDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "certs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		routertest.Eventually(t, "the folder is removed", func() bool { return os.RemoveAll(dir) == nil })
+	})
+	return dir
 }
