@@ -8,7 +8,6 @@ import (
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/router"
-	"github.com/bootandshoot/release/router/routertest"
 )
 
 // Files that a route has named before and that are lost are a problem, and no reason to refuse; the same files are one for a
@@ -28,8 +27,8 @@ func TestPrepareRefusesOnlyWhatIsNew(t *testing.T) {
 	}
 	both := []router.Route{byFiles, byACME}
 
-	m := New(Options{Dir: storeDir(t)})
-	defer m.Close()
+	m := New(Options{Dir: t.TempDir()})
+	defer closeWholly(m)
 	s := use(t, m, both...)
 	kept := s.roots[roots]
 	for _, name := range []string{roots, clients, files.Cert} {
@@ -45,8 +44,8 @@ func TestPrepareRefusesOnlyWhatIsNew(t *testing.T) {
 	}
 
 	// A router that starts anew has none of them, and says so of each.
-	m = New(Options{Dir: storeDir(t)})
-	defer m.Close()
+	m = New(Options{Dir: t.TempDir()})
+	defer closeWholly(m)
 	s, err := m.Prepare(both)
 	if n := len(fault.All(err)); n != 3 {
 		t.Errorf("%d problems: %v", n, err)
@@ -76,15 +75,10 @@ func TestPrepareRefusesOnlyWhatIsNew(t *testing.T) {
 	}
 }
 
-// storeDir is a folder in which a certificate that is being asked for may still write a moment after the end.
-func storeDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "certs")
-	if err != nil {
-		t.Fatal(err)
+// closeWholly returns when nothing writes to the manager's folder any more.
+func closeWholly(m *Manager) {
+	m.Close()
+	for _, a := range m.current.Load().authorities {
+		a.work.Wait()
 	}
-	t.Cleanup(func() {
-		routertest.Eventually(t, "the folder is removed", func() bool { return os.RemoveAll(dir) == nil })
-	})
-	return dir
 }
