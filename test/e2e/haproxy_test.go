@@ -108,7 +108,7 @@ func TestHAProxy(t *testing.T) {
 	end()
 	r := <-report
 	t.Logf("%s", r)
-	if len(r.Failures) > 0 || r.Sent < 500 || r.ByRelease["v1"] == 0 || r.ByRelease["v2"] == 0 {
+	if len(r.Failures) > 0 || r.ByRelease["v1"] == 0 || r.ByRelease["v2"] == 0 {
 		t.Errorf("%d of %d requests failed, %v; the first: %+v", len(r.Failures), r.Sent, r.ByRelease, r.Failures[:min(1, len(r.Failures))])
 	}
 
