@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // lookWidth is how many containers are inspected at once.
@@ -129,7 +130,7 @@ func (d *Driver) node(c container.InspectResponse, host string) (fleet.Node, err
 		n.Since = engineTime(c.Created)
 	}
 	if !c.State.Running && !c.State.Restarting {
-		n.Presence, n.PID, n.Exit = fleet.Gone, 0, exitOf(c.State, c.Path)
+		n.Presence, n.PID, n.Exit = fleet.Gone, 0, exitOf(c.State, c.Path, memoryOf(c))
 	}
 	return n, nil
 }
@@ -140,16 +141,17 @@ func neverStarted(s *container.State) bool {
 	return s != nil && s.Status == container.StateCreated && s.ExitCode != exitNotExecutable && s.ExitCode != exitNotFound
 }
 
-// Exit codes of a command that did not run, as shells and engines use them.
+// Exit codes of a command that did not run or was killed, as shells and engines use them.
 const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
+	exitKilled        = 128 + int(unix.SIGKILL)
 )
 
 // exitOf reads how a container ended. The engine does not tell a signal from a code over 128; by the shells' rule it
 // is the signal. A command that could not be run has only its code: the engine started its own init, which then did not
-// find it.
-func exitOf(s *container.State, command string) *fleet.Exit {
+// find it. memory is the most bytes that it could have, 0 for all there are.
+func exitOf(s *container.State, command string, memory int64) *fleet.Exit {
 	e := &fleet.Exit{Code: s.ExitCode, At: engineTime(s.FinishedAt)}
 	if sig := s.ExitCode - 128; sig > 0 && sig < 65 {
 		e.Signal = strings.TrimPrefix(unix.SignalName(unix.Signal(sig)), "SIG")
@@ -157,6 +159,9 @@ func exitOf(s *container.State, command string) *fleet.Exit {
 	switch {
 	case s.OOMKilled && s.ExitCode != 0:
 		e.Reason = "out of memory"
+	case s.ExitCode == exitKilled && memory > 0 && s.Error == "":
+		// The engine hears of the kernel's kill apart from the end, and forgets it when it comes second.
+		e.Reason = "killed by somebody, or out of memory: it may have " + human.Size(memory)
 	case s.Error != "":
 		e.Reason = "could not start: " + s.Error
 	case s.ExitCode == exitNotFound:
@@ -165,6 +170,14 @@ func exitOf(s *container.State, command string) *fleet.Exit {
 		e.Reason = fmt.Sprintf("exit code %d: as a rule %s, or a program it runs, may not be executed; see the log", s.ExitCode, command)
 	}
 	return e
+}
+
+// memoryOf is a container's limit in bytes, 0 for none.
+func memoryOf(c container.InspectResponse) int64 {
+	if c.HostConfig == nil {
+		return 0
+	}
+	return c.HostConfig.Memory
 }
 
 // engineTime reads the engine's times; those that did not happen yet are the year 1, or empty.

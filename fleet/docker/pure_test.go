@@ -158,12 +158,15 @@ func TestExitOf(t *testing.T) {
 		{container.State{ExitCode: 126, FinishedAt: at}, "", "exit code 126: as a rule /app, or a program it runs, may not be executed; see the log"},
 		{container.State{ExitCode: 255, FinishedAt: at}, "", ""},
 	} {
-		e := exitOf(&c.state, "/app")
+		e := exitOf(&c.state, "/app", 0)
 		if e.Code != c.state.ExitCode || e.Signal != c.signal || e.Reason != c.reason || e.At.IsZero() {
 			t.Errorf("%+v ends as %+v", c.state, e)
 		}
 	}
-	if e := exitOf(&container.State{FinishedAt: "0001-01-01T00:00:00Z"}, ""); !e.At.IsZero() {
+	if e := exitOf(&container.State{ExitCode: 137, FinishedAt: at}, "/app", 32<<20); e.Reason != "killed by somebody, or out of memory: it may have 33.6 MB" {
+		t.Errorf("killed with a limit: %q", e.Reason)
+	}
+	if e := exitOf(&container.State{FinishedAt: "0001-01-01T00:00:00Z"}, "", 0); !e.At.IsZero() {
 		t.Errorf("a time that was not is %s", e.At)
 	}
 }
