@@ -162,14 +162,13 @@ environments: {staging: {route: {tls: {acme: {directory: "https://ca.example/dir
 func TestRoundTrips(t *testing.T) {
 	for _, env := range []string{"production", "staging"} {
 		for _, src := range []string{full, tcp, acme} {
-			travel(t, src, env)
+			travel(t, load(t, src, env), env)
 		}
 	}
 }
 
-func travel(t *testing.T, src, env string) {
+func travel(t *testing.T, app *config.App, env string) {
 	t.Helper()
-	app := load(t, src, env)
 	data, err := json.Marshal(app)
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,20 +41,7 @@ func TestRequireCarriesTheKeys(t *testing.T) {
 		if got := app.Require.SignedBy; strings.Join(got, "") != strings.Join(want, "") {
 			t.Errorf("%s: %q", env, got)
 		}
-		text, err := app.YAML()
-		if err != nil {
-			t.Fatal(err)
-		}
-		same(t, app, load(t, string(text), env)) // the text of the key stands for itself
-		data, err := json.Marshal(app)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var back config.App
-		if err := json.Unmarshal(data, &back); err != nil {
-			t.Fatal(err)
-		}
-		same(t, app, &back)
+		travel(t, app, env) // the text of the key stands for itself
 	}
 }
 

@@ -41,8 +41,7 @@ type LayerFacts struct {
 }
 
 // LayerFacts gives the facts of a layer: from the cache, where LayerWriter.KeepFacts may have put them, else by reading the layer
-// once. The layer's digest is checked
-// while it is read: a damaged one is fault.Failed, a compressed one or no tar fault.Invalid.
+// once. The layer's digest is checked while it is read: a damaged one is fault.Failed, a compressed one or no tar fault.Invalid.
 func (s *Store) LayerFacts(ctx context.Context, l Layer) (LayerFacts, error) {
 	if !l.Digest.Valid() {
 		return LayerFacts{}, fault.New(fault.Invalid, "look into layer %q: not a sha256 digest", string(l.Digest))

@@ -50,7 +50,7 @@ func TestLikeMmdebstrap(t *testing.T) {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "mmdebstrap.tar")
-	suite := strings.TrimSpace(run(t, "", "sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME"))
+	suite := strings.TrimSpace(archivetest.Run(t, "", "sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME"))
 	cmd := exec.Command("mmdebstrap", "--variant=minbase", suite, file)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", testEpoch), "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -32,7 +32,7 @@ func realPackages(t testing.TB, under []Item, want ...string) []Item {
 // itemOf describes a package file by what it says itself.
 func itemOf(t testing.TB, file string) Item {
 	t.Helper()
-	list, err := debian.ParseParagraphs(file, run(t, "", "dpkg-deb", "-f", file))
+	list, err := debian.ParseParagraphs(file, archivetest.Run(t, "", "dpkg-deb", "-f", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,20 +41,6 @@ func itemOf(t testing.TB, file string) Item {
 		t.Fatal(err)
 	}
 	return Item{Package: p, File: file}
-}
-
-func run(t testing.TB, dir, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, errs.String())
-	}
-	return string(out)
 }
 
 const testEpoch = 1_700_000_000

@@ -152,7 +152,7 @@ func TestSameLayersOnAnotherDay(t *testing.T) {
 	dir := t.TempDir()
 	for _, item := range lib {
 		if item.Package.Name == "libfaketime" {
-			run(t, "", "dpkg-deb", "-x", item.File, dir)
+			archivetest.Run(t, "", "dpkg-deb", "-x", item.File, dir)
 		}
 	}
 	found, err := filepath.Glob(filepath.Join(dir, "usr/lib/*/faketime/libfaketime.so.1"))
@@ -193,7 +193,7 @@ func showDifferences(t *testing.T, s *images.Store, other string, a, b []string)
 			continue
 		}
 		list := func(dir, digest string) string {
-			return run(t, "", "tar", "--full-time", "-tvf", filepath.Join(dir, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:")))
+			return archivetest.Run(t, "", "tar", "--full-time", "-tvf", filepath.Join(dir, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:")))
 		}
 		one, two := strings.Split(list(s.Dir(), a[i]), "\n"), strings.Split(list(other, b[i]), "\n")
 		for _, line := range one {
@@ -221,7 +221,7 @@ func asOrdinaryUser(t *testing.T, base, top []Item) (*exec.Cmd, string) {
 	}{{base, &plan.Base}, {top, &plan.Top}} {
 		for _, item := range list.from {
 			file := filepath.Join(dir, filepath.Base(item.File))
-			run(t, "", "cp", item.File, file)
+			archivetest.Run(t, "", "cp", item.File, file)
 			item.File = file
 			*list.to = append(*list.to, item)
 		}
@@ -237,7 +237,7 @@ func asOrdinaryUser(t *testing.T, base, top []Item) (*exec.Cmd, string) {
 	if err := os.WriteFile(filepath.Join(dir, "plan"), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "", "cp", self, filepath.Join(dir, "installer"))
+	archivetest.Run(t, "", "cp", self, filepath.Join(dir, "installer"))
 	u.Own(t, dir)
 	cmd := exec.Command("sh", "-c", "umask 077; exec "+dir+"/installer")
 	cmd.Dir = dir

@@ -79,8 +79,7 @@ func (l *listener) serveH2(w http.ResponseWriter, r *http.Request) {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	x := &exchange{e: l.e, front: f, address: l.address, secure: r.TLS != nil, peer: peer, proto: "HTTP/2.0", ctx: r.Context()}
 	defer context.AfterFunc(r.Context(), f.gone)()
-	start := l.e.now()
-	defer func() { countReset(x, start) }()
+	defer countReset(x)
 	head := h2Head(r)
 	refused := head.Check()
 	if refused == nil && r.Host == "" {

@@ -28,15 +28,15 @@ func withHasty(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, hastyKey{}, &hasty{conn: c})
 }
 
-// countReset is called at the end of a request that began at start.
-func countReset(x *exchange, start time.Time) {
+// countReset is called at the end of a request.
+func countReset(x *exchange) {
 	c, ok := x.ctx.Value(hastyKey{}).(*hasty)
 	if !ok {
 		return
 	}
 	begun := c.begun.Add(1)
 	// An answer without a body ends its stream too, but nothing went wrong then.
-	if x.ctx.Err() == nil || x.outcome == "" || x.e.now().Sub(start) > hastyReset {
+	if x.ctx.Err() == nil || x.outcome == "" || x.e.now().Sub(x.start) > hastyReset {
 		return
 	}
 	if c.back.Add(1) > begun/2 && begun >= manyStreams && c.ended.CompareAndSwap(false, true) {

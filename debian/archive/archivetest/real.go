@@ -23,13 +23,13 @@ func Download(t testing.TB, installed []string, want ...string) []string {
 	status := filepath.Join(t.TempDir(), "status")
 	var text strings.Builder
 	for _, file := range installed {
-		text.WriteString(run(t, "", "dpkg-deb", "-f", file) + "Status: install ok installed\n\n")
+		text.WriteString(Run(t, "", "dpkg-deb", "-f", file) + "Status: install ok installed\n\n")
 	}
 	if err := os.WriteFile(status, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"-s", "-qq", "-o", "Dir::State::Status=" + status, "-o", "APT::Install-Recommends=false", "install"}
-	out := run(t, "", "apt-get", append(args, want...)...)
+	out := Run(t, "", "apt-get", append(args, want...)...)
 	var files []string
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
@@ -74,12 +74,13 @@ func Fetch(t testing.TB, name, version, arch string) string {
 	name, _, _ = strings.Cut(name, ":")
 	file := filepath.Join(dir, fmt.Sprintf("%s_%s_%s.deb", name, strings.ReplaceAll(version, ":", "%3a"), arch))
 	if _, err := os.Stat(file); err != nil {
-		run(t, dir, "apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", name+"="+version)
+		Run(t, dir, "apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", name+"="+version)
 	}
 	return file
 }
 
-func run(t testing.TB, dir, name string, args ...string) string {
+// Run gives the output of a program that must succeed, run in a folder in the C.UTF-8 locale.
+func Run(t testing.TB, dir, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
