@@ -59,6 +59,7 @@ var rules = []rule{
 	{"store/consul", []string{"store", "store/local"}, "a store knows its contract, not what is stored"},
 	{"recipes/library", nil, "ready recipes are files, and what shows them"},
 	{"recipes", nil, "recipes are read without anything that bakes or runs them"},
+	{"sqlcheck", nil, "SQL files are read without a database, and without what runs them"},
 	{"config", nil, "configuration is read without anything that acts on it"},
 	{"images/upper", []string{"images"}, "what an overlay captured becomes a layer; bakes and installs both do it"},
 	{"debian", nil, "formats are read without files and network"},
@@ -84,11 +85,12 @@ var rules = []rule{
 	{"test/tools", nil, "programs of others are built without anything of ours"},
 	{"test/tools/pebbletest", []string{"test/tools"}, "an ACME server is run without anything of ours"},
 	{"test/tools/consultest", []string{"test/tools"}, "Consul is run without anything of ours"},
+	{"test/tools/postgrestest", nil, "PostgreSQL is run without anything of ours"},
 	{"internal", nil, "what all may import imports none of them"},
 }
 
 // suites may be imported by every test file besides what its package may import.
-var suites = []string{"debian/archive/archivetest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load", "test/tools", "test/tools/consultest", "test/tools/pebbletest"}
+var suites = []string{"debian/archive/archivetest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load", "test/tools", "test/tools/consultest", "test/tools/pebbletest", "test/tools/postgrestest"}
 
 // testOnly may be imported by test files alone, though they lie below internal.
 var testOnly = []string{"internal/usertest"}
