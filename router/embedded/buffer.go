@@ -114,6 +114,10 @@ type source struct {
 
 	n   int // result of the last step
 	err error
+
+	out  []byte                 // of a write, what the kernel has not taken yet
+	push func(fd uintptr) bool // writeOnce, bound once
+	fail error                 // of the last push
 }
 
 func (s *source) init(conn net.Conn, plain *net.TCPConn, bufs *buffers) error {
@@ -125,7 +129,7 @@ func (s *source) init(conn net.Conn, plain *net.TCPConn, bufs *buffers) error {
 	if err != nil {
 		return err
 	}
-	s.raw, s.step = raw, s.readOnce
+	s.raw, s.step, s.push = raw, s.readOnce, s.writeOnce
 	return nil
 }
 
@@ -170,4 +174,38 @@ func (s *source) readOnce(fd uintptr) bool {
 		s.n, s.err = 0, errno
 		return true
 	}
+}
+
+// write sends all of b and says how much the kernel took. One goroutine at a time may write.
+func (s *source) write(b []byte) (int, error) {
+	if s.raw == nil || len(b) == 0 {
+		return s.conn.Write(b)
+	}
+	s.out, s.fail = b, nil
+	err := s.raw.Write(s.push)
+	if err == nil {
+		err = s.fail
+	}
+	n := len(b) - len(s.out)
+	s.out = nil
+	return n, err
+}
+
+// writeOnce hands over what the kernel takes without waiting. It does not tell the scheduler of its system calls: they cannot
+// block, and a busy machine would have the scheduler give the processor to another thread, and take it back, for each.
+func (s *source) writeOnce(fd uintptr) bool {
+	for len(s.out) > 0 {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&s.out[0])), uintptr(len(s.out)))
+		switch errno {
+		case 0:
+			s.out = s.out[n:]
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			s.fail = errno
+			return true
+		}
+	}
+	return true
 }

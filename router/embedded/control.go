@@ -25,7 +25,16 @@ func (p *process) routes() http.Handler {
 	mux.HandleFunc("POST /v1/upgrade", respond(p.serveUpgrade))
 	mux.HandleFunc("POST /v1/stop", respond(func(*http.Request) (any, error) { p.stop(); return struct{}{}, nil }))
 	mux.Handle("GET /metrics", p.metricsHandler())
-	return p.passOnAfterHandover(mux)
+	return p.passOnAfterHandover(p.aside(mux))
+}
+
+// aside answers while requests keep a processor of their own: a table is compiled and written to disk, a reading of a thousand
+// nodes is encoded.
+func (p *process) aside(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer p.processors.begin()()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // successorRoutes is what only the successor asks for.
@@ -36,7 +45,7 @@ func (p *process) successorRoutes() http.Handler {
 	mux.HandleFunc("GET /v1/status", respond(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
 	mux.HandleFunc("POST /v1/cut", respond(p.serveCut))
 	mux.HandleFunc("POST /v1/stop", respond(func(*http.Request) (any, error) { p.stop(); return struct{}{}, nil }))
-	return mux
+	return p.aside(mux)
 }
 
 func (p *process) passOnAfterHandover(own http.Handler) http.Handler {

@@ -19,7 +19,7 @@ const spliceFrom = 64 << 10
 // write sends to the client, within the time that a client may take to read.
 func (c *h1conn) write(b []byte) error {
 	c.writes.arm(c.e.now(), c.e.patience.stall)
-	_, err := c.conn.Write(b)
+	_, err := c.source.write(b)
 	c.writes.disarm()
 	if err != nil {
 		return errors.Join(errClient, err)

@@ -115,7 +115,7 @@ func (c *nodeConn) fill(now func() time.Time) error {
 func (c *nodeConn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	n, err := c.TCPConn.Write(p)
+	n, err := c.source.write(p)
 	c.written.Add(int64(n))
 	switch {
 	case errors.Is(err, syscall.EPIPE):

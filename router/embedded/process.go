@@ -55,6 +55,8 @@ type process struct {
 	successor chan net.Conn // gets the connection to the successor after a handover
 
 	leave func(good bool) // ends the companion
+
+	processors *processors
 }
 
 // Run is the router process itself: it serves until ctx ends, SIGTERM or SIGINT comes, Stop is called, or an upgrade
@@ -93,7 +95,7 @@ func Run(ctx context.Context, cfg Config) error {
 func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, err error) {
 	p := &process{
 		cfg: cfg, log: cfg.Log, e: newEngine(cfg), started: time.Now(), instance: newInstance(),
-		stopping: make(chan struct{}), successor: make(chan net.Conn, 1),
+		stopping: make(chan struct{}), successor: make(chan net.Conn, 1), processors: newProcessors(),
 	}
 	defer func() {
 		if err != nil {
@@ -194,10 +196,14 @@ func (p *process) listenMetrics() error {
 func (p *process) loop(ctx context.Context, hup <-chan os.Signal) error {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
+	look := time.NewTicker(sweepEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-tick.C:
 			p.e.tidy()
+		case now := <-look.C:
+			p.processors.look(now)
 		case <-hup:
 			p.reload(ctx)
 		case conn := <-p.successor:
@@ -278,6 +284,7 @@ func (p *process) close() {
 		_ = os.Remove(filepath.Join(p.cfg.Dir, socketName))
 		_ = os.Remove(filepath.Join(p.cfg.Dir, pidName))
 	}
+	p.processors.restore()
 	p.e.certs.Close()
 	p.e.access.close()
 	p.e.tracer.close(flushTime)
