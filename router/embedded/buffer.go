@@ -115,7 +115,7 @@ type source struct {
 	n   int // result of the last step
 	err error
 
-	out  []byte                 // of a write, what the kernel has not taken yet
+	out  []byte                // of a write, what the kernel has not taken yet
 	push func(fd uintptr) bool // writeOnce, bound once
 	fail error                 // of the last push
 }

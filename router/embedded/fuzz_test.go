@@ -73,7 +73,7 @@ func FuzzControlAPI(f *testing.F) {
 			return // would listen
 		}
 		cfg := Config{Dir: t.TempDir()}.withDefaults()
-		p := &process{cfg: cfg, log: cfg.Log, e: newEngine(cfg), stopping: make(chan struct{})}
+		p := &process{cfg: cfg, log: cfg.Log, e: newEngine(cfg), stopping: make(chan struct{}), processors: newProcessors()}
 		for _, h := range []http.Handler{p.routes(), p.successorRoutes()} {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "http://router"+path, bytes.NewReader(body)))
