@@ -15,6 +15,13 @@
 //	GET    /v1/apps/{app}/{env}/traffic                 Traffic: what the edges have counted
 //	GET    /v1/apps/{app}/{env}/nodes/{node}/logs       lines as fleet.Logger has them; tail=N follow=1 since=RFC3339
 //	POST   /v1/apps/{app}/{env}/nodes/{node}/exec       Exec, then Upgrade: release-exec/1
+//	POST   /v1/apps/{app}/{env}/tasks                   TaskRequest → Task: run a command once
+//	GET    /v1/apps/{app}/{env}/tasks?job=NAME          Tasks
+//	GET    /v1/apps/{app}/{env}/tasks/{id}?wait=S       Task; with wait: when it ended, or after so many seconds
+//	POST   /v1/apps/{app}/{env}/tasks/{id}/stop         StopTask
+//	GET    /v1/apps/{app}/{env}/tasks/{id}/output       lines as of a node's logs, to its end; since=RFC3339
+//	POST   /v1/apps/files/missing                       Files → Files that the agent's store lacks
+//	PUT    /v1/apps/files/{digest}                      the bytes of a hook's file; verified
 //	POST   /v1/router/forget                            Forget: an edge serves nobody any more
 //	POST   /v1/hosts/forget                             ForgetHost → Forgotten: a machine is gone for good
 //	POST   /v1/images/missing                           Blobs → Blobs that the agent's store lacks

@@ -76,6 +76,19 @@ type Request struct {
 	Nodes      []string        `json:"nodes,omitempty"`   // replace
 	Force      bool            `json:"force,omitempty"`
 	KeepFailed bool            `json:"keep_failed,omitempty"`
+	Files      []File          `json:"files,omitempty"` // launch, up: what hooks need; the agent has their content
+}
+
+// File is a file that hooks of a release need.
+type File struct {
+	Path       string `json:"path"`   // relative to release.yaml, with slashes
+	Digest     string `json:"digest"` // SHA-256, hex
+	Executable bool   `json:"executable,omitempty"`
+}
+
+// Files names files by their digests.
+type Files struct {
+	Digests []string `json:"digests"`
 }
 
 // Submitted is the operation that a request began or attached to. Events after EventSeq are its own.
@@ -185,6 +198,8 @@ type Status struct {
 	Fleets     []Fleet     `json:"fleets"`
 	Operation  *Operation  `json:"operation"`            // the one that holds the lock; null: none
 	Background []Operation `json:"background,omitempty"` // replacements and scaling under way
+	Tasks      []Task      `json:"tasks,omitempty"`      // commands under way in nodes of their own
+	Jobs       []Job       `json:"jobs,omitempty"`       // those of the release that has the traffic
 	Next       string      `json:"next,omitempty"`       // the command that a person would type next
 	Found      []Found     `json:"found,omitempty"`      // fleets of the app that no record knows
 }
@@ -260,6 +275,7 @@ type Event struct {
 	Release   string    `json:"release,omitempty"`
 	Fleet     string    `json:"fleet,omitempty"`
 	Node      string    `json:"node,omitempty"`
+	Task      string    `json:"task,omitempty"`
 	Percent   int       `json:"percent,omitempty"`
 	InFlight  int       `json:"in_flight,omitempty"` // draining: requests left, long connections included
 	Long      int       `json:"long,omitempty"`      // draining: long connections left

@@ -18,6 +18,7 @@ type Agent struct {
 	Store        AgentStore  `yaml:"store" json:"store,omitzero" doc:"Where the agent keeps its state: embedded, a file of its own (the default), or consul, which several agents may share."`
 	Router       AgentRouter `yaml:"router" json:"router" doc:"What users' requests go through."`
 	Logs         AgentLogs   `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`
+	Hooks        AgentHooks  `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"How the commands of apps are run that hooks name."`
 	Limits       AgentLimits `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
 
 	root *strictyaml.Node
@@ -46,6 +47,11 @@ type Trace struct {
 type AgentLogs struct {
 	Size Bytes `yaml:"size" json:"size" doc:"A node's log file is turned over at this size." default:"10MiB"`
 	Keep int   `yaml:"keep" json:"keep" doc:"Turned-over files that are kept of each node." default:"2" minimum:"1" maximum:"100"`
+}
+
+// AgentHooks says how hooks are run.
+type AgentHooks struct {
+	User string `yaml:"user,omitempty" json:"user,omitempty" doc:"User of this machine that runs hooks. Default: the agent's own. Another one needs an agent that runs as root."`
 }
 
 // AgentLimits bounds work and nodes.

@@ -16,7 +16,7 @@ func TestErrors(t *testing.T) {
 		"nothing required":   {"={}\n", "1:1: app is missing\n1:1: route is missing"},
 		"no listen":          {"=app: a\nroute: {}\n", `2:8: route.listen is missing`},
 		"unknown":            {"flet: {}\n", `4:1: unknown key "flet", did you mean "fleet"?`},
-		"hooks":              {"hooks: {}\n", `4:1: unknown key "hooks"`},
+		"hooks":              {"hook: {}\n", `4:1: unknown key "hook", did you mean "hooks"?`},
 		"app name":           {"=app: Shop\nroute: {listen: \":1\"}\n", `1:6: app "Shop" must be 1 to 20 of a-z, 0-9 and -, beginning with a letter`},
 		"app empty":          {"=app: \"\"\nroute: {listen: \":1\"}\n", `1:6: app "" must be 1 to 20 of a-z, 0-9 and -, beginning with a letter`},
 		"app long":           {"=app: abcdefghijklmnopqrstu\nroute: {listen: \":1\"}\n", `1:6: app "abcdefghijklmnopqrstu" must be 1 to 20 of a-z, 0-9 and -, beginning with a letter`},

@@ -24,11 +24,13 @@ type file struct {
 
 // overlay is what an environment may say otherwise. All keys within are optional, whatever they are in the app.
 type overlay struct {
-	Fleet   *Fleet   `yaml:"fleet" doc:"The nodes that run a release."`
-	Health  *Health  `yaml:"health" doc:"How it is proven that a node is well; another kind of check replaces the app's."`
-	Route   *Route   `yaml:"route" doc:"The entry that users reach."`
-	Cutover *Cutover `yaml:"cutover" doc:"How traffic moves from one release to the next."`
-	Require *Require `yaml:"require" doc:"What an image must show before it runs."`
+	Fleet   *Fleet         `yaml:"fleet" doc:"The nodes that run a release."`
+	Health  *Health        `yaml:"health" doc:"How it is proven that a node is well; another kind of check replaces the app's."`
+	Route   *Route         `yaml:"route" doc:"The entry that users reach."`
+	Cutover *Cutover       `yaml:"cutover" doc:"How traffic moves from one release to the next."`
+	Hooks   *Hooks         `yaml:"hooks" doc:"Commands that the agent runs at points of an operation; those of one point replace the app's."`
+	Jobs    map[string]Job `yaml:"jobs" doc:"Commands that run in nodes of their own."`
+	Require *Require       `yaml:"require" doc:"What an image must show before it runs."`
 }
 
 // Load reads a release.yaml, lays the environment's overlay over it and fills in the defaults; env "" is DefaultEnv. The
@@ -114,7 +116,7 @@ func findOverlays(root *strictyaml.Node) ([]named, fault.List) {
 			errs = append(errs, strictyaml.WrongKind(e.Value, path, "a mapping"))
 			continue
 		}
-		valid := []string{"fleet", "health", "route", "cutover", "require"}
+		valid := []string{"fleet", "health", "route", "cutover", "hooks", "jobs", "require"}
 		kept := *e.Value
 		kept.Entries = nil
 		for _, key := range e.Value.Entries {
@@ -170,6 +172,8 @@ func resolve(base *strictyaml.Node, o named, path string) (*App, fault.List) {
 	portHint(root, errs)
 	c := &checker{root: root}
 	c.app(app)
+	c.jobs(app.Jobs)
+	c.hooks(app, filepath.Dir(path))
 	c.require(&app.Require, filepath.Dir(path))
 	app.resolvePaths(filepath.Dir(path))
 	return app, o.inFull(append(errs, c.errs...))

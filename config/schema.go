@@ -33,6 +33,9 @@ func (*overlay) JSONSchema() *jsonschema.Schema {
 
 func optional(s *jsonschema.Schema) {
 	s.Default = nil
+	if values, ok := s.Additional.(*jsonschema.Schema); ok {
+		optional(values)
+	}
 	if s.Properties == nil {
 		return
 	}

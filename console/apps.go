@@ -123,6 +123,9 @@ func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, erro
 		Kind: orchestrator.Kind(in.Kind), Key: key, By: in.By, Image: in.Image, Release: in.Release,
 		Percent: in.Percent, Size: in.Size, Nodes: in.Nodes, Force: in.Force, KeepFailed: in.KeepFailed,
 	}
+	for _, f := range in.Files {
+		req.Files = append(req.Files, orchestrator.HookFile(f))
+	}
 	if len(in.Config) == 0 {
 		return req, nil
 	}

@@ -31,6 +31,13 @@ type Orchestrator interface {
 	Changed() <-chan struct{}
 	Logs(ctx context.Context, k orchestrator.Key, node string, o orchestrator.LogOptions) (io.ReadCloser, error)
 	Exec(ctx context.Context, k orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error)
+	RunTask(ctx context.Context, r orchestrator.TaskRequest) (orchestrator.Task, error)
+	StopTask(ctx context.Context, k orchestrator.Key, id, by string) error
+	Task(ctx context.Context, k orchestrator.Key, id string) (orchestrator.Task, error)
+	Tasks(ctx context.Context, k orchestrator.Key, job string) ([]orchestrator.Task, error)
+	TaskOutput(ctx context.Context, k orchestrator.Key, id string, since time.Time) (io.ReadCloser, error)
+	MissingFiles(ctx context.Context, digests []string) ([]string, error)
+	PutFile(ctx context.Context, digest string, r io.Reader) error
 }
 
 // Images is the agent's image store, to which clients upload what it lacks.
@@ -97,6 +104,13 @@ func (s *Server) routes() map[string]handler {
 		"GET " + app + "releases":           s.releases,
 		"GET " + app + "nodes/{node}/logs":  s.logs,
 		"POST " + app + "nodes/{node}/exec": s.exec,
+		"POST " + app + "tasks":             s.runTask,
+		"GET " + app + "tasks":              s.tasks,
+		"GET " + app + "tasks/{id}":         s.task,
+		"POST " + app + "tasks/{id}/stop":   s.stopTask,
+		"GET " + app + "tasks/{id}/output":  s.taskOutput,
+		"POST /v1/apps/files/missing":       s.missingFiles,
+		"PUT /v1/apps/files/{digest}":       s.putFile,
 		"POST /v1/router/forget":            s.forget,
 		"POST /v1/hosts/forget":             s.forgetHost,
 		"POST /v1/images/missing":           s.missing,

@@ -113,6 +113,42 @@ func (f *fake) Logs(_ context.Context, _ orchestrator.Key, node string, o orches
 }
 
 // Exec copies its input to its output, says its sizes on stderr and exits with 7.
+func (f *fake) RunTask(_ context.Context, r orchestrator.TaskRequest) (orchestrator.Task, error) {
+	if r.Job == "busy" {
+		return orchestrator.Task{}, fault.New(fault.Busy, "job busy is run by bob")
+	}
+	return orchestrator.Task{ID: "task-1", By: r.By, Command: r.Command, Phase: orchestrator.TaskPreparing, Attached: r.Attached}, nil
+}
+
+func (f *fake) StopTask(context.Context, orchestrator.Key, string, string) error { return nil }
+
+func (f *fake) Task(_ context.Context, _ orchestrator.Key, id string) (orchestrator.Task, error) {
+	at := time.Unix(100, 0)
+	return orchestrator.Task{ID: id, Phase: orchestrator.TaskDone, Code: 3, Started: at, Finished: at.Add(2 * time.Second), Ended: at.Add(3 * time.Second)}, nil
+}
+
+func (f *fake) Tasks(_ context.Context, k orchestrator.Key, job string) ([]orchestrator.Task, error) {
+	t, err := f.Task(context.Background(), k, "task-7")
+	t.Job = job
+	return []orchestrator.Task{t}, err
+}
+
+func (f *fake) TaskOutput(_ context.Context, _ orchestrator.Key, id string, since time.Time) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader(since.UTC().Format(time.RFC3339Nano) + " out of " + id + "\n")), nil
+}
+
+func (f *fake) MissingFiles(_ context.Context, digests []string) ([]string, error) {
+	return digests[1:], nil
+}
+
+func (f *fake) PutFile(_ context.Context, digest string, r io.Reader) error {
+	text, err := io.ReadAll(r)
+	if err == nil && string(text) != digest {
+		err = fault.New(fault.Invalid, "keep file %s: it is another", digest)
+	}
+	return err
+}
+
 func (f *fake) Exec(ctx context.Context, _ orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error) {
 	if s.Command[0] == "wait" {
 		<-ctx.Done()

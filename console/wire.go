@@ -46,7 +46,7 @@ func failureOf(f *orchestrator.Failure) *api.Error {
 func eventOf(e orchestrator.Event) api.Event {
 	out := api.Event{
 		Seq: e.Seq, At: e.At, App: e.App, Env: e.Env, Type: e.Type, Operation: e.Operation, Release: e.Release,
-		Fleet: e.Fleet, Node: e.Node, Percent: e.Percent, InFlight: e.InFlight, Long: e.Long, Message: e.Message,
+		Fleet: e.Fleet, Node: e.Node, Task: e.Task, Percent: e.Percent, InFlight: e.InFlight, Long: e.Long, Message: e.Message,
 	}
 	if e.Ledger != nil {
 		l := ledgerOf(*e.Ledger)
@@ -86,6 +86,12 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 			out.Background = append(out.Background, wire)
 		}
 	}
+	for _, t := range s.Tasks {
+		if t.Ended.IsZero() {
+			out.Tasks = append(out.Tasks, taskOf(*t, now))
+		}
+	}
+	out.Jobs = jobsOf(st.Jobs)
 	out.Found = FoundOf(st.Found)
 	out.Next = next(out, s)
 	return out

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -41,6 +42,9 @@ func (r *round) stepAbort(op *Operation) {
 		op.ShiftedAt = r.f.Confirmed
 	}
 	if !r.counted(op.ShiftedAt) {
+		return
+	}
+	if !r.passes(op, config.OnAbort, 0) {
 		return
 	}
 	fl := r.s.fleet(op.Fleet)

@@ -19,6 +19,7 @@ type Request struct {
 	Nodes      []string    // replace: names or unique prefixes
 	Force      bool        // cutover: also without enough healthy nodes
 	KeepFailed bool        // launch, up: do not shoot a fleet that failed its gate
+	Files      []HookFile  // launch, up: what the configuration's hooks need; the store has them
 }
 
 // Status is one app in one environment as it is now.
@@ -30,6 +31,7 @@ type Status struct {
 	Drained map[string]int // requests in flight by fleet id, long connections included
 	Long    map[string]int // long connections by fleet id
 	Found   []Found        // fleets of the app that no record knows
+	Jobs    []JobStatus    // of the release that jobs run with
 	Counted Ledger         // what the edges counted since the app is known
 }
 

@@ -62,6 +62,9 @@ func (o *Orchestrator) askLaunch(ctx context.Context, ask asked) (asked, error) 
 		return ask, fault.New(fault.Invalid, "%s %s: the image declares no port, so the route %s cannot reach it",
 			ask.Kind, ask.Key, ask.Config.Route.Listen).WithHint("give the recipe ports: [8080]")
 	}
+	if err := o.haveFiles(ctx, ask.Request); err != nil {
+		return ask, err
+	}
 	if err := o.verify(ask.Image, ask.Config.Require); err != nil {
 		return ask, distrusted(ask.Request, err)
 	}

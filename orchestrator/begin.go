@@ -61,7 +61,12 @@ func (r *round) same(op *Operation, req asked) bool {
 		last := op.Steps[len(op.Steps)-1].Percent
 		return (req.Release == "" || req.Release == op.Release) && (req.Percent == last || req.Percent == 0 && last == 100)
 	}
-	return rel != nil && rel.Image == req.Image && sameConfig(&rel.Config, req.Config)
+	return rel != nil && rel.same(req)
+}
+
+// same says whether a launch would make such a release again.
+func (rel *Release) same(req asked) bool {
+	return rel.Image == req.Image && sameConfig(&rel.Config, req.Config) && slices.Equal(rel.Files, req.Files)
 }
 
 func sameConfig(a, b *config.App) bool {
@@ -116,7 +121,7 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 	r.s.NextRelease++
 	rel := &Release{
 		ID: fmt.Sprintf("r%d", r.s.NextRelease), Image: req.Image, Port: req.port, Config: *req.Config, By: req.By,
-		At: r.f.Now, State: ReleaseNew, PreviewHash: req.previewHash,
+		At: r.f.Now, State: ReleaseNew, PreviewHash: req.previewHash, Files: req.Files,
 	}
 	if req.Config.Fleet.Size != r.s.Config.Fleet.Size {
 		r.s.Size = 0 // the file has another size than before: it holds again
@@ -156,7 +161,7 @@ func (s *State) follow(rel *Release) {
 func (r *round) unchanged(req asked) *Operation {
 	for _, fl := range r.s.Fleets {
 		rel := r.s.release(fl.ID.Release)
-		if rel == nil || rel.Image != req.Image || !sameConfig(&rel.Config, req.Config) {
+		if rel == nil || !rel.same(req) {
 			continue
 		}
 		if fl.Weight == 100 {
@@ -321,10 +326,11 @@ func (r *round) beginDestroy(req asked) (*Operation, error) {
 		op.Phase = PhaseDone
 	}
 	r.takeFound()
-	if len(r.s.Fleets) == 0 && r.f.Found.Fleets == 0 {
+	if len(r.s.Fleets)+len(r.s.Tasks) == 0 && r.f.Found.Fleets == 0 {
 		return r.already(req, "", 0), nil
 	}
 	r.s.leaveFound()
+	r.stopTasks(req.By + ", who destroys the app")
 	op := r.operation(req, PhaseShoot)
 	r.sayOp("begin", op, "destroy by %s", req.By)
 	return op, nil

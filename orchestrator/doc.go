@@ -14,6 +14,8 @@
 //	apps/APP/ENV                 state of one app in one environment (type State)
 //	events/APP/ENV/SEQ           one journal entry (type Event); SEQ is 12 digits, from 1 without gaps
 //	operations/APP/ENV/N         an operation that ended (type Operation); N is 8 digits
+//	tasks/APP/ENV/N              a task that ended (type Task); the newest 200
+//	files/SHA256                 a file that hooks of releases need
 //	drains/APP/ENV/N/FLEET       what draining a fleet cost that operation after its end; FLEET is role/release/incarnation
 //	meta/sticky                  the secret that keys of sticky cookies are made of, minted once
 //

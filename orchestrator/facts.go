@@ -28,6 +28,8 @@ type Facts struct {
 	Results   map[string]Result  // of actions, by key
 	// Progress is how far actions under way are, by key, for those that take long and say so.
 	Progress map[string]fleet.Progress
+	Output   map[string][]string  // what hooks have printed so far, by the key of their action
+	Epoch    uint64               // of the agent
 	Mint     func() (string, int) // a new random suffix and a free slot
 }
 
@@ -45,6 +47,9 @@ type NodeFact struct {
 	Held     string              // why, if an edge does not answer that may route to it
 	InFlight int                 // requests it has at the edges, long connections included; -1: not known since it left the table
 	Long     int                 // of those: long connections
+	Since    time.Time           // when it was started, as its driver says
+	Reading  bool                // somebody follows its output
+	Read     bool                // somebody has read its output to the end
 }
 
 // ActionKind is what an action does.
@@ -56,6 +61,7 @@ const (
 	ActTail    ActionKind = "tail"    // read the end of a node's output
 	ActRemove  ActionKind = "remove"  // stop and remove a node
 	ActDestroy ActionKind = "destroy" // remove what is left of a fleet
+	ActHook    ActionKind = "hook"    // run a command of the app on the agent's machine
 	ActVerify  ActionKind = "verify"  // check that the image is signed as its release requires
 )
 
@@ -65,11 +71,18 @@ type Action struct {
 	Fleet fleet.FleetID
 	Node  string // boot, tail and remove
 	Grace time.Duration
-	Point string // verify: what the check is for; each point checks anew
+	Point string // verify: what the check is for; each point checks anew. hook: which of which point
+	// hook: whose it is, an operation's or a fleet's id in full, and what to run.
+	App     Key
+	Subject string
+	Hook    *HookSpec
 }
 
 // Key identifies the action among those under way and in Facts.Results.
 func (a Action) Key() string {
+	if a.Kind == ActHook {
+		return string(a.Kind) + "@" + a.Point + " " + a.Subject
+	}
 	if a.Point != "" {
 		return string(a.Kind) + "@" + a.Point + " " + a.Fleet.String()
 	}
@@ -89,6 +102,7 @@ type Result struct {
 	Err   error
 	Final bool // trying again is no use
 	Tries int
-	Lines []string  // tail: the lines
-	At    time.Time // when it ended
+	Lines []string      // tail: the lines
+	Took  time.Duration // hook
+	At    time.Time     // when it ended
 }

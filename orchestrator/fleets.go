@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/human"
 )
 
@@ -77,7 +78,7 @@ func (r *round) destroy(fl *Fleet) bool {
 	if slices.ContainsFunc(fl.Nodes, func(n *Node) bool { return r.f.Nodes[n.Name].Routed }) {
 		return false
 	}
-	if !r.drainedFleet(fl) || r.stopping(fl) {
+	if !r.drainedFleet(fl) || !r.fleetHooks(fl, config.BeforeShoot) || r.stopping(fl) {
 		return false
 	}
 	a := Action{Kind: ActDestroy, Fleet: fl.ID}
@@ -85,7 +86,7 @@ func (r *round) destroy(fl *Fleet) bool {
 	if !res.Done {
 		r.act(a)
 	}
-	if !res.Done || !r.counted(res.At) {
+	if !res.Done || !r.counted(res.At) || !r.fleetHooks(fl, config.AfterShoot) {
 		return false
 	}
 	r.sayShot(fl)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
@@ -20,7 +21,7 @@ func (r *round) stepPrepare(op *Operation) {
 		r.phase(op, PhaseBoot, "booting %s of %s", human.Count(r.s.size(fl), "node"), op.Release)
 		return
 	}
-	if !r.trusted(op, fl, "boot") {
+	if !r.trusted(op, fl, "boot") || !r.passes(op, config.BeforeLaunch, 0) {
 		return
 	}
 	a := Action{Kind: ActPrepare, Fleet: fl.ID}
@@ -61,6 +62,9 @@ func (r *round) stepBoot(op *Operation) {
 		if fl.State != FleetReady {
 			fl.Reason = ""
 			r.setFleet(fl, FleetReady, "%s is ready: %d of %d nodes are healthy", fl.ID.Release, size, size)
+		}
+		if !r.passes(op, config.AfterLaunch, 0) {
+			return
 		}
 		if op.Kind == KindLaunch {
 			r.stepPreview(op)

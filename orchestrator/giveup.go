@@ -84,7 +84,7 @@ func (o *Orchestrator) stillLed(ctx context.Context, err error) error {
 // unseen are the fleets of a state that run on a machine and that this agent does not see.
 func (o *Orchestrator) unseen(ctx context.Context, s *State, host string) ([]*Fleet, error) {
 	var list []*Fleet
-	for _, fl := range s.Fleets {
+	for _, fl := range s.holders() {
 		have, err := o.scope(ctx, fl.Driver)
 		if err != nil && fl.on(host) {
 			return nil, fault.New(fault.Unsupported, "fleet %s cannot be booted here: %w", fl.ID, err)
@@ -105,7 +105,7 @@ func (o *Orchestrator) mayTake(ctx context.Context, host string) error {
 	found := false
 	hosts := map[string]bool{}
 	for s := range states {
-		for _, fl := range s.Fleets {
+		for _, fl := range s.holders() {
 			if have, err := o.scope(ctx, fl.Driver); err != nil || fl.Scope != have {
 				hosts[fl.host()] = true
 			}
@@ -167,6 +167,11 @@ func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host,
 	r := &round{s: s.clone(), f: Facts{Now: o.opts.Now()}}
 	for _, lost := range fleets {
 		fl := r.s.fleet(lost.ID.String())
+		if t := r.s.taskOf(fl); t != nil {
+			r.failTask(t, fault.Failed, "its machine is gone for good, as %s says, and nobody knows how the command ended", by)
+			r.endTask(t)
+			continue
+		}
 		if fl.Scope, err = o.scope(ctx, fl.Driver); err != nil {
 			return nil, err
 		}
@@ -179,7 +184,7 @@ func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host,
 		r.sayFleet("moved", fl, "%s is booted anew by %s, since %s says that %s is gone for good", fl.ID.Release, o.opts.Holder, by, host)
 		ids = append(ids, fl.ID.String())
 	}
-	_, err = o.commit(ctx, &app{state: s, version: version, print: print}, r.s, r.events, records{})
+	_, err = o.commit(ctx, &app{state: s, version: version, print: print}, r.s, r.events, r.records)
 	if errors.Is(err, store.ErrConflict) {
 		return nil, fault.New(fault.Busy, "another agent has taken over: %w", err)
 	}

@@ -24,12 +24,12 @@ func (o *Orchestrator) facts(s *State, now time.Time) Facts {
 		w.lease(o.apps)
 	}
 	f := Facts{
-		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Found: o.foundHere(s), Progress: w.progress, Mint: o.mint,
+		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Found: o.foundHere(s), Progress: w.progress, Output: w.output, Epoch: o.epoch, Mint: o.mint,
 		Routes: w.table.routesOf(s.Key), Ledger: w.edges.counted.of(s.Key), Observed: w.edges.at, Confirmed: w.table.confirmed,
 		StickyKey: stickyKey(o.secret, s.Key), Refused: w.table.refused[s.Key].err,
 		Unread: w.table.unread, Late: w.table.late, Unserved: w.edges.unserved,
 	}
-	for _, fl := range s.Fleets {
+	for _, fl := range s.holders() {
 		id := fl.ID.String()
 		f.Traffic[id] = w.edges.traffic[id]
 		for _, n := range fl.Nodes {
@@ -45,7 +45,7 @@ func (o *Orchestrator) nodeFact(n *Node) NodeFact {
 	fact := NodeFact{
 		Presence: seen.node.Presence, Absent: seen.absent, Address: seen.node.Address, Host: seen.node.Host,
 		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.mayRoute(n.Name), Held: w.edges.held[n.Name], InFlight: w.inFlight(n.Name),
-		Long: w.edges.long[n.Name],
+		Long: w.edges.long[n.Name], Since: seen.node.Since, Reading: w.reads[n.Name].open > 0, Read: w.reads[n.Name].done,
 	}
 	if state, ok := w.health[n.Name]; ok {
 		fact.Verdict, fact.Message = state.Verdict, state.Last.Message
@@ -64,7 +64,7 @@ func (o *Orchestrator) hint(id string) {
 func (o *Orchestrator) syncListings(ctx context.Context) {
 	now := o.opts.Now()
 	for _, a := range o.apps {
-		for _, fl := range a.state.Fleets {
+		for _, fl := range a.state.holders() {
 			l := o.world.listings[fl.ID.String()]
 			if l == nil {
 				l = &listing{}

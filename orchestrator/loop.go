@@ -247,6 +247,7 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 			}
 			o.complain("decide "+key.String(), err)
 		}
+		o.endHooks()
 		for _, act := range actions {
 			due = append(due, func() { o.start(ctx, s, act) })
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/human"
 )
 
@@ -98,6 +99,9 @@ func (r *round) stepHold(op *Operation) {
 	}
 	op.HoldLeft = 0
 	if len(op.Steps) == 1 && !r.counted(op.ShiftedAt) {
+		return
+	}
+	if !r.passes(op, config.AfterStep, op.Percent) || len(op.Steps) == 1 && op.Percent == 100 && !r.passes(op, config.AfterCutover, 100) {
 		return
 	}
 	r.tellUnjudged(op, fl)
@@ -197,6 +201,10 @@ func (r *round) stepDestroy(op *Operation) {
 	r.hurry()
 	if left := len(r.s.Fleets) + r.f.Found.Fleets; left > 0 {
 		r.wait(op, "%s to be shot", human.Count(left, "fleet"))
+		return
+	}
+	if left := len(r.s.Tasks); left > 0 {
+		r.wait(op, "%s to be stopped", human.Count(left, "task"))
 		return
 	}
 	r.finish(op, "all fleets are shot")

@@ -10,6 +10,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/store"
 )
@@ -30,8 +31,8 @@ type Images interface {
 	PinFor(ctx context.Context, installation string, why map[images.Digest][]string) error
 }
 
-// Options are what an orchestrator works with. Boots, Holder, Shared, Leads, Log, Now, Rand, Check, Secret, Verify, Lost and
-// MakeRoom may be left out.
+// Options are what an orchestrator works with. Boots, Holder, Shared, Leads, Log, Now, Rand, Check, Secret, Hooks, Mask,
+// Verify, Lost and MakeRoom may be left out.
 type Options struct {
 	Installation string
 	Store        store.Store
@@ -48,6 +49,10 @@ type Options struct {
 	Rand         io.Reader                                                    // nil: crypto/rand
 	Check        func(context.Context, healthcheck.Target) healthcheck.Result // asks a node; nil: healthcheck.Check
 	Secret       func(ref string) (string, error)                             // reads "file:/path" and "env:NAME"; nil: ReadSecret
+	// Hooks runs a command of an app on this machine; nil: there are none. It ends with ctx.
+	Hooks func(ctx context.Context, c hook.Command, line func(string)) (hook.Exit, error)
+	// Mask makes what hides values, by name, in a line of text; nil: they are not hidden.
+	Mask func(values map[string]string) func(line string) string
 	// Verify says why an image is not what a release requires, fault.Denied when it is not signed as it should be; nil: a
 	// release that requires something is refused.
 	Verify func(image images.Digest, require config.Require) error

@@ -76,6 +76,10 @@ func (o *Orchestrator) find(ctx context.Context, key Key, name string) (fleet.Dr
 	if err != nil {
 		return nil, fleet.NodeID{}, err
 	}
+	if t := s.taskNamed(name); t != nil {
+		d, err := o.opts.Drivers.Driver(t.Fleet.Driver)
+		return d, fleet.NodeID{Fleet: t.Fleet.ID, Node: t.Node}, err
+	}
 	n, err := s.node(name)
 	if err != nil {
 		return nil, fleet.NodeID{}, err

@@ -35,6 +35,10 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 	if w.running[key] || w.results[key].Done || w.results[key].Final || o.opts.Now().Before(w.retry[key]) {
 		return
 	}
+	if a.Kind == ActHook {
+		o.startHook(ctx, s, a)
+		return
+	}
 	fl := s.fleet(a.Fleet.String())
 	if fl == nil {
 		return
@@ -217,6 +221,9 @@ func (o *Orchestrator) spec(s *State, fl *Fleet) fleet.Spec {
 		Env: cfg.Env, Secrets: cfg.Secrets,
 		Resources: fleet.Resources{CPUs: cfg.Resources.CPUs, Memory: int64(cfg.Resources.Memory)},
 		Stop:      fleet.Stop{Signal: cfg.Stop.Signal, Grace: cfg.Stop.Grace.Std()},
+	}
+	if t := s.taskOf(fl); t != nil {
+		spec.Kind, spec.Command, spec.Port = fleet.Once, t.Command, 0
 	}
 	for _, n := range fl.Nodes {
 		spec.Nodes = append(spec.Nodes, fleet.NodeSpec{Name: n.Name, Slot: n.Slot})

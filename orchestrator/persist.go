@@ -18,8 +18,11 @@ import (
 const (
 	installationKey = "meta/installation"
 	statePrefix     = "apps/"
+	filePrefix      = "files/"
 	// keptEvents is how many journal entries of an app and environment are kept.
 	keptEvents = 20_000
+	// keptTasks is how many tasks that ended an app and environment remembers.
+	keptTasks = 200
 	// keptReleases is how many releases are kept beside those that run.
 	keptReleases = 100
 )
@@ -38,6 +41,10 @@ func drainKey(k Key, c lateCost) string {
 }
 
 func operationKey(k Key, n int) string { return fmt.Sprintf("%s%08d", operationPrefix(k), n) }
+
+func taskPrefix(k Key) string { return fmt.Sprintf("tasks/%s/", k) }
+
+func taskKey(k Key, n int) string { return fmt.Sprintf("%s%08d", taskPrefix(k), n) }
 
 type installation struct {
 	Schema int    `json:"schema"`
@@ -160,7 +167,7 @@ func (o *Orchestrator) load(ctx context.Context) error {
 		o.apps[s.Key] = &app{state: s, version: version, print: print}
 		o.world.edges.counted.resume(s)
 	}
-	return nil
+	return o.forgetFiles(ctx)
 }
 
 // states reads all states, each with its version.
@@ -274,6 +281,15 @@ func stateWrites(a *app, s *State, history records) ([]store.Write, error) {
 		}
 		writes = append(writes, store.Write{Key: drainKey(s.Key, c), Value: value, Any: true})
 	}
+	for _, t := range history.tasks {
+		if value, err = json.Marshal(t); err != nil {
+			return nil, err
+		}
+		writes = append(writes, store.Write{Key: taskKey(s.Key, t.Number), Value: value, Any: true})
+		if t.Number > keptTasks {
+			writes = append(writes, store.Write{Key: taskKey(s.Key, t.Number-keptTasks), Any: true})
+		}
+	}
 	for _, n := range a.state.Repairs {
 		if !slices.Contains(s.Repairs, n) {
 			writes = append(writes, store.Write{Key: operationKey(s.Key, n), Any: true})
@@ -282,9 +298,14 @@ func stateWrites(a *app, s *State, history records) ([]store.Write, error) {
 	return writes, nil
 }
 
+// runs says whether anything of a release has nodes.
+func (s *State) runs(release string) bool {
+	return slices.ContainsFunc(s.holders(), func(fl *Fleet) bool { return fl.ID.Release == release })
+}
+
 // prune forgets the oldest releases beyond what is kept, unless they run.
 func prune(s *State) {
-	for len(s.Releases) > keptReleases && s.fleetOf(s.Releases[0].ID) == nil {
+	for len(s.Releases) > keptReleases && !s.runs(s.Releases[0].ID) {
 		s.Releases = s.Releases[1:]
 	}
 }

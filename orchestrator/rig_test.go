@@ -35,7 +35,8 @@ type rig struct {
 	stop   func()
 	room   func() bool // the reserve of the disk; nil: none
 	lost   bool        // the next agent has a new store
-	agents byte        // how many there were: each draws other names
+	hooks  *fakeHooks
+	agents byte // how many there were: each draws other names
 
 	mu   sync.Mutex
 	sick map[string]bool // images whose nodes never answer well, and nodes that do not
@@ -49,7 +50,7 @@ func inRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, driver: fleettest.NewFake(fleettest.FakeOptions{}), router: routertest.NewFake(), images: anyImage{},
-			store: storetest.NewMemory(), sick: map[string]bool{}, bad: map[string]int{}}
+			store: storetest.NewMemory(), hooks: &fakeHooks{}, sick: map[string]bool{}, bad: map[string]int{}}
 		r.start()
 		defer func() { r.stop() }()
 		test(t, r)
@@ -65,6 +66,7 @@ func (r *rig) start() {
 		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: r.images,
 		Slots: 1000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
+		Hooks: r.hooks.run, Mask: maskAll,
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -78,6 +80,16 @@ func (r *rig) start() {
 			r.t.Errorf("run: %v", err)
 		}
 	})
+}
+
+// maskAll hides values as the real one does, but for their other forms.
+func maskAll(values map[string]string) func(string) string {
+	return func(line string) string {
+		for _, v := range values {
+			line = strings.ReplaceAll(line, v, "***")
+		}
+		return line
+	}
 }
 
 // check answers for the nodes: well, unless the test said otherwise.

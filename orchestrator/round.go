@@ -9,6 +9,8 @@ func next(s *State, f Facts) (*State, []Action, []Event, records) {
 	r := &round{s: s.clone(), f: f}
 	r.observeNodes()
 	r.operate()
+	r.schedule()
+	r.runTasks()
 	r.keepSize()
 	r.removeNodes()
 	r.keepFleets()
@@ -19,6 +21,7 @@ func next(s *State, f Facts) (*State, []Action, []Event, records) {
 type records struct {
 	ended []*Operation // settled in this round
 	late  []lateCost   // what draining cost, for operations that ended before
+	tasks []*Task      // that ended in this round
 }
 
 // round is one call of next.
@@ -36,7 +39,7 @@ func (r *round) act(a Action) { r.actions = append(r.actions, a) }
 func (r *round) say(e Event, format string, args ...any) {
 	e.At, e.App, e.Env = r.f.Now, r.s.Key.App, r.s.Key.Env
 	e.Message = fmt.Sprintf(format, args...)
-	if e.Operation == "" {
+	if e.Operation == "" && e.Task == "" {
 		if op := r.s.exclusive(); op != nil {
 			e.Operation = op.ID
 		}

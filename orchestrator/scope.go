@@ -35,7 +35,7 @@ func (o *Orchestrator) scope(ctx context.Context, driver string) (string, error)
 
 // sees says why this agent must not keep an app: one of its fleets runs where our drivers do not look.
 func (o *Orchestrator) sees(ctx context.Context, s *State) error {
-	for _, fl := range s.Fleets {
+	for _, fl := range s.holders() {
 		have, err := o.scope(ctx, fl.Driver)
 		if err != nil {
 			return fault.New(fault.Unavailable, "fleet %s cannot be kept from here: %w", fl.ID, err)

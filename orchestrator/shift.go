@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -28,7 +29,9 @@ func (r *round) stepShift(op *Operation) {
 	if fl.Weight < want && (op.Kind != KindRollback || !fl.HadWeight) && !r.trusted(op, fl, fmt.Sprintf("%d%%", want)) {
 		return // a warm fleet that is rolled back to served before: nothing may stand in the way back
 	}
-	if op.Percent != want || fl.Weight != want {
+	if moves := op.Percent != want || fl.Weight != want; moves && (!r.passes(op, config.BeforeCutover, 0) || !r.passes(op, config.BeforeStep, want)) {
+		return
+	} else if moves {
 		op.Percent = want
 		r.reweigh(fl, want, op.Kind != KindRollback) // nobody is to stay on a release that is rolled back
 		r.sayOp("step", op, "%s gets %d %%", op.Release, want)

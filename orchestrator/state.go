@@ -70,6 +70,7 @@ type Release struct {
 	Ledger       Ledger       `json:"ledger,omitzero"`        // of the operations that moved to it, and of what they drained
 	Incarnations int          `json:"incarnations"`           // minted so far
 	PreviewHash  string       `json:"preview_hash,omitempty"` // SHA-256 of the preview key, hex
+	Files        []HookFile   `json:"files,omitempty"`        // that its hooks need
 }
 
 // Node is one node of a fleet, from the moment its name is minted until nothing of it is left.
@@ -118,6 +119,7 @@ type Fleet struct {
 	// SessionsBy: until then clients whose sticky cookie names the fleet stay on it though it lost weight.
 	SessionsBy time.Time `json:"sessions_by,omitzero"`
 	Retired    *Retired  `json:"retired,omitempty"` // who took its traffic, while it is drained
+	Hooks      HookRun   `json:"hooks,omitzero"`    // of its end
 	Drain
 }
 
@@ -201,6 +203,8 @@ type Operation struct {
 	Ledger     Ledger             `json:"ledger"`              // what it cost; later also what draining the fleet that it retired did
 	ShiftedAt  time.Time          `json:"shifted_at,omitzero"` // when every edge had its last split
 
+	Hooks HookRun `json:"hooks,omitzero"` // how far they are
+
 	Failure *Failure  `json:"failure,omitempty"` // why it was or is being aborted
 	Ended   time.Time `json:"ended,omitzero"`
 }
@@ -233,6 +237,9 @@ type State struct {
 	Fleets        []*Fleet     `json:"fleets"`
 	Operations    []*Operation `json:"operations"` // under way; at most one of them is exclusive
 	NextOperation int          `json:"next_operation"`
+	Tasks         []*Task      `json:"tasks,omitempty"` // under way, and those that an operation under way may ask about
+	NextTask      int          `json:"next_task,omitempty"`
+	Jobs          []*JobState  `json:"jobs,omitempty"` // those with a schedule, and those that ran, by name
 	EventSeq      uint64       `json:"event_seq"`
 	Repairs       []int        `json:"repairs,omitempty"` // numbers of the automatic replacements whose records are kept
 
@@ -252,6 +259,7 @@ type Event struct {
 	Release   string    `json:"release,omitempty"`
 	Fleet     string    `json:"fleet,omitempty"`
 	Node      string    `json:"node,omitempty"`
+	Task      string    `json:"task,omitempty"`
 	Percent   int       `json:"percent,omitempty"`
 	InFlight  int       `json:"in_flight,omitempty"` // draining: requests left, long connections included
 	Long      int       `json:"long,omitempty"`      // draining: long connections left

@@ -23,16 +23,32 @@ func (s *State) clone() *State {
 	for _, fl := range c.Fleets {
 		fl.Nodes = clonePointers(fl.Nodes)
 		fl.Tails = slices.Clone(fl.Tails)
+		fl.Hooks = fl.Hooks.clone()
 	}
 	c.Repairs = slices.Clone(s.Repairs)
+	c.Tasks, c.Jobs = cloneTasks(s.Tasks), clonePointers(s.Jobs)
 	c.Operations = clonePointers(s.Operations)
 	for _, op := range c.Operations {
 		op.Steps = slices.Clone(op.Steps)
 		op.Nodes = slices.Clone(op.Nodes)
 		op.Before = maps.Clone(op.Before)
 		op.Baseline = maps.Clone(op.Baseline)
+		op.Hooks = op.Hooks.clone()
 	}
 	return &c
+}
+
+// cloneTasks copies what a round may change in place: the tasks, each with its node.
+func cloneTasks(in []*Task) []*Task {
+	out := clonePointers(in)
+	for _, t := range out {
+		if t.Fleet != nil {
+			fl := *t.Fleet
+			fl.Nodes = clonePointers(fl.Nodes)
+			t.Fleet = &fl
+		}
+	}
+	return out
 }
 
 func clonePointers[T any](in []*T) []*T {
@@ -63,13 +79,25 @@ func (s *State) release(id string) *Release {
 	return nil
 }
 
+// fleet is the living fleet of that id, or what holds a task's node; nil for none.
 func (s *State) fleet(id string) *Fleet {
-	for _, fl := range s.Fleets {
+	for _, fl := range s.holders() {
 		if fl.ID.String() == id {
 			return fl
 		}
 	}
 	return nil
+}
+
+// holders are all that have nodes at a driver: the fleets, and the tasks under way.
+func (s *State) holders() []*Fleet {
+	all := slices.Clone(s.Fleets)
+	for _, t := range s.Tasks {
+		if t.Fleet != nil {
+			all = append(all, t.Fleet)
+		}
+	}
+	return all
 }
 
 // fleetOf is the newest living fleet of a release, or nil.
@@ -117,7 +145,7 @@ func (fl *Fleet) probed(s *State) bool {
 
 // atRest says whether nothing but long timers can change the state by itself.
 func (s *State) atRest() bool {
-	if len(s.Operations) > 0 {
+	if len(s.Operations) > 0 || len(s.Tasks) > 0 {
 		return false
 	}
 	for _, fl := range s.Fleets {

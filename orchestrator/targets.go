@@ -159,6 +159,11 @@ func (s *State) pinned() map[images.Digest][]string {
 	for _, fl := range s.Fleets {
 		add(fl.Image, fl.ID.Release, string(fl.State))
 	}
+	for _, t := range s.Tasks {
+		if t.Fleet != nil {
+			add(t.Image, t.Release, t.ID)
+		}
+	}
 	if len(s.Fleets) > 0 {
 		for _, rel := range s.rollbackReleases() {
 			if len(want[images.Digest(rel.Image)]) == 0 {

@@ -17,9 +17,12 @@ type world struct {
 	results  map[string]Result   // of actions that ended, by key
 	running  map[string]bool     // actions under way, by key
 	progress map[string]fleet.Progress
+	hooks    map[string]hookUnderWay // by the key of their action
+	output   map[string][]string     // of hooks, the same
 	found    map[string][]foundFleet // by driver: fleets that no record knows
 	retry    map[string]time.Time    // failed actions: not again before
 	listings map[string]*listing     // by fleet id
+	reads    map[string]taskReading  // of tasks' output, by node
 	health   map[string]healthcheck.State
 	table    tableSeen
 	edges    edgesSeen
@@ -45,6 +48,12 @@ type listing struct {
 	at      time.Time
 }
 
+// taskReading is who reads the output of a task.
+type taskReading struct {
+	open int  // so many do
+	done bool // one came to its end
+}
+
 // tableSeen is what is known of the tables at the edges.
 type tableSeen struct {
 	effective router.Table  // confirmed by every edge
@@ -68,8 +77,8 @@ type refusal struct {
 func newWorld() world {
 	return world{
 		nodes: map[string]nodeSeen{}, results: map[string]Result{}, running: map[string]bool{},
-		progress: map[string]fleet.Progress{}, found: map[string][]foundFleet{}, retry: map[string]time.Time{},
-		listings: map[string]*listing{}, stale: true,
+		progress: map[string]fleet.Progress{}, hooks: map[string]hookUnderWay{}, output: map[string][]string{}, found: map[string][]foundFleet{}, retry: map[string]time.Time{},
+		listings: map[string]*listing{}, reads: map[string]taskReading{}, stale: true,
 		table: tableSeen{refused: map[Key]refusal{}, routed: map[string]bool{}, left: map[string]time.Time{}}, edges: newEdgesSeen(),
 		complained: map[string]complaint{}, pins: nil,
 	}
@@ -92,7 +101,7 @@ func (w *world) slot(count int) int {
 func (w *world) lease(apps map[Key]*app) {
 	w.slots = map[int]string{}
 	for _, a := range apps {
-		for _, fl := range a.state.Fleets {
+		for _, fl := range a.state.holders() {
 			for _, n := range fl.Nodes {
 				w.slots[n.Slot] = n.Name
 			}
@@ -112,11 +121,19 @@ func (w *world) lease(apps map[Key]*app) {
 func (w *world) sweep(apps map[Key]*app) {
 	alive := map[string]bool{}
 	for _, a := range apps {
-		for _, fl := range a.state.Fleets {
+		for _, op := range a.state.Operations {
+			alive[operationSubject(a.state.Key, op)] = true
+		}
+		for _, fl := range a.state.holders() {
 			alive[fl.ID.String()] = true
 			for _, n := range fl.Nodes {
 				alive[n.Name] = true
 			}
+		}
+	}
+	for key := range w.output {
+		if _, subject, _ := strings.Cut(key, " "); !alive[subject] && !w.running[key] {
+			delete(w.output, key)
 		}
 	}
 	for key := range w.results {
@@ -129,6 +146,11 @@ func (w *world) sweep(apps map[Key]*app) {
 		if !alive[name] {
 			delete(w.nodes, name)
 			delete(w.table.left, name)
+		}
+	}
+	for name := range w.reads {
+		if !alive[name] && w.reads[name].open == 0 {
+			delete(w.reads, name)
 		}
 	}
 	for id := range w.listings {

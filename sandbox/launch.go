@@ -114,7 +114,7 @@ func (l *launch) bringUp(ctx context.Context, p *Process) error {
 	guest.CloseAll(files)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the sandbox's init ended before the command started: %w", err)
+		return fmt.Errorf("%w: the sandbox's init ended before it said that the command is started: %w", ErrUnsure, err)
 	case m.Error != "":
 		return explainInit(m.Error)
 	case m.Started:

@@ -13,6 +13,9 @@ import (
 // streamDelay is how long an ended sandbox waits for a Stdin that still blocks or a Stdout that still takes its time.
 const streamDelay = 10 * time.Second
 
+// ErrUnsure says of a Start that failed that its command may have run: the sandbox was ended after it had leave to run.
+var ErrUnsure = errors.New("sandbox: the command may have run")
+
 // Start starts a sandbox and returns once its command is started. A command that cannot be started (no such program,
 // no such user) is no error: Wait then gives an Exit with code 126 or 127 and the reason. Errors are *fault.Error
 // with a hint where the kernel or the machine's settings are in the way. The end of ctx kills an attached sandbox,
@@ -55,7 +58,10 @@ func start(ctx context.Context, s Spec) (*Process, error) {
 	if err := l.bringUp(ctx, p); err != nil {
 		_ = p.Kill()
 		_, werr := p.Wait()
-		if ctx.Err() != nil {
+		switch unsure := errors.Is(err, ErrUnsure); {
+		case ctx.Err() != nil && unsure:
+			err = fmt.Errorf("%w: %w", ErrUnsure, ctx.Err())
+		case ctx.Err() != nil:
 			err = ctx.Err()
 		}
 		return nil, errors.Join(err, ignoreExit(werr))

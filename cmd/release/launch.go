@@ -76,6 +76,10 @@ func (c *cli) start(ctx context.Context, a asked, kind string, app *config.App, 
 	}
 	a.app, a.image = app, image
 	a.request.Kind, a.request.Image = kind, image
+	var err error
+	if a.request.Files, err = c.hookFiles(ctx, app); err != nil {
+		return err
+	}
 	if err := a.configured(); err != nil {
 		return err
 	}

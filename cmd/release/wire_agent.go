@@ -16,6 +16,7 @@ import (
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/unixsock"
+	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -34,6 +35,7 @@ type agent struct {
 	installation string   // once the store is open
 	fleets       *drivers // the same
 	reserve      *reserve
+	hooks        *hook.Runner
 	lost         bool // the store is new, the installation is not
 }
 
@@ -65,6 +67,9 @@ func (c *cli) newAgent(ctx context.Context, settings *config.Agent, log *slog.Lo
 		return nil, err
 	}
 	if a.images, err = images.Open(imagesDir); err != nil {
+		return nil, err
+	}
+	if a.hooks, err = a.openHooks(); err != nil {
 		return nil, err
 	}
 	if a.registry, err = openRegistry(ctx, dir, log); err != nil {

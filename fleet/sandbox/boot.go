@@ -141,6 +141,10 @@ func (b *booter) ensure(ctx context.Context, want fleet.NodeSpec, shared func() 
 		return fleet.Node{}, err
 	}
 	r, err := b.bootNode(ctx, want, p)
+	if errors.Is(err, sandbox.ErrUnsure) && r.Kind == fleet.Once {
+		b.opts.Log.Warn("a job was ended while it was started, and is not run again", "node", want.Name, "error", err)
+		return b.view(ctx, r), nil
+	}
 	if err != nil {
 		return fleet.Node{}, errors.Join(b.explain(err), b.clear(r))
 	}

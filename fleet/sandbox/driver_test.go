@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -112,6 +113,41 @@ func TestAgentKilledDuringBoot(t *testing.T) {
 			if len(nodes) != 1 || nodes[0].Presence != fleet.Present {
 				t.Errorf("booted again: %+v", nodes)
 			}
+		})
+	}
+}
+
+// A job whose start is cut off, when it may have begun, is as it is for every later call: gone, or with its exit.
+func TestJobCutOffIsNotRunAgain(t *testing.T) {
+	w := newWorld(t, sharedPorts(24_400))
+	for i := range 5 {
+		d := w.driver(t, "")
+		spec := w.spec(t, d, 1, i)
+		spec.Fleet.Incarnation = i + 1
+		spec.Nodes[0].Name += fmt.Sprintf("-%d", i)
+		spec.Kind, spec.Command, spec.Port = fleet.Once, []string{"/testnode", "exit", "5"}, 0
+		t.Cleanup(func() { check(t, d.Destroy(context.Background(), spec.Fleet)) })
+		ctx, cancel := context.WithCancel(t.Context())
+		var started record
+		d.afterRecord = func() {
+			var err error
+			started, err = d.readRecord(spec.Nodes[0].Name)
+			check(t, err)
+			cancel()
+		}
+		_, _ = d.Ensure(ctx, spec)
+		d.afterRecord = func() { t.Error("the job is started a second time") }
+		nodes, err := d.Ensure(t.Context(), spec)
+		check(t, err)
+		now, err := d.readRecord(spec.Nodes[0].Name)
+		check(t, err)
+		if len(nodes) != 1 || now.PID != started.PID || now.StartTime != started.StartTime {
+			t.Errorf("started as %+v, now %+v: %+v", started, now, nodes)
+		}
+		eventually(t, "the job to be over", func() bool {
+			nodes, err := d.Nodes(t.Context(), spec.Fleet)
+			check(t, err)
+			return len(nodes) == 1 && nodes[0].Presence == fleet.Gone && (nodes[0].Exit == nil || nodes[0].Exit.Code != 0)
 		})
 	}
 }

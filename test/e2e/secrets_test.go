@@ -42,8 +42,14 @@ func main() {
 
 func buildTool(t *testing.T, in *harness.Installation) {
 	t.Helper()
+	buildProgram(t, in, secretTool)
+}
+
+// buildProgram makes a program the project's tool.
+func buildProgram(t *testing.T, in *harness.Installation, source string) {
+	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(secretTool), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("go", "build", "-o", filepath.Join(in.Project, "tool"), "main.go")

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// runFlags are the flags of run.
+type runFlags struct {
+	list   bool
+	detach bool
+	image  string
+	ask    api.TaskRequest
+}
+
+func (c *cli) runVerb() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use: "run [JOB] [flags] [-- COMMAND [ARGS...]]", Short: "Run a command once, in a node of its own",
+		Long: `Boots a node of the release's image with the app's environment and secrets, runs the command in it instead of the
+image's own, shows what it prints and ends with its exit code. Nothing is routed to the node, and it is removed afterwards.
+Ctrl-C stops the command. JOB is one of jobs: in release.yaml; --list shows them and the tasks that ran.`,
+		Example: `  release run -- /srv/app/manage clearsessions
+  release run --release r8 -- /bin/sh -c 'ls -l /srv'
+  release run cleanup
+  release run --list`,
+		Args:              c.runArgs(&f),
+		ValidArgsFunction: c.completeJobs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			app, err := c.app()
+			if err != nil {
+				return err
+			}
+			if f.list {
+				return c.listTasks(cmd.Context(), app)
+			}
+			return c.run(cmd.Context(), app, f)
+		},
+	}
+	detachFlag(cmd, &f.detach)
+	cmd.Flags().Lookup("detach").Usage = "print the task's id and do not wait for its end"
+	cmd.Flags().BoolVar(&f.list, "list", false, "show the jobs, and the tasks that run or ran")
+	cmd.Flags().StringVar(&f.image, "image", "", "another `image` than the release's")
+	cmd.Flags().StringVar(&f.ask.Release, "release", "", "the `release` whose image, environment and secrets are used (default: the one with the traffic)")
+	cmd.Flags().StringVar(&f.ask.Role, "role", "", "the `role` whose they are (default: the only one)")
+	_ = cmd.RegisterFlagCompletionFunc("release", c.completeReleases)
+	_ = cmd.RegisterFlagCompletionFunc("image", c.completeImages)
+	return cmd
+}
+
+// runArgs tells a job from a command.
+func (c *cli) runArgs(f *runFlags) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		before := args
+		if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+			before, f.ask.Command = args[:dash], args[dash:]
+		}
+		if len(before) > 0 {
+			f.ask.Job = before[0]
+		}
+		what := len(f.ask.Command) > 0
+		switch {
+		case len(before) > 1:
+			return fault.New(fault.Invalid, "%s: %q is one argument too many", cmd.CommandPath(), before[1]).
+				WithHint("a command stands behind two dashes: release run -- %s …", before[0])
+		case f.list && (what || f.ask.Job != ""):
+			return fault.New(fault.Invalid, "%s: --list runs nothing", cmd.CommandPath()).WithHint("%s", cmd.UseLine())
+		case what && f.ask.Job != "":
+			return fault.New(fault.Invalid, "%s: there is a job, %q, and a command; choose one", cmd.CommandPath(), f.ask.Job).WithHint("%s", cmd.UseLine())
+		case !what && f.ask.Job == "" && !f.list:
+			return fault.New(fault.Invalid, "%s: a job or a command is needed", cmd.CommandPath()).WithHint("%s", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// run begins a task and stays with it until its end.
+func (c *cli) run(ctx context.Context, app *config.App, f runFlags) error {
+	if f.image != "" {
+		image, err := c.imageFor(ctx, app, []string{f.image})
+		if err != nil {
+			return err
+		}
+		if err := c.upload(ctx, app, image); err != nil {
+			return err
+		}
+		f.ask.Image = image
+	}
+	client, err := c.connectIfUsed(ctx)
+	if err != nil {
+		return err
+	}
+	f.ask.By, f.ask.Attached = c.who(), !f.detach
+	t, err := client.RunTask(ctx, appOf(app), f.ask)
+	if err != nil {
+		return err
+	}
+	if f.detach {
+		return c.out.result(api.TaskResult{Head: api.NewHead(nil), Task: t}, func(w io.Writer) { fmt.Fprintln(w, t.ID) })
+	}
+	return c.attend(ctx, client, app, t)
+}
