@@ -94,6 +94,11 @@ func (c *Client) Status(ctx context.Context, app App) (s Status, err error) {
 	return s, c.call(ctx, http.MethodGet, app.path("status"), nil, &s)
 }
 
+// Drift compares a node with its image now.
+func (c *Client) Drift(ctx context.Context, app App, node string) (d Drift, err error) {
+	return d, c.call(ctx, http.MethodGet, app.path("nodes", node, "drift"), nil, &d)
+}
+
 // Missing says which of the blobs the agent's image store lacks.
 func (c *Client) Missing(ctx context.Context, blobs []Blob) ([]Blob, error) {
 	var b Blobs

@@ -43,6 +43,18 @@ type StatusResult struct {
 	Status
 }
 
+// NodeResult is the result of status of one node.
+type NodeResult struct {
+	Head
+	App     string `json:"app"`
+	Env     string `json:"env"`
+	Fleet   string `json:"fleet"`
+	Release string `json:"release"`
+	Image   string `json:"image"`
+	Node    Node   `json:"node"`
+	Drift   Drift  `json:"drift"` // as it is now, with all changes
+}
+
 // EventsResult is the result of events: how many were shown, and the last one's number.
 type EventsResult struct {
 	Head

@@ -238,7 +238,9 @@ type Fleet struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 	Sessions time.Time `json:"sessions_until,omitzero"` // clients whose sticky cookie names the fleet stay on it so long
 	Closing  bool      `json:"closing,omitempty"`       // its long connections are being closed
-	Nodes    []Node    `json:"nodes"`
+	// DriftHeld is why nodes that differ from their image are not replaced, though the policy says so.
+	DriftHeld string `json:"drift_held,omitempty"`
+	Nodes     []Node `json:"nodes"`
 }
 
 // Rates is traffic over the last seconds.
@@ -262,6 +264,22 @@ type Node struct {
 	InFlight int       `json:"in_flight"`
 	Long     int       `json:"long"`
 	Deadline time.Time `json:"deadline,omitzero"` // draining: when what is left is ended
+	Drift    *Drift    `json:"drift,omitempty"`   // how it differs from its image; not there: not that anybody knows
+}
+
+// Drift is how a node differs from its image.
+type Drift struct {
+	Since   time.Time `json:"since,omitzero"` // of the first difference that was seen
+	Total   int       `json:"total"`
+	Changes []Change  `json:"changes"` // all, or the first of them
+}
+
+// Change is one difference.
+type Change struct {
+	What   string `json:"what"` // file, process, setting
+	How    string `json:"how"`  // added, changed, removed
+	Path   string `json:"path"` // of the file, or of the process's program; the name of a setting
+	Detail string `json:"detail,omitempty"`
 }
 
 // Event is one entry of the journal. On standard output every line but the last is one.

@@ -61,6 +61,7 @@ type Fleet struct {
 	Stop      Stop              `yaml:"stop" json:"stop" doc:"How a node is asked to end."`
 	Env       map[string]string `yaml:"env,omitempty" json:"env,omitempty" doc:"Environment variables of every node, besides those of the image."`
 	Secrets   map[string]string `yaml:"secrets,omitempty" json:"secrets,omitempty" doc:"Environment variables whose values the agent reads at each start of a node: file:/path or env:NAME." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
+	Drift     Drift             `yaml:"drift" json:"drift,omitzero" doc:"What happens to a node that differs from its image."`
 }
 
 // Resources limits one node; zero means no limit.

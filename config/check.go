@@ -72,6 +72,7 @@ func (c *checker) fleet(f *Fleet) {
 		}
 		c.reference(c.at("fleet", "secrets", name), "fleet.secrets."+name, f.Secrets[name])
 	}
+	c.drift(&f.Drift)
 }
 
 func (c *checker) variable(where, name string) {

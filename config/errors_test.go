@@ -38,6 +38,7 @@ func TestErrors(t *testing.T) {
 		"secret relative":    {"fleet: {secrets: {DB: file:run/db}}\n", `4:23: fleet.secrets.DB must be a reference, file:/path or env:NAME`},
 		"secret env":         {"fleet: {secrets: {DB: env:A-B}}\n", `4:23: fleet.secrets.DB must be a reference, file:/path or env:NAME`},
 		"secret twice":       {"fleet: {env: {A: x}, secrets: {A: env:A}}\n", `4:32: A is in fleet.env and in fleet.secrets`},
+		"drift":              {"fleet: {drift: {policy: shoot, every: 1ms, allow: [var, /a/../b, \"/a[\", \"/a**\", /a/**]}}\n", "4:25: unknown value \"shoot\" for fleet.drift.policy\n4:39: fleet.drift.every must be at least 1s, not 1ms\n4:52: fleet.drift.allow[0] \"var\" must be an absolute path or a pattern such as /var/cache/**\n4:57: fleet.drift.allow[1] \"/a/../b\" must be an absolute path or a pattern such as /var/cache/**\n4:66: fleet.drift.allow[2] \"/a[\" must be an absolute path or a pattern such as /var/cache/**\n4:73: fleet.drift.allow[3] \"/a**\" must be an absolute path or a pattern such as /var/cache/**"},
 		"two checks":         {"health: {http: {}, tcp: {}}\n", `4:20: health.tcp: there is health.http already; a node has one kind of check`},
 		"check path":         {"health: {http: {path: healthz}}\n", `4:23: health.http.path "healthz" must be a path such as /healthz`},
 		"check url":          {"health: {http: {path: \"//x/y\"}}\n", `4:23: health.http.path "//x/y" must be a path such as /healthz`},

@@ -19,7 +19,7 @@ const small = "app: shop\nrecipe: recipes/shop.yaml\nroute: {listen: \":8080\"}\
 
 const full = `app: shop
 recipe: recipes/shop.yaml
-fleet: {driver: docker, size: 4, resources: {cpus: 1, memory: 512MiB}, stop: {signal: TERM, grace: 10s}, env: {LOG: info}, secrets: {DB_URL: file:/run/s/db}}
+fleet: {driver: docker, size: 4, resources: {cpus: 1, memory: 512MiB}, stop: {signal: TERM, grace: 10s}, env: {LOG: info}, secrets: {DB_URL: file:/run/s/db}, drift: {policy: replace, allow: [/var/cache/**, /srv/*.pid], every: 30s}}
 health: {http: {path: /healthz, port: 8080}, interval: 1s, timeout: 500ms, healthy_after: 2, unhealthy_after: 3, start_within: 60s}
 route:
   listen: ":443"
@@ -72,7 +72,7 @@ func seconds(n int) config.Duration { return config.Duration(time.Duration(n) * 
 func smallApp() *config.App {
 	return &config.App{
 		App: "shop", Env: "production", Recipe: "recipes/shop.yaml",
-		Fleet: config.Fleet{Size: 1, Stop: config.Stop{Signal: "TERM", Grace: seconds(10)}},
+		Fleet: config.Fleet{Size: 1, Stop: config.Stop{Signal: "TERM", Grace: seconds(10)}, Drift: config.Drift{Policy: "report", Every: minutes(1)}},
 		Health: config.Health{
 			Interval: seconds(1), Timeout: config.Duration(500 * time.Millisecond), HealthyAfter: 2, UnhealthyAfter: 3,
 			StartWithin: minutes(1), ReplaceAfter: seconds(30),
@@ -96,6 +96,7 @@ func TestFull(t *testing.T) {
 	want.Fleet.Driver, want.Fleet.Size = "docker", 4
 	want.Fleet.Resources = config.Resources{CPUs: 1, Memory: 512 << 20}
 	want.Fleet.Env, want.Fleet.Secrets = map[string]string{"LOG": "info"}, map[string]string{"DB_URL": "file:/run/s/db"}
+	want.Fleet.Drift = config.Drift{Policy: "replace", Allow: []string{"/var/cache/**", "/srv/*.pid"}, Every: seconds(30)}
 	want.Health.HTTP = &config.HTTPCheck{Path: "/healthz", Port: 8080}
 	dir := filepath.Dir(got.Path())
 	want.Route.Listen, want.Route.Hosts, want.Route.Paths = ":443", []string{"shop.example"}, []string{"/api"}
@@ -234,6 +235,9 @@ fleet:
   stop:
     signal: TERM
     grace: 10s
+  drift:
+    policy: report
+    every: 1m
 health:
   interval: 1s
   timeout: 500ms

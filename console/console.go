@@ -38,6 +38,7 @@ type Orchestrator interface {
 	TaskOutput(ctx context.Context, k orchestrator.Key, id string, since time.Time) (io.ReadCloser, error)
 	MissingFiles(ctx context.Context, digests []string) ([]string, error)
 	PutFile(ctx context.Context, digest string, r io.Reader) error
+	Drift(ctx context.Context, k orchestrator.Key, node string) (orchestrator.Drifted, error)
 }
 
 // Images is the agent's image store, to which clients upload what it lacks.
@@ -111,6 +112,7 @@ func (s *Server) routes() map[string]handler {
 		"GET " + app + "tasks/{id}/output":  s.taskOutput,
 		"POST /v1/apps/files/missing":       s.missingFiles,
 		"PUT /v1/apps/files/{digest}":       s.putFile,
+		"GET " + app + "nodes/{node}/drift": s.drift,
 		"POST /v1/router/forget":            s.forget,
 		"POST /v1/hosts/forget":             s.forgetHost,
 		"POST /v1/images/missing":           s.missing,

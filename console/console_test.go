@@ -71,6 +71,10 @@ func (f *fake) Operation(_ context.Context, _ orchestrator.Key, id string) (orch
 	return f.op, nil
 }
 
+func (f *fake) Drift(_ context.Context, _ orchestrator.Key, node string) (orchestrator.Drifted, error) {
+	return orchestrator.Drifted{Total: 2, Changes: []orchestrator.Change{{What: "file", How: "added", Path: "/" + node}}}, f.refuse
+}
+
 func (f *fake) Traffic(context.Context, orchestrator.Key) (orchestrator.Reading, error) {
 	return f.reading, nil
 }

@@ -127,6 +127,7 @@ type Spec struct {
 	Port         int               // the first port that the image declares; 0: none. Drivers set $PORT
 	Resources    Resources
 	Stop         Stop
+	Volumes      []VolumeMount
 }
 
 // Presence is what a driver knows of a node's existence.

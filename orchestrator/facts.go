@@ -50,6 +50,7 @@ type NodeFact struct {
 	Since    time.Time           // when it was started, as its driver says
 	Reading  bool                // somebody follows its output
 	Read     bool                // somebody has read its output to the end
+	Drift    *DriftFact          // what the newest look for differences from its image found; nil: nobody has looked
 }
 
 // ActionKind is what an action does.

@@ -43,6 +43,7 @@ type Orchestrator struct {
 	lookNow  chan struct{}           // asks for a reading of the edges
 	observed atomic.Pointer[Reading] // the newest one
 	boots    chan struct{}           // holds a token for each boot under way
+	looks    *looker                 // at what differs in nodes
 
 	began    time.Time
 	shooting atomic.Bool // fleets that no record knows are to be shot soon
@@ -82,7 +83,7 @@ func New(opts Options) (*Orchestrator, error) {
 	o := &Orchestrator{
 		opts: opts, log: opts.Log, prober: healthcheck.NewProber(healthcheck.Options{Log: opts.Log, Check: opts.Check}),
 		inbox: make(chan func(), 64), ready: make(chan struct{}), over: make(chan struct{}),
-		lookNow: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), apps: map[Key]*app{}, views: map[Key]view{},
+		lookNow: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), looks: newLooker(), apps: map[Key]*app{}, views: map[Key]view{},
 		changed: make(chan struct{}),
 	}
 	o.world = newWorld()
@@ -133,6 +134,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	}
 	group.Go(func() { o.watchDrivers(ctx) })
 	group.Go(func() { o.watchRouter(ctx) })
+	group.Go(func() { o.watchDrift(ctx) })
 	o.show() // the first to ask sees the routes too
 	close(o.ready)
 	return o.loop(ctx)

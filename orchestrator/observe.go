@@ -15,7 +15,9 @@ func (r *round) observeNodes() {
 	for _, fl := range r.s.Fleets {
 		for _, n := range fl.Nodes {
 			r.observeNode(fl, n)
+			r.observeDrift(fl, n)
 		}
+		r.judgeDrift(fl)
 	}
 }
 

@@ -67,6 +67,7 @@ func (o *Orchestrator) Exec(ctx context.Context, key Key, node string, spec flee
 	if !ok {
 		return 0, fault.New(fault.Unsupported, "exec in %s: the driver cannot run commands in its nodes", node)
 	}
+	defer func() { o.looks.soon(id.Node, o.opts.Now()) }()
 	return execer.Exec(ctx, id, spec)
 }
 

@@ -51,12 +51,13 @@ func (r *round) count(fl *Fleet) census {
 	return c
 }
 
-// doomed says whether a running node is to be replaced: a person asked, or it has been unhealthy for too long.
+// doomed says whether a running node is to be replaced: a person asked, it differs from its image, or it has been unhealthy for
+// too long.
 func (r *round) doomed(fl *Fleet, n *Node) bool {
 	if !n.live() {
 		return false
 	}
-	if n.Asked {
+	if n.Asked || n.Stray {
 		return true
 	}
 	if n.State != NodeUnhealthy {
@@ -86,7 +87,7 @@ func (r *round) refill(fl *Fleet) {
 		}
 		for _, n := range c.doomed {
 			if n.Name == replaces && !n.Asked {
-				r.repair(fl, n, n.Reason)
+				r.repair(fl, n, n.why())
 			}
 		}
 		r.mint(fl, replaces)
@@ -106,7 +107,7 @@ func (r *round) mint(fl *Fleet, replaces string) {
 	suffix, slot := r.f.Mint()
 	n := &Node{
 		Name: nodeName(fl.ID, suffix), Slot: slot, State: NodeStarting, Replaces: replaces,
-		Since: r.f.Now, MintedAt: r.f.Now,
+		Since: r.f.Now, MintedAt: r.f.Now, ForDrift: fl.drifts(replaces),
 	}
 	fl.Nodes = append(fl.Nodes, n)
 	if replaces != "" {
@@ -125,7 +126,7 @@ func (r *round) thin(fl *Fleet) {
 	for _, n := range c.doomed {
 		hopeless := !n.WasServed // it never served, so nobody loses it
 		if c.healthy >= size || hopeless {
-			r.leave(fl, n, "replaced: "+orText(n.Reason, "asked for"))
+			r.leave(fl, n, "replaced: "+orText(n.why(), "asked for"))
 		}
 	}
 	for i := len(fl.Nodes) - 1; i >= 0 && c.good > size; i-- {

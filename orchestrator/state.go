@@ -75,21 +75,24 @@ type Release struct {
 
 // Node is one node of a fleet, from the moment its name is minted until nothing of it is left.
 type Node struct {
-	Name      string    `json:"name"`
-	Slot      int       `json:"slot"`
-	State     NodeState `json:"state"`
-	Since     time.Time `json:"since"` // of the state
-	MintedAt  time.Time `json:"minted_at"`
-	Booted    bool      `json:"booted"` // the driver has said that it started
-	Address   string    `json:"address,omitempty"`
-	PID       int       `json:"pid,omitempty"`
-	Host      string    `json:"host,omitempty"`
-	Reason    string    `json:"reason,omitempty"`     // why it is unhealthy, draining or dead
-	Replaces  string    `json:"replaces,omitempty"`   // the node whose place it takes
-	Asked     bool      `json:"asked,omitempty"`      // a person asked for its replacement
-	LeavesAt  time.Time `json:"leaves_at,omitzero"`   // draining: the deadline of its requests
-	WasServed bool      `json:"was_served,omitempty"` // it was healthy once
-	Tailed    bool      `json:"tailed,omitempty"`     // its last lines were read, or cannot be
+	Name      string     `json:"name"`
+	Slot      int        `json:"slot"`
+	State     NodeState  `json:"state"`
+	Since     time.Time  `json:"since"` // of the state
+	MintedAt  time.Time  `json:"minted_at"`
+	Booted    bool       `json:"booted"` // the driver has said that it started
+	Address   string     `json:"address,omitempty"`
+	PID       int        `json:"pid,omitempty"`
+	Host      string     `json:"host,omitempty"`
+	Reason    string     `json:"reason,omitempty"`     // why it is unhealthy, draining or dead
+	Replaces  string     `json:"replaces,omitempty"`   // the node whose place it takes
+	Asked     bool       `json:"asked,omitempty"`      // a person asked for its replacement
+	LeavesAt  time.Time  `json:"leaves_at,omitzero"`   // draining: the deadline of its requests
+	WasServed bool       `json:"was_served,omitempty"` // it was healthy once
+	Tailed    bool       `json:"tailed,omitempty"`     // its last lines were read, or cannot be
+	Stray     bool       `json:"stray,omitempty"`      // it is to be replaced, since it differs from its image
+	ForDrift  bool       `json:"for_drift,omitempty"`  // the node that it replaces differed from its image
+	Drift     *NodeDrift `json:"drift,omitempty"`      // how it differs from its image; nil: not that anybody knows. Never changed in place
 	Drain
 }
 
@@ -118,8 +121,10 @@ type Fleet struct {
 	Tails     []NodeTail    `json:"tails,omitempty"` // last lines of the newest nodes that failed
 	// SessionsBy: until then clients whose sticky cookie names the fleet stay on it though it lost weight.
 	SessionsBy time.Time `json:"sessions_by,omitzero"`
-	Retired    *Retired  `json:"retired,omitempty"` // who took its traffic, while it is drained
-	Hooks      HookRun   `json:"hooks,omitzero"`    // of its end
+	Hooks      HookRun   `json:"hooks,omitzero"`       // of its end
+	Retired    *Retired  `json:"retired,omitempty"`    // who took its traffic, while it is drained
+	Drifted    []string  `json:"drifted,omitempty"`    // paths in which nodes differed that were replaced for it
+	DriftHeld  string    `json:"drift_held,omitempty"` // why nodes that differ from their image are not replaced
 	Drain
 }
 

@@ -24,6 +24,7 @@ func (s *State) clone() *State {
 		fl.Nodes = clonePointers(fl.Nodes)
 		fl.Tails = slices.Clone(fl.Tails)
 		fl.Hooks = fl.Hooks.clone()
+		fl.Drifted = slices.Clone(fl.Drifted)
 	}
 	c.Repairs = slices.Clone(s.Repairs)
 	c.Tasks, c.Jobs = cloneTasks(s.Tasks), clonePointers(s.Jobs)

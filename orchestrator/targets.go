@@ -32,6 +32,7 @@ func (o *Orchestrator) syncTargets() {
 		}
 	}
 	o.prober.Set(targets)
+	o.syncLooks()
 }
 
 func (o *Orchestrator) targetsOf(s *State, fl *Fleet) []healthcheck.Target {

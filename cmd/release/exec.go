@@ -19,7 +19,8 @@ func (c *cli) execVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "exec NODE -- COMMAND [ARGS...]", Short: "Run a command in a node, beside its own processes",
 		Long: `Runs a command in a node with the node's root, environment and limits, and ends with its exit code. On a
-terminal the command gets one too. It is meant for looking: what it changes is lost with the node.`,
+terminal the command gets one too. It is meant for looking: what it changes is drift, which status tells, and is lost with the
+node.`,
 		Example:           "  release exec k3f9q -- cat /etc/hostname\n  release exec k3f9q -it -- /bin/sh",
 		Args:              execArgs,
 		ValidArgsFunction: c.completeNodes,

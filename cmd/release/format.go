@@ -23,13 +23,24 @@ func shortDigest(d string) string {
 }
 
 // table aligns rows in columns two spaces apart. Cells may hold colours: shown is what is printed, text what counts.
-type table struct{ rows [][]cell }
+type table struct {
+	rows  [][]cell
+	notes map[int][]string // below the row of that number, in no column
+}
 
 type cell struct{ text, shown string }
 
 func plain(s string) cell { return cell{s, s} }
 
 func (t *table) row(cells ...cell) { t.rows = append(t.rows, cells) }
+
+// note puts a line below the last row, a little to the right.
+func (t *table) note(line string) {
+	if t.notes == nil {
+		t.notes = map[int][]string{}
+	}
+	t.notes[len(t.rows)-1] = append(t.notes[len(t.rows)-1], line)
+}
 
 func (t *table) lines(indent string) []string {
 	var widths []int
@@ -42,12 +53,15 @@ func (t *table) lines(indent string) []string {
 		}
 	}
 	var out []string
-	for _, r := range t.rows {
+	for n, r := range t.rows {
 		line := indent
 		for i, c := range r {
 			line += pad(c.text, c.shown, widths[i]) + "  "
 		}
 		out = append(out, strings.TrimRight(line, " "))
+		for _, note := range t.notes[n] {
+			out = append(out, indent+"  "+note)
+		}
 	}
 	return out
 }

@@ -20,16 +20,20 @@ import (
 
 func (c *cli) statusVerb() *cobra.Command {
 	return &cobra.Command{
-		Use:   "status",
+		Use:   "status [NODE]",
 		Short: "Show routes, fleets, nodes and what is under way, on one screen",
 		Long: `Shows the route with its split, the fleets with their nodes, requests and errors, the operation under way, and
 the command to type next.
 
+With the name of a node, or a unique part of it, that node alone is shown, and it is compared with its image now: files that were
+added, changed or removed, processes whose program is not the image's, and settings.
+
 When no agent answers, one is started only if this machine has state of an earlier one; else status says that nothing
 runs and exits with 1.`,
-		Example: "  release status\n  release status -e staging --json",
-		Args:    noArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Example:           "  release status\n  release status -e staging --json\n  release status k3f9q",
+		Args:              between(0, 1, "a node"),
+		ValidArgsFunction: c.completeNodes,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			app, err := c.app()
 			if err != nil {
 				return err
@@ -37,6 +41,9 @@ runs and exits with 1.`,
 			client, err := c.connectIfUsed(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if len(args) == 1 {
+				return c.nodeStatus(cmd.Context(), client, appOf(app), args[0])
 			}
 			s, err := client.Status(cmd.Context(), appOf(app))
 			if fault.Is(err, fault.NotFound) {
@@ -98,6 +105,9 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 	for _, fl := range s.Fleets {
 		lines = append(lines, "", o.fleetLine(fl, now))
 		lines = append(lines, o.nodeLines(fl, now)...)
+		if fl.DriftHeld != "" {
+			lines = append(lines, "             "+o.yellow("no node is replaced for its drift: "+fl.DriftHeld))
+		}
 	}
 	lines = append(lines, "")
 	lines = append(lines, o.operationLines(s, now)...)
@@ -161,7 +171,7 @@ func (o *output) nodeLines(fl api.Fleet, now time.Time) []string {
 	var t table
 	left := 0
 	for i, n := range fl.Nodes {
-		if i >= manyNodes && !o.verbose && n.State == "healthy" {
+		if i >= manyNodes && !o.verbose && n.State == "healthy" && n.Drift == nil {
 			left++
 			continue
 		}
@@ -174,6 +184,9 @@ func (o *output) nodeLines(fl api.Fleet, now time.Time) []string {
 			why += ": " + left
 		}
 		t.row(plain(n.ID), cell{n.State, o.byState(n.State)}, plain(since), plain(n.Address), plain(fmt.Sprintf("pid %d", n.PID)), plain(why))
+		if n.Drift != nil {
+			t.note(o.yellow("differs from its image: " + driftText(*n.Drift)))
+		}
 	}
 	lines := t.lines("             ")
 	if left > 0 {

@@ -56,6 +56,7 @@ type topRow struct {
 	P99       float64 `json:"p99"`
 	InFlight  int     `json:"in_flight"`
 	Long      int     `json:"long"`
+	Drift     int     `json:"drift,omitempty"` // changes in which the node differs from its image
 }
 
 func (c *cli) topVerb() *cobra.Command {
@@ -145,16 +146,21 @@ func sampleOf(before, now api.Traffic, status api.Status) topSample {
 			Route: r.Route, PerSecond: perSecond(r.Requests, s.Seconds), Failed: r.Failed, Retried: r.Retried, Rejected: r.Rejected,
 		})
 	}
-	states, places := map[string]string{}, map[string]int{}
+	states, places, drifts := map[string]string{}, map[string]int{}, map[string]int{}
 	for i, f := range status.Fleets {
 		states[f.ID], places[f.ID] = f.State, i+1
 		for _, n := range f.Nodes {
 			states[n.ID] = n.State
+			if n.Drift != nil {
+				drifts[n.ID] = n.Drift.Total
+			}
 		}
 	}
 	fleets := map[string]*api.NodeTraffic{}
 	for _, n := range d.nodes {
-		s.Nodes = append(s.Nodes, rowOf(n, s.Seconds, states[n.Node]))
+		row := rowOf(n, s.Seconds, states[n.Node])
+		row.Drift = drifts[n.Node]
+		s.Nodes = append(s.Nodes, row)
 		sum := fleets[n.Fleet]
 		if sum == nil {
 			sum = &api.NodeTraffic{Fleet: n.Fleet}
@@ -256,8 +262,12 @@ func (o *output) topCells(name string, r topRow) []cell {
 	if r.ErrorRate > 0 {
 		failing.shown = o.red(failing.text)
 	}
+	state := plain(r.State)
+	if r.Drift > 0 {
+		state = cell{r.State + ", drift", r.State + ", " + o.yellow("drift")}
+	}
 	return []cell{
-		plain(name), plain(r.State), plain(fmt.Sprintf("%.1f", r.PerSecond)), failing, latency(r.P50), latency(r.P95), latency(r.P99),
+		plain(name), state, plain(fmt.Sprintf("%.1f", r.PerSecond)), failing, latency(r.P50), latency(r.P95), latency(r.P99),
 		plain(fmt.Sprint(r.InFlight)), plain(fmt.Sprint(r.Long)),
 	}
 }

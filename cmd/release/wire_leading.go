@@ -110,3 +110,11 @@ func (l *leadership) present() *orchestrator.Orchestrator {
 	defer l.mu.Unlock()
 	return l.mind
 }
+
+func (l leading) Drift(ctx context.Context, k orchestrator.Key, node string) (orchestrator.Drifted, error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return orchestrator.Drifted{}, err
+	}
+	return o.Drift(ctx, k, node)
+}

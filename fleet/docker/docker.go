@@ -66,6 +66,7 @@ var (
 	_ fleet.Watcher          = (*Driver)(nil)
 	_ fleet.Logger           = (*Driver)(nil)
 	_ fleet.Execer           = (*Driver)(nil)
+	_ fleet.Drifter          = (*Driver)(nil)
 )
 
 var installationID = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)

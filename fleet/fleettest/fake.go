@@ -26,6 +26,9 @@ const (
 	Fleets  Method = "Fleets"
 )
 
+// Drift names fleet.Drifter's method, for Fake's faults; its calls are not recorded.
+const Drift Method = "Drift"
+
 // Call is one call that a Fake got.
 type Call struct {
 	Method Method
@@ -75,6 +78,7 @@ type fakeNode struct {
 	spec         fleet.Spec
 	stubborn     bool
 	files        map[string]string // what the node's server wrote
+	drift        []fleet.Change
 	log          []logLine
 	changed      chan struct{} // closed and replaced at each change
 	server       *fakeServer
@@ -107,6 +111,7 @@ var (
 	_ fleet.Watcher          = (*Fake)(nil)
 	_ fleet.Logger           = (*Fake)(nil)
 	_ fleet.Execer           = (*Fake)(nil)
+	_ fleet.Drifter          = (*Fake)(nil)
 	_ fleet.ProgressPreparer = (*Fake)(nil)
 )
 

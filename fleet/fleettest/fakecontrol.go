@@ -88,7 +88,7 @@ func (f *Fake) Fail(m Method, err error) {
 
 // FailAll makes every method fail with err, e.g. fleet.ErrUnavailable, until nil is given.
 func (f *Fake) FailAll(err error) {
-	for _, m := range []Method{Prepare, Ensure, Remove, Nodes, Destroy, Fleets} {
+	for _, m := range []Method{Prepare, Ensure, Remove, Nodes, Destroy, Fleets, Drift} {
 		f.Fail(m, err)
 	}
 }

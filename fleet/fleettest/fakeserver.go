@@ -51,7 +51,9 @@ func (f *Fake) serve(n *fakeNode) error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		n.files[r.FormValue("path")] = r.FormValue("text")
+		n.differ(fleet.Change{What: fleet.ChangedFile, How: fleet.WasAdded, Path: r.FormValue("path")})
 	})
+	f.serveDrift(mux, n)
 	mux.HandleFunc("/read", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -74,6 +74,8 @@ func Run(t *testing.T, h Harness) {
 		{"Exec", s.exec},
 		{"ExecTerminal", s.execTerminal},
 		{"ExecEnd", s.execEnd},
+		{"Drift", s.drift},
+		{"DriftOfProcesses", s.driftOfProcesses},
 		{"MemoryLimit", s.memoryLimit},
 		{"Unavailable", s.unavailable},
 	} {

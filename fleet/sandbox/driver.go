@@ -69,6 +69,7 @@ var (
 	_ fleet.Watcher          = (*Driver)(nil)
 	_ fleet.Logger           = (*Driver)(nil)
 	_ fleet.Execer           = (*Driver)(nil)
+	_ fleet.Drifter          = (*Driver)(nil)
 	_ fleet.ProgressPreparer = (*Driver)(nil)
 )
 

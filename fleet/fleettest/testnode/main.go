@@ -4,14 +4,16 @@
 //	/healthz          ok
 //	/env?name=N       the value of an environment variable
 //	/print?text=T&to=err  prints a line
-//	/write?path=P&text=T, /read?path=P  a file of its root
+//	/write?path=P&text=T, /read?path=P  a file of its root; folders are made
+//	/chmod?path=P, /remove?path=P  makes a file 0700; removes it
+//	/spawn?path=P     copies this program there and runs it
 //	/eat?mb=N         takes memory and keeps it
 //	/fetch?url=U      asks another server and passes its answer on
 //	/stubborn         ignores SIGTERM from now on
 //	/exit?code=N      ends
 //
 // SIGTERM and SIGUSR1 end it with 0. With arguments it is a small tool for exec and jobs: echo, complain, cat, env,
-// exit, sleep, tty.
+// exit, sleep, tty, write PATH TEXT, read PATH.
 package main
 
 import (
@@ -19,7 +21,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,10 +77,11 @@ func (n *node) handler() http.Handler {
 	mux.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getenv(r.FormValue("name"))) })
 	mux.HandleFunc("/print", printLine)
 	mux.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
-		if err := os.WriteFile(r.FormValue("path"), []byte(r.FormValue("text")), 0o644); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
+		refuse(w, write(r.FormValue("path"), []byte(r.FormValue("text")), 0o644))
 	})
+	mux.HandleFunc("/chmod", func(w http.ResponseWriter, r *http.Request) { refuse(w, os.Chmod(r.FormValue("path"), 0o700)) })
+	mux.HandleFunc("/remove", func(w http.ResponseWriter, r *http.Request) { refuse(w, os.Remove(r.FormValue("path"))) })
+	mux.HandleFunc("/spawn", func(w http.ResponseWriter, r *http.Request) { refuse(w, spawn(r.FormValue("path"))) })
 	mux.HandleFunc("/read", func(w http.ResponseWriter, r *http.Request) {
 		data, err := os.ReadFile(r.FormValue("path"))
 		if err != nil {
@@ -97,6 +102,30 @@ func (n *node) handler() http.Handler {
 		os.Exit(code)
 	})
 	return mux
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+func write(path string, data []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, mode)
+}
+
+func spawn(path string) error {
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	if err := write(path, self, 0o755); err != nil {
+		return err
+	}
+	return exec.Command(path, "sleep").Start()
 }
 
 func printLine(w http.ResponseWriter, r *http.Request) {
@@ -148,6 +177,18 @@ func tool(name string, args []string) int {
 		return code
 	case "sleep":
 		time.Sleep(time.Hour)
+	case "write":
+		if err := write(args[0], []byte(args[1]), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	case "read":
+		data, err := os.ReadFile(args[0])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		_, _ = os.Stdout.Write(data)
 	case "tty":
 		size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
 		for i := 0; err == nil && size.Col == 0 && i < 500; i++ { // engines before Docker 23.0 set the size just after the start
