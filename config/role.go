@@ -83,6 +83,28 @@ func turn(r Role) int {
 	return 1
 }
 
+// MainRole is the role that stands for the app where one must: the first by name that users reach, else the first that is routed,
+// else the first.
+func (a *App) MainRole() string {
+	best, rank := "", -1
+	for _, name := range slices.Sorted(slices.Values(a.RoleNames())) {
+		role, mine := a.Role(name), 0
+		switch {
+		case role.Accessory:
+		case role.Routed() && !role.Internal:
+			mine = 3
+		case role.Routed():
+			mine = 2
+		default:
+			mine = 1
+		}
+		if mine > rank {
+			best, rank = name, mine
+		}
+	}
+	return best
+}
+
 // HasRole says whether the app has a role of that name.
 func (a *App) HasRole(name string) bool {
 	_, known := a.Roles[name]
