@@ -55,6 +55,9 @@ func (a *App) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*a = App(p)
+	if len(a.Roles) > 0 {
+		a.Fleet, a.Health, a.Route = Fleet{}, Health{}, Route{} // each role has its own
+	}
 	a.split()
 	return nil
 }
