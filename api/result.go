@@ -72,14 +72,15 @@ type HistoryResult struct {
 // BakeResult is the result of bake.
 type BakeResult struct {
 	Head
-	Image        string     `json:"image"`
-	Name         string     `json:"name,omitempty"`
-	Cached       bool       `json:"cached"`
-	Reproducible bool       `json:"reproducible"`
-	Steps        []BakeStep `json:"steps"`
-	Tests        []BakeTest `json:"tests"` // of the recipe, all passed
-	Seconds      float64    `json:"seconds"`
-	Differences  []string   `json:"differences,omitempty"` // --check: paths that differ
+	Image        string            `json:"image"`
+	Images       map[string]string `json:"images,omitempty"` // by role, of an app with several recipes
+	Name         string            `json:"name,omitempty"`
+	Cached       bool              `json:"cached"`
+	Reproducible bool              `json:"reproducible"`
+	Steps        []BakeStep        `json:"steps"`
+	Tests        []BakeTest        `json:"tests"` // of the recipe, all passed
+	Seconds      float64           `json:"seconds"`
+	Differences  []string          `json:"differences,omitempty"` // --check: paths that differ
 }
 
 // BakeStep is one step of a bake.

@@ -66,17 +66,19 @@ type Apps struct {
 
 // Request asks for an operation. Config is the resolved configuration as JSON (config.App).
 type Request struct {
-	Kind       string          `json:"kind"` // launch, cutover, up, rollback, destroy, scale, replace
-	By         string          `json:"by"`   // "ann@laptop"
-	Config     json.RawMessage `json:"config,omitempty"`
-	Image      string          `json:"image,omitempty"`   // digest
-	Release    string          `json:"release,omitempty"` // cutover, rollback: "r8"
-	Percent    int             `json:"percent,omitempty"` // cutover: hold at this share
-	Size       int             `json:"size,omitempty"`    // scale
-	Nodes      []string        `json:"nodes,omitempty"`   // replace
-	Force      bool            `json:"force,omitempty"`
-	KeepFailed bool            `json:"keep_failed,omitempty"`
-	Files      []File          `json:"files,omitempty"` // launch, up: what hooks need; the agent has their content
+	Kind       string            `json:"kind"` // launch, cutover, up, rollback, destroy, scale, replace
+	By         string            `json:"by"`   // "ann@laptop"
+	Config     json.RawMessage   `json:"config,omitempty"`
+	Image      string            `json:"image,omitempty"`   // digest
+	Images     map[string]string `json:"images,omitempty"`  // by role, of roles that have another image
+	Release    string            `json:"release,omitempty"` // cutover, rollback: "r8"
+	Percent    int               `json:"percent,omitempty"` // cutover: hold at this share
+	Size       int               `json:"size,omitempty"`    // scale
+	Role       string            `json:"role,omitempty"`    // scale, in an app with several roles
+	Nodes      []string          `json:"nodes,omitempty"`   // replace
+	Force      bool              `json:"force,omitempty"`
+	KeepFailed bool              `json:"keep_failed,omitempty"`
+	Files      []File            `json:"files,omitempty"` // launch, up: what hooks need; the agent has their content
 }
 
 // File is a file that hooks of a release need.
@@ -174,13 +176,14 @@ type History struct {
 
 // Release is the record of one version.
 type Release struct {
-	ID          string    `json:"id"`
-	Image       string    `json:"image"`
-	By          string    `json:"by"`
-	At          time.Time `json:"at"`
-	State       string    `json:"state"` // new, completed, aborted, rolled_back
-	CompletedAt time.Time `json:"completed_at,omitzero"`
-	Ledger      Ledger    `json:"ledger"` // of its launch, cutovers and rollbacks together
+	ID          string            `json:"id"`
+	Image       string            `json:"image"`
+	Images      map[string]string `json:"images,omitempty"` // by role, of an app with roles
+	By          string            `json:"by"`
+	At          time.Time         `json:"at"`
+	State       string            `json:"state"` // new, completed, aborted, rolled_back
+	CompletedAt time.Time         `json:"completed_at,omitzero"`
+	Ledger      Ledger            `json:"ledger"` // of its launch, cutovers and rollbacks together
 }
 
 // Releases lists all releases of an app in an environment, the oldest first.
@@ -192,7 +195,7 @@ type Releases struct {
 type Status struct {
 	App        string      `json:"app"`
 	Env        string      `json:"env"`
-	Size       int         `json:"size"`      // nodes asked for each fleet
+	Size       int         `json:"size"`      // nodes asked for each fleet; of an app with roles: for those of the role that leads
 	EventSeq   uint64      `json:"event_seq"` // number of the newest event
 	Routes     []Route     `json:"routes"`
 	Fleets     []Fleet     `json:"fleets"`
@@ -204,13 +207,14 @@ type Status struct {
 	Found      []Found     `json:"found,omitempty"`      // fleets of the app that no record knows
 }
 
-// Route is one entry that users reach, as all edges confirmed it.
+// Route is one entry that users, or other roles, reach, as all edges confirmed it.
 type Route struct {
-	Role    string   `json:"role"`
-	Listen  string   `json:"listen"`
-	Version string   `json:"version"` // of the table, "epoch.seq"
-	Weights []Weight `json:"weights"`
-	Error   string   `json:"error,omitempty"` // why it does not serve
+	Role     string   `json:"role"`
+	Internal bool     `json:"internal,omitempty"` // for other roles: they know it as $RELEASE_ADDR_ROLE
+	Listen   string   `json:"listen"`
+	Version  string   `json:"version"` // of the table, "epoch.seq"
+	Weights  []Weight `json:"weights"`
+	Error    string   `json:"error,omitempty"` // why it does not serve
 }
 
 // Weight is a release's share of a route.
@@ -219,7 +223,7 @@ type Weight struct {
 	Percent int    `json:"percent"`
 }
 
-// Fleet is the nodes of one release, one incarnation.
+// Fleet is the nodes of one role of one release, one incarnation.
 type Fleet struct {
 	ID       string    `json:"id"`
 	Role     string    `json:"role"`
@@ -235,9 +239,10 @@ type Fleet struct {
 	InFlight int       `json:"in_flight"` // requests, long connections included
 	Long     int       `json:"long"`      // WebSockets, event streams, gRPC streams, TCP connections
 	// Deadline is when what is left on a fleet that lost its traffic is ended: sessions, requests, or long connections.
-	Deadline time.Time `json:"deadline,omitzero"`
-	Sessions time.Time `json:"sessions_until,omitzero"` // clients whose sticky cookie names the fleet stay on it so long
-	Closing  bool      `json:"closing,omitempty"`       // its long connections are being closed
+	Deadline  time.Time `json:"deadline,omitzero"`
+	Accessory bool      `json:"accessory,omitempty"`     // it goes on over releases
+	Sessions  time.Time `json:"sessions_until,omitzero"` // clients whose sticky cookie names the fleet stay on it so long
+	Closing   bool      `json:"closing,omitempty"`       // its long connections are being closed
 	// DriftHeld is why nodes that differ from their image are not replaced, though the policy says so.
 	DriftHeld string `json:"drift_held,omitempty"`
 	Nodes     []Node `json:"nodes"`

@@ -15,19 +15,27 @@ const DefaultEnv = "production"
 // App is one release.yaml with one environment's overlay merged and all defaults filled in. As JSON it is complete and
 // reads back equal: this is how it travels to the agent and is kept in the journal.
 type App struct {
-	App     string         `yaml:"app,required" json:"app" doc:"Name of the app: 1 to 20 of a-z, 0-9 and -, beginning with a letter." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
-	Env     string         `yaml:"-" json:"env"`
-	Recipe  string         `yaml:"recipe,omitempty" json:"recipe,omitempty" doc:"The recipe, or a Dockerfile, relative to this file. Not needed when images are always given by name."`
-	Fleet   Fleet          `yaml:"fleet" json:"fleet" doc:"The nodes that run a release."`
-	Health  Health         `yaml:"health" json:"health" doc:"How it is proven that a node is well. Without a kind of check: a TCP connection to the image's first port."`
-	Route   Route          `yaml:"route,required" json:"route" doc:"The entry that users reach."`
-	Cutover Cutover        `yaml:"cutover" json:"cutover" doc:"How traffic moves from one release to the next."`
-	Hooks   Hooks          `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"Commands that the agent runs at points of an operation, in order."`
-	Jobs    map[string]Job `yaml:"jobs,omitempty" json:"jobs,omitempty" doc:"Commands with a name that run in nodes of their own, by a schedule or by hand."`
-	Require Require        `yaml:"require,omitempty" json:"require,omitzero" doc:"What an image must show before it runs."`
+	App    string `yaml:"app,required" json:"app" doc:"Name of the app: 1 to 20 of a-z, 0-9 and -, beginning with a letter." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
+	Env    string `yaml:"-" json:"env"`
+	Recipe string `yaml:"recipe,omitempty" json:"recipe,omitempty" doc:"The recipe, or a Dockerfile, relative to this file. Not needed when images are always given by name."`
+	// Fleet, Health and Route are those of the one role of an app without Roles; with Roles they are zero, and each role has
+	// its own.
+	Fleet   Fleet           `yaml:"fleet,omitempty" json:"fleet" doc:"The nodes that run a release; with roles, what they have in common."`
+	Health  Health          `yaml:"health,omitempty" json:"health" doc:"How it is proven that a node is well; with roles, what they have in common. Without a kind of check: a TCP connection to the image's first port."`
+	Route   Route           `yaml:"route,omitempty" json:"route" doc:"The entry that users reach. Needed without roles; with roles each has its own."`
+	Roles   map[string]Role `yaml:"roles,omitempty" json:"roles,omitempty" doc:"Parts of the app by name, each with nodes of its own, launched and cut over together as one release."`
+	Cutover Cutover         `yaml:"cutover" json:"cutover" doc:"How traffic moves from one release to the next."`
+	Hooks   Hooks           `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"Commands that the agent runs at points of an operation, in order."`
+	Jobs    map[string]Job  `yaml:"jobs,omitempty" json:"jobs,omitempty" doc:"Commands with a name that run in nodes of their own, by a schedule or by hand."`
+	Require Require         `yaml:"require,omitempty" json:"require,omitzero" doc:"What an image must show before it runs."`
 
-	path string
-	root *strictyaml.Node
+	// Promote is the environment whose images this one takes, by release promote; "": it bakes its own. It is not part of a
+	// release.
+	Promote string `yaml:"-" json:"-"`
+
+	path  string
+	root  *strictyaml.Node
+	roles map[string]*App // the app of each role, made once; nil: made when asked for
 }
 
 // Path is the absolute path of the file the app was loaded from; "" for an app that came as JSON.
@@ -47,6 +55,10 @@ func (a *App) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*a = App(p)
+	if len(a.Roles) > 0 {
+		a.Fleet, a.Health, a.Route = Fleet{}, Health{}, Route{} // each role has its own
+	}
+	a.split()
 	return nil
 }
 

@@ -52,8 +52,16 @@ func (c *checker) app(a *App) {
 	}
 	c.fleet(&a.Fleet)
 	c.health(&a.Health)
-	c.route(&a.Route)
-	c.sticky(a)
+	switch {
+	case c.has("roles"):
+		c.roles(a)
+	case !c.has("route"):
+		c.fail(c.root.Pos, "route is missing")
+	default:
+		c.listens(&a.Route)
+		c.route(&a.Route)
+		c.sticky(a, DefaultRole, a.Route.Sticky)
+	}
 	c.cutover(&a.Cutover)
 	c.drain(a)
 }
@@ -83,6 +91,8 @@ func (c *checker) variable(where, name string) {
 	case name == "PORT":
 		c.fail(pos, "PORT in fleet.%s: it is given to every node by release", where).
 			WithHint("the first of the recipe's ports is the one that the app is told to listen on")
+	case strings.HasPrefix(name, addressPrefix):
+		c.fail(pos, "%s in fleet.%s: such variables are given to nodes by release", name, where)
 	}
 }
 
@@ -180,13 +190,15 @@ func (c *checker) route(r *Route) {
 
 // portHint says how a bare port is written: what is said of a number, to put it in quotes, would not help.
 func portHint(root *strictyaml.Node, errs fault.List) {
-	n := root.At("route", "listen")
-	if n == nil || n.Kind != strictyaml.Int || !validListen(":"+n.Text) {
-		return
-	}
-	for _, e := range errs {
-		if e.Line == n.Pos.Line && e.Column == n.Pos.Column {
-			_ = e.WithHint("listen: %q", ":"+n.Text)
+	for _, r := range routesOf(root) {
+		n := r.Get("listen")
+		if n == nil || n.Kind != strictyaml.Int || !validListen(":"+n.Text) {
+			continue
+		}
+		for _, e := range errs {
+			if e.Line == n.Pos.Line && e.Column == n.Pos.Column {
+				_ = e.WithHint("listen: %q", ":"+n.Text)
+			}
 		}
 	}
 }

@@ -21,6 +21,16 @@ func (c *checker) protocol(r *Route) {
 		}
 	}
 	r.NodeHTTP = ""
+	if r.Sticky != nil && !r.Sticky.ClientAddress {
+		c.fail(c.at("route", "sticky"), "route.sticky: a tcp route can only be sticky by client-address")
+	}
+}
+
+// listens says that a route has no address.
+func (c *checker) listens(r *Route) {
+	if n := c.root.Get("route"); n.Get("listen") == nil && n.Kind == strictyaml.Map {
+		c.fail(n.Pos, "route.listen is missing")
+	}
 }
 
 func (c *checker) tls(r *Route) {
@@ -157,13 +167,36 @@ func (c *checker) balance(b *Balance) {
 
 // drain finds sessions that nothing would hold: only the signed cookie tells which fleet a client has been on.
 func (c *checker) drain(a *App) {
-	if a.Cutover.Drain.Sessions > 0 && (a.Route.Sticky == nil || a.Route.Sticky.Cookie == "") && c.stickyDecodes() {
+	if a.Cutover.Drain.Sessions > 0 && !a.hasCookie() && c.stickyDecodes() {
 		c.fail(c.at("cutover", "drain", "sessions"), "cutover.drain.sessions needs route.sticky: cookie, which tells who was on the old release")
 	}
 }
 
+// hasCookie says whether a route of the app gives its clients a sticky cookie.
+func (a *App) hasCookie() bool {
+	for _, name := range a.RoleNames() {
+		if r := a.Role(name).Route; r != nil && r.Sticky != nil && r.Sticky.Cookie != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// routesOf are all routes of a file, nil where there is none.
+func routesOf(root *strictyaml.Node) []*strictyaml.Node {
+	routes := []*strictyaml.Node{root.Get("route")}
+	if roles := root.Get("roles"); roles != nil {
+		for _, e := range roles.Entries {
+			routes = append(routes, e.Value.Get("route"))
+		}
+	}
+	return routes
+}
+
 // stickyDecodes is false for a sticky that is reported already.
 func (c *checker) stickyDecodes() bool {
-	n := c.root.Get("route").Get("sticky")
-	return n == nil || len(strictyaml.DecodeAt(n, new(Sticky), "")) == 0
+	return !slices.ContainsFunc(routesOf(c.root), func(r *strictyaml.Node) bool {
+		n := r.Get("sticky")
+		return n != nil && len(strictyaml.DecodeAt(n, new(Sticky), "")) > 0
+	})
 }

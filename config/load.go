@@ -19,19 +19,29 @@ const FileName = "release.yaml"
 // file is a release.yaml as it is written.
 type file struct {
 	App
-	Environments map[string]overlay `yaml:"environments" json:"-" doc:"Overlays by environment: the same image with other sizes and routes. production needs none."`
+	Environments map[string]overlay `yaml:"environments" json:"-" doc:"Overlays by environment: the same images with other sizes and routes. production needs none."`
 }
 
 // overlay is what an environment may say otherwise. All keys within are optional, whatever they are in the app.
 type overlay struct {
-	Fleet   *Fleet         `yaml:"fleet" doc:"The nodes that run a release."`
-	Health  *Health        `yaml:"health" doc:"How it is proven that a node is well; another kind of check replaces the app's."`
-	Route   *Route         `yaml:"route" doc:"The entry that users reach."`
-	Cutover *Cutover       `yaml:"cutover" doc:"How traffic moves from one release to the next."`
-	Hooks   *Hooks         `yaml:"hooks" doc:"Commands that the agent runs at points of an operation; those of one point replace the app's."`
-	Jobs    map[string]Job `yaml:"jobs" doc:"Commands that run in nodes of their own."`
-	Require *Require       `yaml:"require" doc:"What an image must show before it runs."`
+	Promote string          `yaml:"promote" doc:"Take the images that serve in this other environment, by release promote, and never bake for this one."`
+	Fleet   *Fleet          `yaml:"fleet" doc:"The nodes that run a release."`
+	Health  *Health         `yaml:"health" doc:"How it is proven that a node is well; another kind of check replaces the app's."`
+	Route   *Route          `yaml:"route" doc:"The entry that users reach."`
+	Roles   map[string]Role `yaml:"roles" doc:"What roles have otherwise here."`
+	Cutover *Cutover        `yaml:"cutover" doc:"How traffic moves from one release to the next."`
+	Hooks   *Hooks          `yaml:"hooks" doc:"Commands that the agent runs at points of an operation; those of one point replace the app's."`
+	Jobs    map[string]Job  `yaml:"jobs" doc:"Commands that run in nodes of their own."`
+	Require *Require        `yaml:"require" doc:"What an image must show before it runs."`
 }
+
+// overlayKeys are what an environment may say.
+func overlayKeys() []string {
+	return []string{promoteKey, "fleet", "health", "route", "roles", "cutover", "hooks", "jobs", "require"}
+}
+
+// promoteKey names the environment to take images from.
+const promoteKey = "promote"
 
 // Load reads a release.yaml, lays the environment's overlay over it and fills in the defaults; env "" is DefaultEnv. The
 // error is a fault.List with all problems and their places, or fault.NotFound when there is no such file.
@@ -52,6 +62,7 @@ func Load(path, env string) (*App, error) {
 	if !slices.Contains(names(overlays), env) {
 		errs = append(errs, unknownEnv(root, env, overlays))
 	}
+	errs = append(errs, checkPromotes(overlays)...)
 	base := root.Without("environments")
 	var chosen *App
 	for _, o := range toCheck(overlays, env) {
@@ -116,7 +127,7 @@ func findOverlays(root *strictyaml.Node) ([]named, fault.List) {
 			errs = append(errs, strictyaml.WrongKind(e.Value, path, "a mapping"))
 			continue
 		}
-		valid := []string{"fleet", "health", "route", "cutover", "hooks", "jobs", "require"}
+		valid := overlayKeys()
 		kept := *e.Value
 		kept.Entries = nil
 		for _, key := range e.Value.Entries {
@@ -164,9 +175,12 @@ func toCheck(overlays []named, env string) []named {
 func resolve(base *strictyaml.Node, o named, path string) (*App, fault.List) {
 	root := base
 	if o.node != nil && o.node.Kind == strictyaml.Map {
-		root = strictyaml.Merge(withoutOtherCheck(base, o.node), o.node)
+		root = mergeApp(base, o.node.Without(promoteKey))
 	}
 	app := &App{Env: o.name, path: path, root: root}
+	if from := o.node.Get(promoteKey); from != nil {
+		app.Promote = from.Text
+	}
 	strictyaml.Defaults(app)
 	errs := strictyaml.Decode(root, app)
 	portHint(root, errs)
@@ -176,24 +190,45 @@ func resolve(base *strictyaml.Node, o named, path string) (*App, fault.List) {
 	c.hooks(app, filepath.Dir(path))
 	c.require(&app.Require, filepath.Dir(path))
 	app.resolvePaths(filepath.Dir(path))
-	return app, o.inFull(append(errs, c.errs...))
+	app.split()
+	return app, inFull(o.node, "environments."+o.name+".", append(errs, c.errs...))
 }
 
-// inFull gives errors about the overlay's own values the path that they have in the file: the overlay is merged into the app
-// before it is looked at, and there its values have the app's paths.
-func (o named) inFull(errs fault.List) fault.List {
+// mergeApp lays an overlay over the app. Another kind of health check takes the place of the one there is, in roles too.
+func mergeApp(base, over *strictyaml.Node) *strictyaml.Node {
+	merged := strictyaml.Merge(withoutOtherCheck(base, over), over)
+	roles, over := base.Get("roles"), over.Get("roles")
+	if roles == nil || over == nil || roles.Kind != strictyaml.Map || over.Kind != strictyaml.Map {
+		return merged
+	}
+	roles = roles.Without()
+	for i, e := range roles.Entries {
+		roles.Entries[i].Value = withoutOtherCheck(e.Value, over.Get(e.Key))
+	}
+	roles = strictyaml.Merge(roles, over)
+	for i, e := range merged.Entries {
+		if e.Key == "roles" {
+			merged.Entries[i].Value = roles
+		}
+	}
+	return merged
+}
+
+// inFull gives errors about an overlay's own values the path that they have in the file: an overlay is merged into what it
+// lies over before it is looked at, and there its values have the other's paths.
+func inFull(over *strictyaml.Node, prefix string, errs fault.List) fault.List {
 	own := map[[2]int]bool{}
-	places(o.node, own)
+	places(over, own)
 	for _, e := range errs {
 		if own[[2]int{e.Line, e.Column}] {
-			e.Message = overlaid.ReplaceAllStringFunc(e.Message, once("environments."+o.name+"."))
+			e.Message = overlaid.ReplaceAllStringFunc(e.Message, once(prefix))
 		}
 	}
 	return errs
 }
 
 // overlaid is the beginning of a path in a message, or something in quotes, which is passed over.
-var overlaid = regexp.MustCompile(`"(\\.|[^"\\])*"|\b(fleet|health|route|cutover|require)\b`)
+var overlaid = regexp.MustCompile(`"(\\.|[^"\\])*"|\b(roles|start|cmd|fleet|health|route|cutover|require)\b`)
 
 // once puts the prefix before the first match that is not in quotes.
 func once(prefix string) func(string) string {
@@ -241,7 +276,16 @@ func checkKinds() []string { return []string{"http", "tcp", "grpc", "exec"} }
 
 // resolvePaths makes the paths of files absolute that processes with another working folder read.
 func (a *App) resolvePaths(dir string) {
-	if t := a.Route.TLS; t != nil {
+	a.Route.resolvePaths(dir)
+	for _, role := range a.Roles {
+		if role.Route != nil {
+			role.Route.resolvePaths(dir)
+		}
+	}
+}
+
+func (r *Route) resolvePaths(dir string) {
+	if t := r.TLS; t != nil {
 		t.Cert, t.Key, t.ClientCA = absolute(dir, t.Cert), absolute(dir, t.Key), absolute(dir, t.ClientCA)
 		if t.ACME != nil {
 			t.ACME.RootCA = absolute(dir, t.ACME.RootCA)

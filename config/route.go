@@ -1,5 +1,11 @@
 package config
 
+import (
+	"encoding/json"
+
+	"github.com/bootandshoot/release/internal/strictyaml"
+)
+
 // What a route's users and its nodes speak.
 const (
 	ProtocolHTTP = "http"
@@ -8,9 +14,9 @@ const (
 	NodeH2C      = "h2c"
 )
 
-// Route is the entry that users reach.
+// Route is the entry that users reach. That of an internal role has no Listen: its address is chosen by the agent.
 type Route struct {
-	Listen        string   `yaml:"listen,required" json:"listen" doc:"Address that users connect to, host:port or :port."`
+	Listen        string   `yaml:"listen,omitempty" json:"listen" doc:"Address that users connect to, host:port or :port."`
 	Protocol      string   `yaml:"protocol" json:"protocol" doc:"What users speak: http (HTTP/1, h2, WebSocket), or tcp: whole connections are split and their bytes passed on." default:"http" enum:"http,tcp"`
 	NodeHTTP      string   `yaml:"node_http,omitempty" json:"node_http" doc:"What nodes speak: http1, or h2c, HTTP/2 without TLS, as gRPC servers do." default:"http1" enum:"http1,h2c"`
 	Hosts         []string `yaml:"hosts,omitempty,flow" json:"hosts,omitempty" doc:"Host names that belong to this app, exact or *.example. Default: all."`
@@ -22,6 +28,18 @@ type Route struct {
 	Rules         []Rule   `yaml:"rules,omitempty" json:"rules,omitempty" doc:"Requests that go to one release whatever the weights are; the first rule that fits holds."`
 	Sticky        *Sticky  `yaml:"sticky,omitempty" json:"sticky,omitempty" doc:"Keep a client on its release: cookie, client-address, {cookie: NAME, max_age: 24h} or {header: NAME}. Default: every request is split by itself."`
 	Balance       Balance  `yaml:"balance" json:"balance" doc:"How a fleet's nodes share its requests."`
+}
+
+// UnmarshalJSON fills in the defaults of keys that the version that wrote the JSON did not know.
+func (r *Route) UnmarshalJSON(data []byte) error {
+	type plain Route
+	var p plain
+	strictyaml.Defaults(&p)
+	if err := json.Unmarshal(data, &p); err != nil {
+		return err
+	}
+	*r = Route(p)
+	return nil
 }
 
 // TLS is a certificate from files, or one that is got by ACME, and what goes with it. After Load the paths are absolute.

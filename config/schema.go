@@ -23,6 +23,17 @@ func generate(name, title string, v any) []byte {
 	return data
 }
 
+// JSONSchema of the file: it has a route, or roles that have theirs.
+func (*file) JSONSchema() *jsonschema.Schema {
+	type plain file
+	s := jsonschema.Of(reflect.TypeFor[plain]())
+	s.AnyOf = []*jsonschema.Schema{{Required: []string{"route"}}, {Required: []string{"roles"}}}
+	s.Properties.Schemas["route"].Required = []string{"listen"}
+	role := s.Properties.Schemas["roles"].Additional.(*jsonschema.Schema)
+	optional(role)
+	return s
+}
+
 // JSONSchema of an overlay is that of its sections with nothing required: the app has the rest. Defaults are the app's too.
 func (*overlay) JSONSchema() *jsonschema.Schema {
 	type plain overlay
@@ -33,8 +44,8 @@ func (*overlay) JSONSchema() *jsonschema.Schema {
 
 func optional(s *jsonschema.Schema) {
 	s.Default = nil
-	if values, ok := s.Additional.(*jsonschema.Schema); ok {
-		optional(values)
+	if each, ok := s.Additional.(*jsonschema.Schema); ok {
+		optional(each)
 	}
 	if s.Properties == nil {
 		return

@@ -18,13 +18,25 @@ const Mask = "***"
 // they are URLs with a password in them. References to secrets stay, since they are not the secrets.
 func Redacted(a *App) *App {
 	shown := *a
-	shown.Fleet.Env = maps.Clone(a.Fleet.Env)
-	for name, value := range shown.Fleet.Env {
-		if value != "" && (secretName(name) || secretValue(value)) {
-			shown.Fleet.Env[name] = Mask
-		}
+	shown.roles = nil
+	shown.Fleet.Env = masked(a.Fleet.Env)
+	shown.Roles = maps.Clone(a.Roles)
+	for name, role := range shown.Roles {
+		role.Fleet.Env = masked(role.Fleet.Env)
+		shown.Roles[name] = role
 	}
 	return &shown
+}
+
+// masked is a copy of variables without what looks secret.
+func masked(env map[string]string) map[string]string {
+	shown := maps.Clone(env)
+	for name, value := range shown {
+		if value != "" && (secretName(name) || secretValue(value)) {
+			shown[name] = Mask
+		}
+	}
+	return shown
 }
 
 func secretName(name string) bool {
@@ -53,7 +65,13 @@ func (a *App) YAML() ([]byte, error) {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# environment %s, with all defaults\n", a.Env)
 	out.Write(data)
-	if a.Env != DefaultEnv {
+	switch {
+	case a.Promote != "":
+		fmt.Fprintf(&out, "environments:\n  %s: {promote: %s}\n", a.Env, a.Promote)
+		if a.Promote != DefaultEnv {
+			fmt.Fprintf(&out, "  %s: {}\n", a.Promote)
+		}
+	case a.Env != DefaultEnv:
 		fmt.Fprintf(&out, "environments:\n  %s: {}\n", a.Env)
 	}
 	return out.Bytes(), nil

@@ -93,10 +93,9 @@ func (*Sticky) JSONSchema() *jsonschema.Schema {
 // defaultCookie stands for the app's own name until the app is known.
 const defaultCookie = ":"
 
-// sticky gives the cookie a name that another app or environment on the same host name does not have: browsers keep one
-// cookie of a name whatever the port.
-func (c *checker) sticky(a *App) {
-	s := a.Route.Sticky
+// sticky gives the cookie a name that another app, environment or role on the same host name does not have: browsers keep
+// one cookie of a name whatever the port.
+func (c *checker) sticky(a *App, role string, s *Sticky) {
 	if s == nil {
 		return
 	}
@@ -105,8 +104,8 @@ func (c *checker) sticky(a *App) {
 		if a.Env != DefaultEnv {
 			s.Cookie += "_" + a.Env
 		}
-	}
-	if a.Route.Protocol == ProtocolTCP && !s.ClientAddress {
-		c.fail(c.at("route", "sticky"), "route.sticky: a tcp route can only be sticky by client-address")
+		if role != DefaultRole {
+			s.Cookie += "_" + role
+		}
 	}
 }

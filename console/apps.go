@@ -120,8 +120,8 @@ func (s *Server) eventSeq(ctx context.Context, key orchestrator.Key) uint64 {
 
 func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, error) {
 	req := orchestrator.Request{
-		Kind: orchestrator.Kind(in.Kind), Key: key, By: in.By, Image: in.Image, Release: in.Release,
-		Percent: in.Percent, Size: in.Size, Nodes: in.Nodes, Force: in.Force, KeepFailed: in.KeepFailed,
+		Kind: orchestrator.Kind(in.Kind), Key: key, By: in.By, Image: in.Image, Images: in.Images, Release: in.Release,
+		Percent: in.Percent, Size: in.Size, Role: in.Role, Nodes: in.Nodes, Force: in.Force, KeepFailed: in.KeepFailed,
 	}
 	for _, f := range in.Files {
 		req.Files = append(req.Files, orchestrator.HookFile(f))

@@ -59,7 +59,7 @@ func releasesOf(s orchestrator.State) []api.Release {
 	out := []api.Release{}
 	for _, r := range s.Releases {
 		out = append(out, api.Release{
-			ID: r.ID, Image: r.Image, By: r.By, At: r.At, State: string(r.State), CompletedAt: r.CompletedAt,
+			ID: r.ID, Image: r.Image, Images: r.Images, By: r.By, At: r.At, State: string(r.State), CompletedAt: r.CompletedAt,
 			Ledger: ledgerOf(r.Ledger),
 		})
 	}
@@ -69,7 +69,7 @@ func releasesOf(s orchestrator.State) []api.Release {
 func statusOf(st orchestrator.Status, now time.Time) api.Status {
 	s := st.State
 	out := api.Status{
-		App: s.Key.App, Env: s.Key.Env, Size: cmp.Or(s.Size, s.Config.Fleet.Size), EventSeq: s.EventSeq,
+		App: s.Key.App, Env: s.Key.Env, Size: s.Asked(), EventSeq: s.EventSeq,
 		Routes: []api.Route{}, Fleets: []api.Fleet{},
 	}
 	for _, r := range st.Routes {
@@ -107,7 +107,7 @@ func FoundOf(list []orchestrator.Found) []api.Found {
 }
 
 func routeOf(r orchestrator.RouteStatus) api.Route {
-	out := api.Route{Role: r.Role, Listen: r.Listen, Version: r.Version, Error: r.Error, Weights: []api.Weight{}}
+	out := api.Route{Role: r.Role, Internal: r.Internal, Listen: r.Listen, Version: r.Version, Error: r.Error, Weights: []api.Weight{}}
 	for release, percent := range r.Weights {
 		out.Weights = append(out.Weights, api.Weight{Release: release, Percent: percent})
 	}
@@ -128,7 +128,7 @@ func fleetOf(fl *orchestrator.Fleet, st orchestrator.Status) api.Fleet {
 		ID: fl.ID.String(), Role: fl.ID.Role, Release: fl.ID.Release, Image: fl.Image, Driver: fl.Driver,
 		State: string(fl.State), Since: fl.Since, Percent: fl.Weight, WarmLeft: fl.WarmLeft.Seconds(), Reason: fl.Reason,
 		InFlight: st.Drained[fl.ID.String()], Long: long, Deadline: fl.Deadline(long), Sessions: fl.SessionsBy,
-		Closing: !fl.ClosingAt.IsZero(), DriftHeld: fl.DriftHeld, Nodes: []api.Node{},
+		Closing: !fl.ClosingAt.IsZero(), Accessory: fl.Accessory, DriftHeld: fl.DriftHeld, Nodes: []api.Node{},
 	}
 	if r, ok := st.Traffic[fl.ID.String()]; ok {
 		out.Rates = &api.Rates{RequestsPerSecond: r.RequestsPerSecond, ErrorRate: r.ErrorRate, P99: r.P99.Seconds()}

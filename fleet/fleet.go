@@ -214,6 +214,13 @@ type Scoped interface {
 	Scope(ctx context.Context) (string, error)
 }
 
+// Inward is implemented by drivers whose nodes can reach programs on the machine of the agent.
+type Inward interface {
+	// Inward is the address of that machine as nodes see it, without a port; it stays the same as long as there are nodes. A
+	// *fault.Error with Unsupported when they cannot reach it.
+	Inward(ctx context.Context) (string, error)
+}
+
 // Watcher is implemented by drivers that notice changes by themselves. A fleet's id is sent soon after one of its
 // nodes started or ended; it is a hint to look, never the truth, and may be lost. The channel closes with ctx.
 type Watcher interface {

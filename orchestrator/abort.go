@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bootandshoot/release/config"
@@ -13,24 +14,25 @@ func (r *round) abort(op *Operation, f *Failure) {
 	op.Failure, op.ShiftedAt = f, time.Time{}
 	r.sayOp("abort", op, "%s", f.Message)
 	r.phase(op, PhaseAborting, "routing back")
-	if fl := r.s.fleet(op.Fleet); fl != nil && fl.Weight > 0 {
-		r.setWeights(op.way(fl), false)
+	fleets := r.s.fleetsOf(op)
+	if slices.ContainsFunc(fleets, func(fl *Fleet) bool { return fl.Weight > 0 && !fl.Accessory }) {
+		r.setWeights(op.way(fleets[0]), false)
 	}
 	if rel := r.s.release(op.Followed); rel != nil {
 		r.s.follow(rel)
 	}
 }
 
-// way is the split to go back to: what the other fleets had before, made up to 100. With no other fleet it is empty:
-// nobody was served before.
+// way is the split to go back to when a fleet failed: what all fleets but those of the operation had before, made up to 100 in
+// each role. With no other fleet it is empty: nobody was served before.
 func (op *Operation) way(failed *Fleet) map[string]int {
 	weights := map[string]int{}
 	for id, w := range op.Before {
-		if id != failed.ID.String() && w > 0 {
+		if id != failed.ID.String() && !slices.Contains(op.fleets(), id) && w > 0 {
 			weights[id] = w
 		}
 	}
-	return scaleTo(weights, 100)
+	return scaleRoles(weights, 100)
 }
 
 func (r *round) stepAbort(op *Operation) {
@@ -47,12 +49,13 @@ func (r *round) stepAbort(op *Operation) {
 	if !r.passes(op, config.OnAbort, 0) {
 		return
 	}
-	fl := r.s.fleet(op.Fleet)
 	if rel := r.s.release(op.Release); rel != nil && rel.State == ReleaseNew {
 		rel.State = ReleaseAborted
 	}
-	if fl != nil && fl.Weight == 0 && fl.State != FleetShooting {
-		r.dispose(op, fl)
+	for _, fl := range r.s.fleetsOf(op) {
+		if fl.Weight == 0 && fl.State != FleetShooting {
+			r.dispose(op, fl)
+		}
 	}
 	r.settle(op)
 	op.Phase = PhaseDone
@@ -61,11 +64,15 @@ func (r *round) stepAbort(op *Operation) {
 
 // dispose ends a fleet whose launch or cutover was aborted: shot, or with --keep-failed left as it is, unrouted.
 func (r *round) dispose(op *Operation, fl *Fleet) {
+	if fl.Accessory {
+		r.putBack(fl)
+		return
+	}
 	fl.Standby = false
 	if op.KeepFailed {
 		fl.Kept = true
 		fl.Reason = "kept after its launch failed; shot by the next launch"
-		r.sayFleet("kept", fl, "%s is kept to be looked at", fl.ID.Release)
+		r.sayFleet("kept", fl, "%s is kept to be looked at", r.s.nameOf(fl))
 		return
 	}
 	r.condemn(fl, "aborted")
@@ -76,7 +83,7 @@ func (r *round) condemn(fl *Fleet, why string) {
 	fl.Weight, fl.Standby, fl.Kept, fl.Reason = 0, false, false, why
 	fl.SessionsBy = time.Time{}
 	r.drainFrom(fl, r.f.Now)
-	r.setFleet(fl, FleetShooting, "%s is being shot: %s%s", fl.ID.Release, why, r.staying(fl))
+	r.setFleet(fl, FleetShooting, "%s is being shot: %s%s", r.s.nameOf(fl), why, r.staying(fl))
 }
 
 // abortBy aborts an operation because a person said so.

@@ -74,13 +74,18 @@ func (o *Orchestrator) view(s *State) view {
 			}
 		}
 	}
-	if err := w.table.unread; err != nil && len(s.Fleets) > 0 && s.Config.Route.Listen != "" {
-		v.routes = []RouteStatus{{Role: Role, Listen: s.Config.Route.Listen, Weights: map[string]int{}, Error: "what it serves is not known: " + err.Error()}}
+	if err := w.table.unread; err != nil && len(s.Fleets) > 0 {
+		for _, route := range s.routes("") {
+			role, internal := roleOfRoute(route.Name)
+			v.routes = append(v.routes, RouteStatus{Role: role, Internal: internal, Listen: route.Listen, Weights: map[string]int{},
+				Error: "what it serves is not known: " + err.Error()})
+		}
 		return v
 	}
 	for _, route := range routesOf(w.table.effective.Routes, s.Key) {
+		role, internal := roleOfRoute(route.Name)
 		rs := RouteStatus{
-			Role: Role, Listen: route.Listen, Weights: map[string]int{}, Error: cmp.Or(w.edges.errors[route.Listen], w.edges.unserved),
+			Role: role, Internal: internal, Listen: route.Listen, Weights: map[string]int{}, Error: cmp.Or(w.edges.errors[route.Listen], w.edges.unserved),
 			Version: fmt.Sprintf("%d.%d", w.table.effective.Version.Epoch, w.table.effective.Version.Seq),
 		}
 		if err := w.table.refused[s.Key].err; err != nil {

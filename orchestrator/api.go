@@ -10,16 +10,18 @@ import (
 type Request struct {
 	Kind       Kind
 	Key        Key
-	By         string      // who, from where: "ann@laptop"
-	Config     *config.App // launch, up: the resolved configuration; also taken by cutover and rollback when given
-	Image      string      // launch, up: digest
-	Release    string      // cutover: "" is the newest launched; rollback: "" is the last that completed before
-	Percent    int         // cutover: hold at this share; 0: the app's remaining steps to 100
-	Size       int         // scale
-	Nodes      []string    // replace: names or unique prefixes
-	Force      bool        // cutover: also without enough healthy nodes
-	KeepFailed bool        // launch, up: do not shoot a fleet that failed its gate
-	Files      []HookFile  // launch, up: what the configuration's hooks need; the store has them
+	By         string            // who, from where: "ann@laptop"
+	Config     *config.App       // launch, up: the resolved configuration; also taken by cutover and rollback when given
+	Image      string            // launch, up: digest
+	Images     map[string]string // launch, up: digests by role, for roles that have another image
+	Release    string            // cutover: "" is the newest launched; rollback: "" is the last that completed before
+	Percent    int               // cutover: hold at this share; 0: the app's remaining steps to 100
+	Size       int               // scale
+	Role       string            // scale: in an app with several roles
+	Nodes      []string          // replace: names or unique prefixes
+	Force      bool              // cutover: also without enough healthy nodes
+	KeepFailed bool              // launch, up: do not shoot a fleet that failed its gate
+	Files      []HookFile        // launch, up: what the configuration's hooks need; the store has them
 }
 
 // Status is one app in one environment as it is now.
@@ -69,11 +71,12 @@ func (op *Operation) Cost(counted Ledger) Ledger {
 
 // RouteStatus is the route as all edges confirmed it.
 type RouteStatus struct {
-	Role    string
-	Listen  string
-	Version string         // "epoch.seq"
-	Error   string         // why it does not serve, if so
-	Weights map[string]int // percent by release
+	Role     string
+	Internal bool // for the other roles
+	Listen   string
+	Version  string         // "epoch.seq"
+	Error    string         // why it does not serve, if so
+	Weights  map[string]int // percent by release
 }
 
 // Rates is traffic over a short time.

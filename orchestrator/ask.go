@@ -1,12 +1,12 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 
-	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 )
@@ -21,11 +21,7 @@ func (o *Orchestrator) ask(ctx context.Context, req Request) (asked, error) {
 		if err := o.askTrust(req, (*round).rollsBackTo); err != nil {
 			return ask, err
 		}
-		var err error
-		if ask.driver, err = o.opts.Drivers.Choose(ctx, o.driverBefore(req.Key)); err == nil {
-			ask.scope, err = o.scope(ctx, ask.driver)
-		}
-		return ask, err
+		return o.askDrivers(ctx, ask)
 	case KindScale:
 		if req.Size < 1 {
 			return ask, fault.New(fault.Invalid, "scale %s: %d is not a size", req.Key, req.Size).
@@ -47,44 +43,72 @@ func (o *Orchestrator) askLaunch(ctx context.Context, ask asked) (asked, error) 
 	if ask.Config == nil {
 		return ask, fault.New(fault.Invalid, "%s %s: no configuration given", ask.Kind, ask.Key)
 	}
-	img, err := o.opts.Images.Get(images.Digest(ask.Image))
-	if err != nil {
-		return ask, fmt.Errorf("%s %s: %w", ask.Kind, ask.Key, err)
-	}
-	if ports := img.Ports(); len(ports) > 0 {
-		ask.port = ports[0]
-	}
-	if len(img.Command()) == 0 {
-		return ask, fault.New(fault.Invalid, "%s %s: the image has neither entrypoint nor service", ask.Kind, ask.Key).
-			WithHint("give the recipe an entrypoint: or services:")
-	}
-	if ask.port == 0 && ask.Config.Route.Listen != "" {
-		return ask, fault.New(fault.Invalid, "%s %s: the image declares no port, so the route %s cannot reach it",
-			ask.Kind, ask.Key, ask.Config.Route.Listen).WithHint("give the recipe ports: [8080]")
+	ask.roles = map[string]askedRole{}
+	for _, role := range ask.Config.RoleNames() {
+		part, err := o.askRole(ctx, ask, role)
+		if err != nil {
+			return ask, err
+		}
+		ask.roles[role] = part
 	}
 	if err := o.haveFiles(ctx, ask.Request); err != nil {
 		return ask, err
 	}
-	if err := o.verify(ask.Image, ask.Config.Require); err != nil {
-		return ask, distrusted(ask.Request, err)
-	}
-	if ask.driver, err = o.opts.Drivers.Choose(ctx, ask.Config.Fleet.Driver); err == nil {
-		ask.scope, err = o.scope(ctx, ask.driver)
-	}
-	if err != nil {
-		return ask, fmt.Errorf("%s %s: %w", ask.Kind, ask.Key, err)
-	}
-	if ask.previewHash, err = o.previewHash(ask.Config); err != nil {
+	if err := o.askInward(ctx, &ask); err != nil {
 		return ask, err
 	}
 	return ask, o.askRoute(ctx, ask)
 }
 
-func (o *Orchestrator) previewHash(cfg *config.App) (string, error) {
-	if cfg.Route.Preview.Key == "" {
+// askRole finds out what a role needs to boot.
+func (o *Orchestrator) askRole(ctx context.Context, ask asked, role string) (askedRole, error) {
+	part := askedRole{image: cmp.Or(ask.Images[role], ask.Image)}
+	doing, cfg := fmt.Sprintf("%s %s", ask.Kind, ask.Key), ask.Config.Role(role)
+	if len(ask.Config.Roles) > 0 {
+		doing += ", role " + role
+	}
+	img, err := o.opts.Images.Get(images.Digest(part.image))
+	if err != nil {
+		return part, fmt.Errorf("%s: %w", doing, err)
+	}
+	if ports := img.Ports(); len(ports) > 0 {
+		part.port = ports[0]
+	}
+	if len(img.Command())+len(cfg.Command) == 0 {
+		return part, fault.New(fault.Invalid, "%s: the image has neither entrypoint nor service", doing).
+			WithHint("give the recipe an entrypoint: or services:")
+	}
+	if part.port == 0 && cfg.Routed() {
+		return part, fault.New(fault.Invalid, "%s: the image declares no port, so the route%s cannot reach it", doing, spaced(cfg.Route.Listen)).
+			WithHint("give the recipe ports: [8080]")
+	}
+	if err := o.verify(part.image, ask.Config.Require); err != nil {
+		return part, distrusted(ask.Request, err)
+	}
+	if part.driver, err = o.opts.Drivers.Choose(ctx, cfg.Fleet.Driver); err == nil {
+		part.scope, err = o.scope(ctx, part.driver)
+	}
+	if err != nil {
+		return part, fmt.Errorf("%s: %w", doing, err)
+	}
+	if cfg.Routed() {
+		part.previewHash, err = o.previewHash(cfg.Route.Preview.Key)
+	}
+	return part, err
+}
+
+func spaced(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " " + text
+}
+
+func (o *Orchestrator) previewHash(ref string) (string, error) {
+	if ref == "" {
 		return "", nil
 	}
-	key, err := o.opts.Secret(cfg.Route.Preview.Key)
+	key, err := o.opts.Secret(ref)
 	if err != nil {
 		return "", fmt.Errorf("preview key: %w", err)
 	}
@@ -92,12 +116,36 @@ func (o *Orchestrator) previewHash(cfg *config.App) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// driverBefore is what ran the newest fleet, so that a rollback boots with the same.
-func (o *Orchestrator) driverBefore(key Key) string {
+// askDrivers finds what a rollback boots with: what ran the newest fleet of a role, else the newest of all.
+func (o *Orchestrator) askDrivers(ctx context.Context, ask asked) (asked, error) {
+	before, last := o.driversBefore(ask.Key)
+	on := func(driver string) (part askedRole, err error) {
+		if part.driver, err = o.opts.Drivers.Choose(ctx, driver); err == nil {
+			part.scope, err = o.scope(ctx, part.driver)
+		}
+		return part, err
+	}
+	var err error
+	if ask.other, err = on(last); err != nil {
+		return ask, err
+	}
+	ask.roles = map[string]askedRole{}
+	for role, driver := range before {
+		if ask.roles[role], err = on(driver); err != nil {
+			return ask, err
+		}
+	}
+	return ask, nil
+}
+
+func (o *Orchestrator) driversBefore(key Key) (by map[string]string, last string) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	if a := o.apps[key]; a != nil && len(a.state.Fleets) > 0 {
-		return a.state.Fleets[len(a.state.Fleets)-1].Driver
+	by = map[string]string{}
+	if a := o.apps[key]; a != nil {
+		for _, fl := range a.state.Fleets {
+			last, by[fl.ID.Role] = fl.Driver, fl.Driver
+		}
 	}
-	return ""
+	return by, last
 }

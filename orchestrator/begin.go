@@ -11,13 +11,30 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// asked is a request with what could not be decided purely: the image looked up, secrets read, a driver chosen.
+// asked is a request with what could not be decided purely: images looked up, secrets read, drivers chosen.
 type asked struct {
 	Request
+	roles  map[string]askedRole // of a launch: all; of a rollback: those that have a fleet now
+	other  askedRole            // of a rollback: for the rest
+	inward string               // the machine's address for nodes; "": there are no internal addresses
+	first  int                  // the port of slot 0 there
+}
+
+// askedRole is that for one role.
+type askedRole struct {
+	image       string
 	port        int
 	driver      string
 	scope       string
 	previewHash string
+}
+
+// of is what was found out for a role.
+func (a asked) of(role string) askedRole {
+	if found, known := a.roles[role]; known {
+		return found
+	}
+	return a.other
 }
 
 // begin starts the operation that is asked for, or attaches to the same one under way. Like next it changes only the
@@ -66,7 +83,19 @@ func (r *round) same(op *Operation, req asked) bool {
 
 // same says whether a launch would make such a release again.
 func (rel *Release) same(req asked) bool {
-	return rel.Image == req.Image && sameConfig(&rel.Config, req.Config) && slices.Equal(rel.Files, req.Files)
+	return rel.runs(req.Image, req.images()) && sameConfig(&rel.Config, req.Config) && slices.Equal(rel.Files, req.Files)
+}
+
+// images are those of all roles, nil for an app without roles.
+func (a asked) images() map[string]string {
+	if a.Config == nil || len(a.Config.Roles) == 0 {
+		return nil
+	}
+	images := map[string]string{}
+	for role, part := range a.roles {
+		images[role] = part.image
+	}
+	return images
 }
 
 func sameConfig(a, b *config.App) bool {
@@ -90,7 +119,7 @@ func (r *round) operation(req asked, phase Phase) *Operation {
 		Followed: r.s.Follows,
 	}
 	for _, fl := range r.s.Fleets {
-		if fl.Weight > 0 {
+		if fl.Weight > 0 && !fl.Accessory {
 			op.Before[fl.ID.String()] = fl.Weight
 		}
 	}
@@ -118,20 +147,18 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 		}
 	}
 	r.takeFound()
-	r.s.NextRelease++
-	rel := &Release{
-		ID: fmt.Sprintf("r%d", r.s.NextRelease), Image: req.Image, Port: req.port, Config: *req.Config, By: req.By,
-		At: r.f.Now, State: ReleaseNew, PreviewHash: req.previewHash, Files: req.Files,
+	if err := r.address(req); err != nil {
+		return nil, err
 	}
-	if req.Config.Fleet.Size != r.s.Config.Fleet.Size {
-		r.s.Size = 0 // the file has another size than before: it holds again
-	}
+	rel := r.record(req)
+	r.s.forgetSizes(req.Config)
 	r.s.Releases = append(r.s.Releases, rel)
 	if r.s.serving() == nil {
 		r.s.follow(rel)
 	}
 	op := r.operation(req, PhasePrepare)
-	op.Release, op.Fleet = rel.ID, r.incarnate(rel, req).ID.String()
+	op.Release = rel.ID
+	r.s.moves(op, r.fresh(rel, req))
 	if req.Kind == KindUp {
 		op.Steps = r.steps(rel, 0)
 	}
@@ -145,7 +172,7 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 // rejected finds an earlier release that was the same and was rolled back: whoever deploys it again should know.
 func (r *round) rejected(rel *Release) *Release {
 	for _, old := range slices.Backward(r.s.Releases) {
-		if old != rel && old.State == ReleaseRolledBack && old.Image == rel.Image && sameConfig(&old.Config, &rel.Config) {
+		if old != rel && old.State == ReleaseRolledBack && old.runs(rel.Image, rel.Images) && sameConfig(&old.Config, &rel.Config) {
 			return old
 		}
 	}
@@ -154,14 +181,49 @@ func (r *round) rejected(rel *Release) *Release {
 
 // follow makes the route that of a release.
 func (s *State) follow(rel *Release) {
-	s.Follows, s.Config, s.PreviewHash = rel.ID, rel.Config, rel.PreviewHash
+	s.Follows, s.Config, s.PreviewHash, s.PreviewHashes = rel.ID, rel.Config, rel.PreviewHash, rel.PreviewHashes
+}
+
+// record mints a release.
+func (r *round) record(req asked) *Release {
+	r.s.NextRelease++
+	lead := req.of(config.DefaultRole)
+	rel := &Release{
+		ID: fmt.Sprintf("r%d", r.s.NextRelease), Image: req.Image, Port: lead.port, Config: *req.Config, By: req.By,
+		At: r.f.Now, State: ReleaseNew, PreviewHash: lead.previewHash, Images: req.images(), Files: req.Files,
+	}
+	if len(req.Config.Roles) == 0 {
+		return rel
+	}
+	rel.Ports, rel.PreviewHashes = map[string]int{}, map[string]string{}
+	for role, part := range req.roles {
+		rel.Ports[role] = part.port
+		if part.previewHash != "" {
+			rel.PreviewHashes[role] = part.previewHash
+		}
+	}
+	return rel
+}
+
+// fresh mints the fleets of a new release: one for each role, but for accessories that stay as they are.
+func (r *round) fresh(rel *Release, req asked) []*Fleet {
+	rel.Incarnations++
+	var fleets []*Fleet
+	for _, role := range rel.Config.RoleNames() {
+		part := req.of(role)
+		if old := r.s.accessory(role); old != nil && rel.Config.Role(role).Accessory && r.s.sameAccessory(old, &rel.Config, part.image) {
+			continue
+		}
+		fleets = append(fleets, r.incarnate(rel, role, part))
+	}
+	return fleets
 }
 
 // unchanged finds the release that a launch or up would only repeat: serving everything, or ready and waiting.
 func (r *round) unchanged(req asked) *Operation {
 	for _, fl := range r.s.Fleets {
 		rel := r.s.release(fl.ID.Release)
-		if rel == nil || !rel.same(req) {
+		if rel == nil || fl.Accessory || !rel.same(req) {
 			continue
 		}
 		if fl.Weight == 100 {
@@ -174,12 +236,12 @@ func (r *round) unchanged(req asked) *Operation {
 	return nil
 }
 
-// incarnate mints a new fleet for a release.
-func (r *round) incarnate(rel *Release, req asked) *Fleet {
-	rel.Incarnations++
+// incarnate mints a new fleet for a role of a release, with the number that the caller has minted.
+func (r *round) incarnate(rel *Release, role string, on askedRole) *Fleet {
 	fl := &Fleet{
-		ID:     fleet.FleetID{App: r.s.Key.App, Env: r.s.Key.Env, Role: Role, Release: rel.ID, Incarnation: rel.Incarnations},
-		Driver: req.driver, Scope: req.scope, Image: rel.Image, Port: rel.Port, State: FleetLaunching, Since: r.f.Now,
+		ID:     fleet.FleetID{App: r.s.Key.App, Env: r.s.Key.Env, Role: role, Release: rel.ID, Incarnation: rel.Incarnations},
+		Driver: on.driver, Scope: on.scope, Image: rel.imageOf(role), Port: rel.portOf(role), State: FleetLaunching, Since: r.f.Now,
+		Accessory: rel.Config.Role(role).Accessory,
 	}
 	r.s.Fleets = append(r.s.Fleets, fl)
 	return fl
@@ -215,7 +277,8 @@ func (r *round) beginCutover(req asked) (*Operation, error) {
 		return r.already(req, rel.ID, fl.Weight), nil
 	}
 	op := r.operation(req, PhaseShift)
-	op.Release, op.Fleet, op.Percent = rel.ID, fl.ID.String(), fl.Weight
+	op.Release, op.Percent = rel.ID, fl.Weight
+	r.s.moves(op, r.s.members(rel))
 	op.Steps = []Step{{Percent: percent}}
 	if percent == 0 {
 		op.Steps = r.steps(rel, fl.Weight)
@@ -231,15 +294,14 @@ func (r *round) candidate(id string) (*Release, *Fleet, error) {
 		if rel == nil {
 			return nil, nil, r.noRelease(id)
 		}
-		if fl := r.s.fleetOf(id); fl != nil && fl.State != FleetLaunching {
+		if fl := r.launched(rel); fl != nil {
 			return rel, fl, nil
 		}
 		return nil, nil, fault.New(fault.NotFound, "cut over %s to %s: the release has no running fleet", r.s.Key, id).
 			WithHint("boot it again with: release rollback --to %s", id)
 	}
 	for _, rel := range slices.Backward(r.s.Releases) {
-		fl := r.s.fleetOf(rel.ID)
-		if fl != nil && fl.State != FleetLaunching && rel.State == ReleaseNew {
+		if fl := r.launched(rel); fl != nil && rel.State == ReleaseNew {
 			return rel, fl, nil
 		}
 	}
@@ -248,6 +310,18 @@ func (r *round) candidate(id string) (*Release, *Fleet, error) {
 	}
 	return nil, nil, fault.New(fault.NotFound, "cut over %s: no release is launched", r.s.Key).
 		WithHint("launch one with: release launch")
+}
+
+// launched is the fleet that leads a release all of whose roles are launched, or nil.
+func (r *round) launched(rel *Release) *Fleet {
+	members := r.s.members(rel)
+	if len(members) == 0 || len(r.s.lacking(rel)) > 0 {
+		return nil
+	}
+	if slices.ContainsFunc(members, func(fl *Fleet) bool { return fl.State == FleetLaunching }) {
+		return nil
+	}
+	return r.s.lead(members)
 }
 
 func (r *round) noRelease(id string) error {
@@ -277,19 +351,51 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 	if err != nil {
 		return nil, err
 	}
-	fl := r.s.fleetOf(rel.ID)
-	if fl != nil && fl.Weight == 100 {
+	if fl := r.s.fleetOf(rel.ID); fl != nil && fl.Weight == 100 {
 		return r.already(req, rel.ID, 100), nil
 	}
 	phase := PhaseShift
-	if fl == nil {
-		fl, phase = r.incarnate(rel, req), PhasePrepare
+	if r.mustBoot(rel) {
+		phase = PhasePrepare
 	}
 	op := r.operation(req, phase)
-	op.Release, op.Fleet, op.Percent = rel.ID, fl.ID.String(), fl.Weight
+	op.Release = rel.ID
+	r.s.moves(op, r.again(rel, req))
+	op.Percent = r.s.fleet(op.Fleet).Weight
 	op.Steps = []Step{{Percent: 100}}
 	r.sayOp("begin", op, "rollback from %s to %s by %s", orText(op.From, "nothing"), rel.ID, req.By)
 	return op, nil
+}
+
+// mustBoot says whether a rollback cannot route back at once: a role that is routed has no fleet. Of a role without a route
+// the old nodes are ended when a release completes; they are booted after the traffic is back.
+func (r *round) mustBoot(rel *Release) bool {
+	routed, lacks := false, false
+	for _, role := range rel.Config.RoleNames() {
+		part := rel.Config.Role(role)
+		lacking := slices.Contains(r.s.lacking(rel), role)
+		routed = routed || part.Routed()
+		lacks = lacks || lacking && (part.Routed() || part.Accessory)
+	}
+	return lacks || !routed && len(r.s.lacking(rel)) > 0
+}
+
+// again is the fleets of an earlier release, those that are gone minted anew.
+func (r *round) again(rel *Release, req asked) []*Fleet {
+	lacking := r.s.lacking(rel)
+	if len(lacking) > 0 {
+		rel.Incarnations++
+	}
+	var fleets []*Fleet
+	for _, role := range rel.Config.RoleNames() {
+		switch fl := r.s.fleetIn(rel.ID, role); {
+		case slices.Contains(lacking, role):
+			fleets = append(fleets, r.incarnate(rel, role, req.of(role)))
+		case fl != nil && !fl.Accessory:
+			fleets = append(fleets, fl)
+		}
+	}
+	return fleets
 }
 
 // previous is the release to roll back to: the one named, else the last that completed before the serving one and was

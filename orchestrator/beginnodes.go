@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -16,17 +17,43 @@ func (r *round) beginScale(req asked) (*Operation, error) {
 	if req.Size < 1 || req.Size > config.MaxSize {
 		return nil, fault.New(fault.Invalid, "scale %s: %d is not from 1 to %d", r.s.Key, req.Size, config.MaxSize)
 	}
-	r.s.Size = req.Size
+	role, err := r.scaledRole(req)
+	if err != nil {
+		return nil, err
+	}
+	r.s.setSize(role, req.Size)
+	of := ""
+	if len(r.s.Config.Roles) > 0 {
+		of = role + " "
+	}
 	for _, op := range r.s.Operations {
-		if op.Kind == KindScale {
+		if op.Kind == KindScale && op.scales(role) {
 			op.Size, op.By = req.Size, req.By
 			return op, nil
 		}
 	}
 	op := r.operation(req, PhaseBoot)
-	op.Size = req.Size
-	r.sayOp("begin", op, "scale to %s by %s", human.Count(req.Size, "node"), req.By)
+	op.Size, op.Role = req.Size, role
+	r.sayOp("begin", op, "scale %sto %s by %s", of, human.Count(req.Size, "node"), req.By)
 	return op, nil
+}
+
+// scales says whether a scale is that of a role. One without a role is from before there were several.
+func (op *Operation) scales(role string) bool { return cmp.Or(op.Role, config.DefaultRole) == role }
+
+// scaledRole is the role that a scale means: it must be named where there are several.
+func (r *round) scaledRole(req asked) (string, error) {
+	names := r.s.Config.RoleNames()
+	switch {
+	case req.Role == "" && len(names) == 1:
+		return names[0], nil
+	case req.Role == "":
+		return "", fault.New(fault.Invalid, "scale %s: it has the roles %s", r.s.Key, strings.Join(names, ", ")).
+			WithHint("name one: release scale %s=%d", names[len(names)-1], req.Size)
+	case !r.s.Config.HasRole(req.Role):
+		return "", fault.New(fault.NotFound, "scale %s: there is no role %q", r.s.Key, req.Role).WithHint("it has %s", strings.Join(names, ", "))
+	}
+	return req.Role, nil
 }
 
 func (r *round) beginReplace(req asked) (*Operation, error) {

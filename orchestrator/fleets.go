@@ -24,7 +24,7 @@ func (r *round) keepFleets() {
 }
 
 func (r *round) drain(fl *Fleet) {
-	if op := r.s.exclusive(); op != nil && op.Fleet == fl.ID.String() {
+	if op := r.s.exclusive(); op != nil && slices.Contains(op.fleets(), fl.ID.String()) {
 		return // it is about to serve again
 	}
 	if !fl.SessionsBy.IsZero() {
@@ -35,7 +35,7 @@ func (r *round) drain(fl *Fleet) {
 		return
 	}
 	if fl.WarmLeft > 0 {
-		r.setFleet(fl, FleetWarm, "%s is warm for %s%s", fl.ID.Release, human.Span(fl.WarmLeft), r.warmWith(fl))
+		r.setFleet(fl, FleetWarm, "%s is warm for %s%s", r.s.nameOf(fl), human.Span(fl.WarmLeft), r.warmWith(fl))
 		return
 	}
 	r.condemn(fl, orText(fl.Reason, "replaced by a newer release"))
@@ -58,8 +58,7 @@ func (r *round) cool(fl *Fleet) {
 
 // coolDown counts the time of a fleet that is kept down, while the serving fleet is whole, and says whether it did.
 func (r *round) coolDown(fl *Fleet) bool {
-	serving := r.s.serving()
-	if serving == nil || serving.healthy() < r.s.size(serving) || r.s.exclusive() != nil {
+	if !r.s.whole() || r.s.exclusive() != nil {
 		return false
 	}
 	fl.WarmLeft = max(fl.WarmLeft-r.f.Elapsed, 0)

@@ -28,9 +28,10 @@ type Found struct {
 
 // Lost is what an app's state knows of a store before this one.
 type Lost struct {
-	Route *router.Route `json:"route,omitempty"` // as the router had it; it stays until a fleet of this store has traffic
-	UpTo  int           `json:"up_to"`           // the newest release that was found: numbers go on after it
-	Over  bool          `json:"over,omitempty"`  // what was found may be shot
+	Route *router.Route  `json:"route,omitempty"` // as the router had it; it stays until a fleet of this store has traffic
+	More  []router.Route `json:"more,omitempty"`  // those of other roles
+	UpTo  int            `json:"up_to"`           // the newest release that was found: numbers go on after it
+	Over  bool           `json:"over,omitempty"`  // what was found may be shot
 }
 
 // foundFleet is one as its driver listed it.
@@ -41,9 +42,9 @@ type foundFleet struct {
 
 // FoundFact is what was found of an app.
 type FoundFact struct {
-	Fleets int           // that are there now
-	UpTo   int           // the number of the newest release
-	Route  *router.Route // that serves them; nil for none
+	Fleets int            // that are there now
+	UpTo   int            // the number of the newest release
+	Routes []router.Route // that serve them
 }
 
 // strange says that a fleet is none that this store has minted, or is one of a lost store that must stay.
@@ -68,7 +69,7 @@ func (o *Orchestrator) foundHere(s *State) FoundFact {
 	}
 	for _, route := range routesOf(o.world.table.effective.Routes, s.Key) {
 		if slices.ContainsFunc(route.Fleets, func(fl router.Fleet) bool { return s.fleet(fl.ID) == nil && len(fl.Nodes) > 0 }) {
-			f.Route = &route
+			f.Routes = append(f.Routes, route)
 		}
 	}
 	return f
@@ -81,26 +82,31 @@ func (r *round) takeFound() {
 		return
 	}
 	r.s.Lost = &Lost{UpTo: f.UpTo}
-	if r.s.serving() == nil {
-		r.s.Lost.Route = f.Route
+	if r.s.serving() == nil && len(f.Routes) > 0 {
+		r.s.Lost.Route, r.s.Lost.More = &f.Routes[0], f.Routes[1:]
 	}
 	r.s.NextRelease = max(r.s.NextRelease, f.UpTo)
 }
 
-// foundRoute is the route of the lost store with the fleets of this one beside it, as long as none of them has traffic.
-func (s *State) foundRoute() []router.Route {
+// foundRoutes are the routes of the lost store with the fleets of this one beside those of their roles, as long as none of them
+// has traffic.
+func (s *State) foundRoutes() []router.Route {
 	if s.Lost == nil || s.Lost.Route == nil || s.serving() != nil {
 		return nil
 	}
-	route := *s.Lost.Route
-	route.Fleets = slices.Clone(route.Fleets)
-	for _, fl := range s.Fleets {
-		if fl.routable() {
-			route.Fleets = append(route.Fleets, fl.target())
+	var routes []router.Route
+	for _, route := range append([]router.Route{*s.Lost.Route}, s.Lost.More...) {
+		role, _ := roleOfRoute(route.Name)
+		route.Fleets = slices.Clone(route.Fleets)
+		for _, fl := range s.Fleets {
+			if fl.routable() && fl.ID.Role == role {
+				route.Fleets = append(route.Fleets, fl.target())
+			}
 		}
+		slices.SortFunc(route.Fleets, func(a, b router.Fleet) int { return strings.Compare(a.ID, b.ID) })
+		routes = append(routes, route)
 	}
-	slices.SortFunc(route.Fleets, func(a, b router.Fleet) int { return strings.Compare(a.ID, b.ID) })
-	return []router.Route{route}
+	return routes
 }
 
 // leaveFound lets what was found go: a release of this store took its place, or a person said so.

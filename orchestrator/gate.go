@@ -16,20 +16,32 @@ import (
 const maxLaunchFailures = 3
 
 func (r *round) stepPrepare(op *Operation) {
-	fl := r.s.fleet(op.Fleet)
-	if fl.Prepared {
-		r.phase(op, PhaseBoot, "booting %s of %s", human.Count(r.s.size(fl), "node"), op.Release)
-		return
+	lacking, nodes := false, 0
+	for _, fl := range r.s.fleetsOf(op) {
+		if fl.State == FleetLaunching {
+			nodes += r.s.size(fl)
+		}
+		if fl.Prepared || op.Phase != PhasePrepare {
+			continue
+		}
+		lacking = true
+		if r.trusted(op, fl, "boot") && r.passes(op, config.BeforeLaunch, 0) {
+			r.prepare(op, fl)
+		}
 	}
-	if !r.trusted(op, fl, "boot") || !r.passes(op, config.BeforeLaunch, 0) {
-		return
+	if !lacking {
+		r.phase(op, PhaseBoot, "booting %s of %s", human.Count(nodes, "node"), op.Release)
 	}
+}
+
+// prepare brings a fleet's image to where it boots.
+func (r *round) prepare(op *Operation, fl *Fleet) {
 	a := Action{Kind: ActPrepare, Fleet: fl.ID}
 	res := r.f.Results[a.Key()]
 	switch {
 	case res.Done:
 		fl.Prepared = true
-		r.sayFleet("prepared", fl, "the image of %s is in place", op.Release)
+		r.sayFleet("prepared", fl, "the image of %s is in place", r.s.nameOf(fl))
 	case res.Final:
 		r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("prepare image of %s: %v", op.Release, res.Err),
 			Hint: hintOf(res.Err)})
@@ -49,36 +61,57 @@ func (r *round) stepPrepare(op *Operation) {
 	}
 }
 
+// stepBoot waits for all fleets to be healthy, each for its time after those that it needs.
 func (r *round) stepBoot(op *Operation) {
-	fl := r.s.fleet(op.Fleet)
-	size := r.s.size(fl)
-	switch {
-	case r.gaveUp(fl):
-		if !r.tailsComplete(fl) {
+	var late *Fleet
+	within := time.Duration(0)
+	for _, fl := range r.s.fleetsOf(op) {
+		if fl.State != FleetLaunching && fl.State != FleetReady {
+			continue
+		}
+		within += r.bootsWithin(fl)
+		switch {
+		case r.gaveUp(fl):
+			if r.tailsComplete(fl) {
+				r.abort(op, r.launchFailure(op, fl))
+			}
 			return
-		}
-		r.abort(op, r.launchFailure(op, fl))
-	case fl.healthy() >= size:
-		if fl.State != FleetReady {
-			fl.Reason = ""
-			r.setFleet(fl, FleetReady, "%s is ready: %d of %d nodes are healthy", fl.ID.Release, size, size)
-		}
-		if !r.passes(op, config.AfterLaunch, 0) {
-			return
-		}
-		if op.Kind == KindLaunch {
-			r.stepPreview(op)
-			return
-		}
-		r.phase(op, PhaseShift, "shifting traffic to %s", op.Release)
-	default:
-		health := r.s.configOf(fl).Health
-		within := 2*health.StartWithin.Std() + bootWithin
-		if r.wait(op, "%d of %d nodes of %s to be healthy", size-fl.healthy(), size, op.Release) > within {
-			fl.Reason = orText(fl.Reason, "its nodes could not be booted within "+human.Span(within))
-			r.abort(op, r.launchFailure(op, fl))
+		case fl.healthy() < r.s.size(fl):
+			late = fl
+		case fl.State == FleetLaunching:
+			r.ready(fl)
 		}
 	}
+	switch {
+	case late != nil:
+		size := r.s.size(late)
+		if r.wait(op, "%d of %d nodes of %s to be healthy", size-late.healthy(), size, r.s.nameOf(late)) > within {
+			late.Reason = orText(late.Reason, "its nodes could not be booted within "+human.Span(within))
+			r.abort(op, r.launchFailure(op, late))
+		}
+	case !r.passes(op, config.AfterLaunch, 0):
+	case op.Kind == KindLaunch:
+		r.stepPreview(op)
+	default:
+		r.phase(op, PhaseShift, "shifting traffic to %s", op.Release)
+	}
+}
+
+// bootsWithin bounds how long a fleet may take from its first boot to being healthy.
+func (r *round) bootsWithin(fl *Fleet) time.Duration {
+	return 2*r.s.configOf(fl).Health.StartWithin.Std() + bootWithin
+}
+
+// ready says that a fleet is healthy. An accessory is in use from then on.
+func (r *round) ready(fl *Fleet) {
+	size := r.s.size(fl)
+	fl.Reason = ""
+	if fl.Accessory {
+		fl.Weight, fl.HadWeight = 100, true
+		r.setFleet(fl, FleetServing, "%s is in use: %d of %d nodes are healthy", r.s.nameOf(fl), size, size)
+		return
+	}
+	r.setFleet(fl, FleetReady, "%s is ready: %d of %d nodes are healthy", r.s.nameOf(fl), size, size)
 }
 
 // stepPreview ends a launch once every edge knows the fleet, so that its preview answers.
@@ -90,7 +123,7 @@ func (r *round) stepPreview(op *Operation) {
 	r.finish(op, "%s is launched and ready for cutover", op.Release)
 }
 
-// bootWithin bounds, beside twice start_within, how long a fleet may take from its first boot to being healthy.
+// bootWithin is the part of bootsWithin beside twice start_within.
 const bootWithin = time.Minute
 
 // gaveUp says whether a launching fleet has failed its gate: a node did not become healthy within start_within, or too
@@ -116,7 +149,7 @@ func (r *round) tailsComplete(fl *Fleet) bool {
 func (r *round) launchFailure(op *Operation, fl *Fleet) *Failure {
 	return &Failure{
 		Code:    fault.RolledBack,
-		Message: fmt.Sprintf("launch %s: the fleet never became healthy: %s", op.Release, fl.Reason),
+		Message: fmt.Sprintf("launch %s: the fleet never became healthy: %s", r.s.nameOf(fl), fl.Reason),
 		Hint:    orText(fl.Hint, "look at the last lines of the nodes, mend the release, and launch again; --keep-failed keeps the nodes to look at"),
 		Logs:    slices.Clone(fl.Tails),
 	}

@@ -124,9 +124,11 @@ func (o *Orchestrator) maskOf(rel *Release, more map[string]string) func(string)
 	if values == nil {
 		values = map[string]string{}
 	}
-	for name, ref := range rel.Config.Fleet.Secrets {
-		if value, err := o.opts.Secret(ref); err == nil {
-			values["fleet "+name] = value
+	for _, role := range rel.Config.RoleNames() {
+		for name, ref := range rel.Config.Role(role).Fleet.Secrets {
+			if value, err := o.opts.Secret(ref); err == nil {
+				values[role+" "+name] = value
+			}
 		}
 	}
 	return o.opts.Mask(values)

@@ -84,7 +84,7 @@ func (r *round) scheduleJob(rel *Release, name string, job config.Job) {
 	}
 	fl := r.s.serving()
 	t := r.beginTask(taskSpec{
-		release: rel, role: Role, command: job.Cmd, timeout: job.Timeout.Std(), driver: fl.Driver, scope: fl.Scope,
+		release: rel, role: rel.Config.MainRole(), command: job.Cmd, timeout: job.Timeout.Std(), driver: fl.Driver, scope: fl.Scope,
 		by: "its schedule", job: name, scheduled: true,
 	})
 	if late := r.f.Now.Sub(j.Next); late > lateRun {

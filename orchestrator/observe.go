@@ -51,7 +51,7 @@ const settled = 10 * time.Second
 func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
 	verdict := fact.Verdict
 	if !fl.probed(r.s) {
-		verdict = healthcheck.Healthy // nothing to ask: it is well when it runs
+		verdict = r.unasked(fl, n)
 	}
 	switch {
 	case verdict == healthcheck.Healthy && n.State != NodeHealthy:
@@ -68,6 +68,16 @@ func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
 		r.sayNode("failed", fl, n, "%s did not become healthy in time: %s", n.Name, fact.Message)
 		r.failed(fl, fact.Message)
 	}
+}
+
+// unasked is the verdict on a node that there is nothing to ask: it is well when it has run for as long as good answers would
+// have taken.
+func (r *round) unasked(fl *Fleet, n *Node) healthcheck.Verdict {
+	h := r.s.configOf(fl).Health
+	if n.State == NodeStarting && r.f.Now.Sub(n.Since) < h.Interval.Std()*time.Duration(h.HealthyAfter) {
+		return healthcheck.Starting
+	}
+	return healthcheck.Healthy
 }
 
 // died records that a node ended.

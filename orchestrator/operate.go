@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
 )
 
@@ -53,6 +54,8 @@ func (r *round) step(op *Operation) {
 		r.stepShift(op)
 	case PhaseHold:
 		r.stepHold(op)
+	case PhaseWorkers:
+		r.stepWorkers(op)
 	case PhaseAborting:
 		r.stepAbort(op)
 	}
@@ -80,13 +83,15 @@ func (r *round) wait(op *Operation, format string, args ...any) time.Duration {
 
 // stepHold watches the share for as long as the step asks, then goes on to the next.
 func (r *round) stepHold(op *Operation) {
-	fl := r.s.fleet(op.Fleet)
+	fleets := r.s.fleetsOf(op)
 	if r.f.Elapsed == 0 {
 		op.Baseline = r.f.Traffic // counters seen by an earlier agent cannot be compared
 	}
-	if f := r.verdict(op, fl); f != nil {
-		r.abort(op, f)
-		return
+	for _, fl := range fleets {
+		if f := r.verdict(op, fl); f != nil {
+			r.abort(op, f)
+			return
+		}
 	}
 	if op.Paused {
 		r.wait(op, "release resume")
@@ -104,17 +109,49 @@ func (r *round) stepHold(op *Operation) {
 	if !r.passes(op, config.AfterStep, op.Percent) || len(op.Steps) == 1 && op.Percent == 100 && !r.passes(op, config.AfterCutover, 100) {
 		return
 	}
-	r.tellUnjudged(op, fl)
-	op.Steps = op.Steps[1:]
-	if len(op.Steps) > 0 {
-		r.phase(op, PhaseShift, "the step of %d %% is passed", op.Percent)
-		return
+	for _, fl := range fleets {
+		if r.s.routed(fl) {
+			r.tellUnjudged(op, fl)
+		}
 	}
-	r.complete(op, fl)
+	op.Steps = op.Steps[1:]
+	switch {
+	case len(op.Steps) > 0:
+		r.phase(op, PhaseShift, "the step of %d %% is passed", op.Percent)
+	case op.Kind == KindRollback && slices.ContainsFunc(fleets, r.unstarted):
+		r.phase(op, PhaseWorkers, "%s has the traffic, its roles without a route are booted", op.Release)
+	default:
+		r.complete(op)
+	}
+}
+
+// unstarted says whether a rollback has yet to boot a fleet, since its role gets no traffic.
+func (r *round) unstarted(fl *Fleet) bool { return !r.s.routed(fl) && fl.healthy() < r.s.size(fl) }
+
+// stepWorkers waits for the fleets of roles without a route that a rollback boots again. The traffic is back already: what is
+// wrong with them does not take it away again.
+func (r *round) stepWorkers(op *Operation) {
+	within := time.Duration(0)
+	for _, fl := range r.s.fleetsOf(op) {
+		size := r.s.size(fl)
+		within += r.bootsWithin(fl)
+		if r.s.routed(fl) || fl.healthy() >= size {
+			continue
+		}
+		if r.wait(op, "%d of %d nodes of %s to be healthy", size-fl.healthy(), size, r.s.nameOf(fl)) <= within {
+			return
+		}
+		op.Failure = &Failure{Code: fault.NeedsPerson, Logs: slices.Clone(fl.Tails),
+			Message: fmt.Sprintf("roll back to %s: it has all the traffic, but %d of %d nodes of %s are not healthy after %s: %s", op.Release,
+				size-fl.healthy(), size, r.s.nameOf(fl), human.Span(within), orText(fl.Reason, "they could not be booted")),
+			Hint: "they are booted again and again; see release status and release logs"}
+		break
+	}
+	r.complete(op)
 }
 
 // complete ends a cutover, up or rollback at its last step.
-func (r *round) complete(op *Operation, fl *Fleet) {
+func (r *round) complete(op *Operation) {
 	if op.Percent < 100 {
 		r.finish(op, "%s has %d %%, held", op.Release, op.Percent)
 		return
@@ -122,8 +159,9 @@ func (r *round) complete(op *Operation, fl *Fleet) {
 	rel := r.s.release(op.Release)
 	rel.State, rel.CompletedAt = ReleaseCompleted, r.f.Now
 	r.s.leaveFound()
+	r.endAccessories(rel)
 	for _, old := range r.s.Fleets {
-		if old == fl || old.State != FleetServing || old.Weight > 0 {
+		if old.State != FleetServing || old.Weight > 0 {
 			continue
 		}
 		r.retire(old, op)
@@ -137,9 +175,14 @@ func (r *round) complete(op *Operation, fl *Fleet) {
 // retire lets a fleet that lost its weight finish its requests; it is warm or shot afterwards. One warm fleet is kept, the
 // newest: earlier ones are shot.
 func (r *round) retire(fl *Fleet, op *Operation) {
+	fl.Retired = &Retired{Operation: op.Number, Release: op.Release, From: r.f.Ledger.Fleets[fl.ID.String()]}
+	if !r.s.routed(fl) {
+		r.condemn(fl, op.Release+" does its work") // it would go on working beside the new one
+		return
+	}
 	for _, older := range r.s.Fleets {
 		switch {
-		case older == fl || older.State != FleetWarm && (older.State != FleetDraining || !older.Since.Before(r.f.Now)):
+		case older.ID.Release == fl.ID.Release || older.Accessory || older.State != FleetWarm && (older.State != FleetDraining || !older.Since.Before(r.f.Now)):
 		case !older.SessionsBy.IsZero():
 			older.WarmLeft, older.Standby, older.Reason = 0, false, "another release is kept warm instead" // shot when its sessions are over
 		default:
@@ -153,8 +196,7 @@ func (r *round) retire(fl *Fleet, op *Operation) {
 	r.drainFrom(fl, from)
 	fl.WarmLeft = r.s.configOf(fl).Cutover.KeepPrevious.Std()
 	fl.Standby = op.Kind != KindRollback
-	fl.Retired = &Retired{Operation: op.Number, Release: op.Release, From: r.f.Ledger.Fleets[fl.ID.String()]}
-	r.setFleet(fl, FleetDraining, "%s finishes its requests%s", fl.ID.Release, r.staying(fl))
+	r.setFleet(fl, FleetDraining, "%s finishes its requests%s", r.s.nameOf(fl), r.staying(fl))
 }
 
 func (r *round) finish(op *Operation, format string, args ...any) {
@@ -165,11 +207,11 @@ func (r *round) finish(op *Operation, format string, args ...any) {
 
 func (r *round) stepScale(op *Operation) {
 	for _, fl := range r.s.Fleets {
-		if !fl.routable() {
+		if !fl.routable() || !op.scales(fl.ID.Role) {
 			continue
 		}
-		if fl.healthy() != op.Size || len(fl.Nodes) != op.Size {
-			r.wait(op, "%s to have %s%s", fl.ID.Release, human.Count(op.Size, "healthy node"), r.waitsFor(fl.Nodes...))
+		if size := r.s.size(fl); fl.healthy() != size || len(fl.Nodes) != size {
+			r.wait(op, "%s to have %s%s", r.s.nameOf(fl), human.Count(size, "healthy node"), r.waitsFor(fl.Nodes...))
 			return
 		}
 	}

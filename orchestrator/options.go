@@ -40,6 +40,7 @@ type Options struct {
 	Router       router.Backend
 	Images       Images
 	Slots        int                                                          // slots that nodes may lease: the size of the port range
+	FirstPort    int                                                          // where that range begins
 	Boots        int                                                          // nodes that are booted at the same time; 0: 16
 	Holder       string                                                       // names this agent in the lease
 	Shared       bool                                                         // agents on other machines have the same store

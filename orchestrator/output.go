@@ -42,6 +42,7 @@ func (o *Orchestrator) keptLog(ctx context.Context, key Key, node string, opts f
 	if !ok || !whole || releaseNumber(release) == 0 {
 		return nil
 	}
+	// The role is not in the name; drivers keep output by the name alone.
 	id := fleet.NodeID{Fleet: fleet.FleetID{App: key.App, Env: key.Env, Role: Role, Release: release, Incarnation: 1}, Node: node}
 	for _, name := range o.opts.Drivers.Names() {
 		d, err := o.opts.Drivers.Driver(name)

@@ -218,7 +218,7 @@ func (o *Orchestrator) spec(s *State, fl *Fleet) fleet.Spec {
 	cfg := s.configOf(fl).Fleet
 	spec := fleet.Spec{
 		Fleet: fl.ID, Installation: o.opts.Installation, Kind: fleet.Serve, Image: fl.Image, Port: fl.Port,
-		Env: cfg.Env, Secrets: cfg.Secrets,
+		Command: s.roleOf(fl).Command, Env: s.environment(fl, cfg.Env), Secrets: cfg.Secrets,
 		Resources: fleet.Resources{CPUs: cfg.Resources.CPUs, Memory: int64(cfg.Resources.Memory)},
 		Stop:      fleet.Stop{Signal: cfg.Stop.Signal, Grace: cfg.Stop.Grace.Std()},
 	}

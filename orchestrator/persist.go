@@ -300,7 +300,7 @@ func stateWrites(a *app, s *State, history records) ([]store.Write, error) {
 
 // runs says whether anything of a release has nodes.
 func (s *State) runs(release string) bool {
-	return slices.ContainsFunc(s.holders(), func(fl *Fleet) bool { return fl.ID.Release == release })
+	return slices.ContainsFunc(s.holders(), func(fl *Fleet) bool { return fl.ID.Release == release || fl.Before == release })
 }
 
 // prune forgets the oldest releases beyond what is kept, unless they run.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/bootandshoot/release/internal/fault"
@@ -14,7 +15,7 @@ import (
 // askRoute says before anything is booted why the route that a launch asks for could not be served: it takes another app's
 // requests, or its address or certificate cannot be used. What changes afterwards is found when the table is applied.
 func (o *Orchestrator) askRoute(ctx context.Context, ask asked) error {
-	s := &State{Key: ask.Key, Config: *ask.Config, PreviewHash: ask.previewHash, Fleets: []*Fleet{{}}}
+	s := &State{Key: ask.Key, Config: *ask.Config, PreviewHash: ask.of(Role).previewHash, Fleets: []*Fleet{{}}}
 	want := s.routes(stickyKey(o.secret, ask.Key))
 	if len(want) == 0 {
 		return nil
@@ -23,15 +24,29 @@ func (o *Orchestrator) askRoute(ctx context.Context, ask asked) error {
 	if err := o.call(ctx, func() { beside, own = o.routesBeside(ask.Key) }); err != nil {
 		return err
 	}
-	if err := conflictOf(want[0], beside); err != nil {
-		return fault.New(fault.Invalid, "%s %s: %w", ask.Kind, ask.Key, err).
-			WithHint("give the app another route.listen, or hosts or paths of its own; release status -e ENV shows an environment's route")
+	for _, route := range want {
+		if err := conflictOf(route, beside); err != nil {
+			return fault.New(fault.Invalid, "%s %s: %w", ask.Kind, ask.Key, err).
+				WithHint("give the app another route.listen, or hosts or paths of its own; release status -e ENV shows an environment's route")
+		}
+		beside = append(beside, route)
+		if err := o.precheck(ctx, ask, route, own); err != nil {
+			return err
+		}
 	}
-	if len(own) == 1 && own[0].Listen == want[0].Listen && reflect.DeepEqual(own[0].TLS, want[0].TLS) {
-		return nil // it is served
+	return nil
+}
+
+// precheck asks the router about one route, unless it serves it already.
+func (o *Orchestrator) precheck(ctx context.Context, ask asked, route router.Route, own []router.Route) error {
+	served := func(have router.Route) bool {
+		return have.Name == route.Name && have.Listen == route.Listen && reflect.DeepEqual(have.TLS, route.TLS)
+	}
+	if slices.ContainsFunc(own, served) {
+		return nil
 	}
 	if p, ok := o.opts.Router.(router.Prechecker); ok {
-		if err := p.Precheck(ctx, want[0]); err != nil {
+		if err := p.Precheck(ctx, route); err != nil {
 			return fmt.Errorf("%s %s: %w", ask.Kind, ask.Key, err)
 		}
 	}

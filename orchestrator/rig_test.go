@@ -64,7 +64,7 @@ func (r *rig) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	o, err := New(Options{
 		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: r.images,
-		Slots: 1000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
+		Slots: 1000, FirstPort: 20_000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
 		Hooks: r.hooks.run, Mask: maskAll,
 	})

@@ -11,7 +11,7 @@ import (
 
 // holdsSessions is for how long the fleet's clients may stay; 0 when nothing could tell who they are.
 func (r *round) holdsSessions(fl *Fleet) time.Duration {
-	if s := r.s.Config.Route.Sticky; s == nil || s.Cookie == "" {
+	if s := r.s.Config.ForRole(fl.ID.Role).Route.Sticky; s == nil || s.Cookie == "" {
 		return 0
 	}
 	return r.s.configOf(fl).Cutover.Drain.Sessions.Std()

@@ -3,37 +3,34 @@ package orchestrator
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// stepShift gives the fleet the share of the first step, and waits until every edge confirms it.
+// stepShift gives the fleets the share of the first step, all in one table, and waits until every edge confirms it.
 func (r *round) stepShift(op *Operation) {
-	fl := r.s.fleet(op.Fleet)
 	if op.Paused {
 		r.wait(op, "release resume")
 		return
 	}
-	want := op.Steps[0].Percent
-	if need := ceilShare(r.s.size(fl), want); fl.healthy() < need && !op.Force && fl.Weight < want {
-		waited := r.wait(op, "%d more healthy nodes of %s for %d %%", need-fl.healthy(), op.Release, want)
-		if waited > r.s.configOf(fl).Health.StartWithin.Std() {
-			r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf(
-				"cut over to %s: %d of %d nodes are healthy, %d are needed for %d %%", op.Release, fl.healthy(), r.s.size(fl), need, want),
-				Hint: "see release status; --force shifts all the same"})
+	want, fleets := op.Steps[0].Percent, r.s.fleetsOf(op)
+	fleets = slices.DeleteFunc(fleets, func(fl *Fleet) bool { return fl.Accessory })
+	for _, fl := range fleets {
+		if !r.mayGet(op, fl, want) {
+			return
 		}
-		return
 	}
-	if fl.Weight < want && (op.Kind != KindRollback || !fl.HadWeight) && !r.trusted(op, fl, fmt.Sprintf("%d%%", want)) {
-		return // a warm fleet that is rolled back to served before: nothing may stand in the way back
-	}
-	if moves := op.Percent != want || fl.Weight != want; moves && (!r.passes(op, config.BeforeCutover, 0) || !r.passes(op, config.BeforeStep, want)) {
-		return
-	} else if moves {
+	if slices.ContainsFunc(fleets, func(fl *Fleet) bool { return fl.Weight != want }) || op.Percent != want {
+		if !r.passes(op, config.BeforeCutover, 0) || !r.passes(op, config.BeforeStep, want) {
+			return
+		}
 		op.Percent = want
-		r.reweigh(fl, want, op.Kind != KindRollback) // nobody is to stay on a release that is rolled back
+		r.reweigh(fleets, want, op.Kind != KindRollback) // nobody is to stay on a release that is rolled back
 		r.sayOp("step", op, "%s gets %d %%", op.Release, want)
 	}
 	if rel := r.s.release(op.Release); want == 100 && r.s.Follows != rel.ID {
@@ -43,12 +40,45 @@ func (r *round) stepShift(op *Operation) {
 		r.awaitRouter(op, want)
 		return
 	}
+	for _, fl := range fleets {
+		if r.s.roleOf(fl).Start == config.StartShare && op.Kind != KindRollback && !r.hasNodesFor(op, fl, 100) {
+			return
+		}
+	}
 	op.HoldLeft = op.Steps[0].Hold
 	op.Baseline, op.ShiftedAt = r.f.Traffic, r.f.Confirmed
 	if r.f.Unserved != "" {
 		r.sayOp("unserved", op, "%s has %d %% of the route, but %s", op.Release, want, r.f.Unserved)
 	}
 	r.phase(op, PhaseHold, "%s has %d %%", op.Release, want)
+}
+
+// mayGet says whether a fleet may get a share: it has the nodes for it and its image is trusted. What a rollback boots again
+// of a role without a route comes after the traffic.
+func (r *round) mayGet(op *Operation, fl *Fleet, want int) bool {
+	if fl.Weight >= want || op.Kind == KindRollback && !r.s.routed(fl) && fl.State == FleetLaunching {
+		return true
+	}
+	if !r.hasNodesFor(op, fl, want) {
+		return false
+	}
+	// A warm fleet that is rolled back to served before: nothing may stand in the way back.
+	return op.Kind == KindRollback && fl.HadWeight || r.trusted(op, fl, fmt.Sprintf("%d%%", want))
+}
+
+// hasNodesFor waits for enough healthy nodes for a share of the fleet's work, and aborts when they do not come.
+func (r *round) hasNodesFor(op *Operation, fl *Fleet, share int) bool {
+	size := r.s.size(fl)
+	need := ceilShare(size, share)
+	if size == 0 || fl.healthy() >= need || op.Force {
+		return true
+	}
+	if r.wait(op, "%d more healthy nodes of %s for %d %%", need-fl.healthy(), r.s.nameOf(fl), op.Steps[0].Percent) > r.s.configOf(fl).Health.StartWithin.Std() {
+		r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf(
+			"cut over to %s: %d of %d nodes are healthy, %d are needed for %d %%", r.s.nameOf(fl), fl.healthy(), size, need, op.Steps[0].Percent),
+			Hint: "see release status; --force shifts all the same"})
+	}
+	return false
 }
 
 // awaitRouter waits for the edges, and gives up when the router refuses the table for as long as a retry may help.
@@ -78,22 +108,54 @@ const refusedFor = 3 * time.Second
 // ceilShare is how many of size nodes a share of percent needs: at least one.
 func ceilShare(size, percent int) int { return max(1, (size*percent+99)/100) }
 
-// reweigh gives target its share and the rest to the others, in proportion to what they have. With sessions those that
-// lose keep the clients that they had.
-func (r *round) reweigh(target *Fleet, percent int, sessions bool) {
+// reweigh gives each of the targets its share of its role and the rest to the role's others, in proportion to what they
+// have. With sessions those that lose keep the clients that they had.
+func (r *round) reweigh(targets []*Fleet, percent int, sessions bool) {
 	weights := map[string]int{}
 	for _, fl := range r.s.Fleets {
-		if fl != target && fl.Weight > 0 {
+		if !slices.Contains(targets, fl) && fl.Weight > 0 && !fl.Accessory {
 			weights[fl.ID.String()] = fl.Weight
 		}
 	}
-	weights = scaleTo(weights, 100-percent)
-	weights[target.ID.String()] = percent
+	weights = scaleRoles(weights, 100-percent)
+	for _, target := range targets {
+		weights[target.ID.String()] = percent
+	}
 	r.setWeights(weights, sessions)
 }
 
+// scaleRoles is scaleTo for the fleets of each role by themselves.
+func scaleRoles(weights map[string]int, total int) map[string]int {
+	roles := map[string]map[string]int{}
+	for id, w := range weights {
+		role := roleIn(id)
+		if roles[role] == nil {
+			roles[role] = map[string]int{}
+		}
+		roles[role][id] = w
+	}
+	scaled := map[string]int{}
+	for _, of := range roles {
+		maps.Copy(scaled, scaleTo(of, total))
+	}
+	return scaled
+}
+
+// roleIn is the role in a fleet's id.
+func roleIn(id string) string {
+	parsed, err := fleet.ParseFleetID(id)
+	if err != nil {
+		return ""
+	}
+	return parsed.Role
+}
+
+// setWeights sets the shares of all fleets. Accessories have all of their role's work, always.
 func (r *round) setWeights(weights map[string]int, sessions bool) {
 	for _, fl := range r.s.Fleets {
+		if fl.Accessory {
+			continue
+		}
 		before := fl.Weight
 		fl.Weight = weights[fl.ID.String()]
 		switch {
@@ -106,7 +168,7 @@ func (r *round) setWeights(weights map[string]int, sessions bool) {
 			fl.HadWeight, fl.Standby, fl.WarmLeft = true, true, 0
 			fl.DrainBy, fl.Drain, fl.Retired = time.Time{}, Drain{}, nil
 			if fl.State != FleetServing {
-				r.setFleet(fl, FleetServing, "%s serves", fl.ID.Release)
+				r.setFleet(fl, FleetServing, "%s serves", r.s.nameOf(fl))
 			}
 		}
 	}

@@ -27,7 +27,22 @@ func TestSimulation(t *testing.T) {
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			inRig(t, func(t *testing.T, r *rig) {
-				(&simulation{rig: r, t: t, rand: rand.New(rand.NewPCG(uint64(seed), 7))}).play()
+				(&simulation{rig: r, t: t, rand: rand.New(rand.NewPCG(uint64(seed), 7)), roles: []string{Role}}).play()
+			})
+		})
+	}
+}
+
+// TestSimulationOfRoles is that with an app of two routed roles, a worker and a database.
+func TestSimulationOfRoles(t *testing.T) {
+	seeds := 12
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				(&simulation{rig: r, t: t, rand: rand.New(rand.NewPCG(uint64(seed), 11)), roles: []string{"web", "api", "worker", "db"}}).play()
 			})
 		})
 	}
@@ -39,6 +54,7 @@ type simulation struct {
 	rand   *rand.Rand
 	trace  []string
 	images int
+	roles  []string
 	long   map[string]string // nodes with long connections, and their fleets
 }
 
@@ -49,7 +65,7 @@ func (s *simulation) play() {
 	s.watchShots()
 	s.note("up 1")
 	s.images = 1
-	s.up(1, 3, shortWarm)
+	s.wait(s.submit(s.release()))
 	for range 40 {
 		s.move()
 		time.Sleep(time.Duration(s.rand.IntN(3000)) * time.Millisecond)
@@ -182,7 +198,7 @@ func (s *simulation) move() {
 		s.driver.Reboot()
 		s.broken(slices.Collect(maps.Keys(s.long))...)
 	case n == 6:
-		s.ask(Request{Kind: KindScale, Size: 1 + s.rand.IntN(5)})
+		s.ask(Request{Kind: KindScale, Size: 1 + s.rand.IntN(5), Role: s.roles[s.rand.IntN(min(len(s.roles), 3))]})
 	case n == 7:
 		s.ask(Request{Kind: KindRollback})
 	case n == 8:
@@ -201,8 +217,20 @@ func (s *simulation) move() {
 		if s.rand.IntN(4) == 0 {
 			s.setSick(image(s.images), true)
 		}
-		s.ask(Request{Kind: KindUp, Image: image(s.images), Config: shopConfig(3, shortWarm)})
+		s.ask(s.release())
 	}
+}
+
+// release is an up with the newest image. In an app with roles it changes the database now and then, or has none.
+func (s *simulation) release() Request {
+	if len(s.roles) == 1 {
+		return Request{Kind: KindUp, Image: image(s.images), Config: shopConfig(3, shortWarm)}
+	}
+	change := []func(map[string]config.Role){database(fmt.Sprint(s.images / 3))}
+	if s.images%7 == 6 {
+		change = nil
+	}
+	return Request{Kind: KindUp, Image: image(s.images), Images: map[string]string{"db": image(500)}, Config: shopConfig(3, shortWarm, withRoles(change...))}
 }
 
 func shortWarm(c *config.App) {
@@ -219,14 +247,25 @@ func (s *simulation) ask(req Request) {
 	}
 }
 
-// checkSplit: all the traffic goes somewhere, once there was a release.
+// checkSplit: all the traffic of each role that is routed goes somewhere, once there was a release, and is split like the others'.
+// No two nodes of the database run.
 func (s *simulation) checkSplit() {
-	sum := 0
-	for _, w := range s.weights() {
-		sum += w
+	split := s.split()
+	for _, name := range []string{"web", "api:internal"} {
+		if len(s.roles) == 1 && name != "web" {
+			continue
+		}
+		sum := 0
+		for _, w := range split[name] {
+			sum += w
+		}
+		if sum != 100 || !maps.Equal(split[name], split["web"]) {
+			s.t.Errorf("the weights of %s are %v, those of web %v", name, split[name], split["web"])
+		}
 	}
-	if sum != 100 {
-		s.t.Errorf("the weights add up to %d", sum)
+	databases := slices.DeleteFunc(s.driver.All(), func(n fleet.Node) bool { return n.ID.Fleet.Role != "db" || n.Presence != fleet.Present })
+	if len(databases) > 1 {
+		s.t.Errorf("%d databases run", len(databases))
 	}
 }
 
@@ -238,8 +277,12 @@ func (s *simulation) heal() {
 	s.mu.Unlock()
 	s.until("rest", func(st *State) bool {
 		serving := st.serving()
-		return len(st.Operations) == 0 && len(st.Fleets) == 1 && serving != nil && serving.healthy() == st.size(serving) &&
-			len(serving.Nodes) == st.size(serving)
+		if len(st.Operations) > 0 || serving == nil || len(st.Fleets) != len(st.release(serving.ID.Release).Config.RoleNames()) {
+			return false
+		}
+		return !slices.ContainsFunc(st.Fleets, func(fl *Fleet) bool {
+			return fl.Weight != 100 || fl.healthy() != st.size(fl) || len(fl.Nodes) != st.size(fl)
+		})
 	})
 	var named []string
 	for _, fl := range s.state().Fleets {

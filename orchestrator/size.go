@@ -10,6 +10,12 @@ func (r *round) keepSize() {
 		if fl.Kept || fl.State == FleetLaunching && r.gaveUp(fl) {
 			continue
 		}
+		if fl.kept() && !fl.Prepared && fl.State != FleetLaunching {
+			r.bring(fl)
+		}
+		if len(fl.Nodes) == 0 && fl.kept() && !r.mayBoot(fl) {
+			continue
+		}
 		if fl.kept() && fl.Prepared {
 			r.refill(fl)
 			r.thin(fl)
@@ -17,6 +23,63 @@ func (r *round) keepSize() {
 		if fl.State != FleetShooting {
 			r.boot(fl)
 		}
+	}
+}
+
+// mayBoot says whether it is a new fleet's turn: what its role needs is well and can be reached, and the accessories are in
+// place, or its predecessor is gone if it is one of them.
+func (r *round) mayBoot(fl *Fleet) bool {
+	role := r.s.roleOf(fl)
+	for _, need := range role.Needs {
+		if !r.well(fl, need) {
+			return false
+		}
+	}
+	if fl.Accessory {
+		return r.stopBefore(fl)
+	}
+	if fl.State != FleetLaunching {
+		return true
+	}
+	coming := slices.ContainsFunc(r.s.Fleets, func(other *Fleet) bool { return other.Accessory && other.State == FleetLaunching })
+	return !coming && (len(role.Needs) == 0 || r.confirmed())
+}
+
+// well says whether a role that a fleet needs has been healthy at the launch. It is not waited for later.
+func (r *round) well(fl *Fleet, need string) bool {
+	if fl.State != FleetLaunching {
+		return true
+	}
+	needed := r.s.accessory(need)
+	if needed == nil {
+		needed = r.s.fleetIn(fl.ID.Release, need)
+	}
+	return needed == nil || needed.State != FleetLaunching
+}
+
+// bring puts the image of a fleet in place that is in use already though it has no nodes yet: of a role without a route
+// that a rollback boots again, or an accessory that is put back.
+func (r *round) bring(fl *Fleet) {
+	if len(r.s.configOf(fl).Require.SignedBy) > 0 {
+		check := Action{Kind: ActVerify, Fleet: fl.ID, Point: "boot"}
+		res := r.f.Results[check.Key()]
+		if !res.Done {
+			r.act(check)
+			r.unready(fl, res)
+			return
+		}
+	}
+	a := Action{Kind: ActPrepare, Fleet: fl.ID}
+	res := r.f.Results[a.Key()]
+	if fl.Prepared = res.Done; !res.Done {
+		r.act(a)
+		r.unready(fl, res)
+	}
+}
+
+func (r *round) unready(fl *Fleet, res Result) {
+	if res.Err != nil {
+		fl.Reason, fl.Hint = res.Err.Error(), hintOf(res.Err)
 	}
 }
 
@@ -80,6 +143,9 @@ func (r *round) refill(fl *Fleet) {
 	}
 	absent := size - c.good - len(c.doomed)
 	replace := min(missing-max(absent, 0), max(1, size/4)-c.coming)
+	if fl.Accessory {
+		absent, replace = size-len(fl.Nodes), 0 // what it keeps is not for two at a time
+	}
 	for i := range max(absent, 0) + max(replace, 0) {
 		replaces := ""
 		if i < max(replace, 0) {
@@ -124,7 +190,7 @@ func (r *round) thin(fl *Fleet) {
 	size := r.s.size(fl)
 	spare := c.healthy - size
 	for _, n := range c.doomed {
-		hopeless := !n.WasServed // it never served, so nobody loses it
+		hopeless := !n.WasServed || fl.Accessory // it never served, so nobody loses it; or there cannot be two of it
 		if c.healthy >= size || hopeless {
 			r.leave(fl, n, "replaced: "+orText(n.why(), "asked for"))
 		}

@@ -12,7 +12,7 @@ import (
 const schema = 1
 
 // Role is the one role of an app without roles.
-const Role = "web"
+const Role = config.DefaultRole
 
 // Key names an app in an environment.
 type Key struct {
@@ -71,6 +71,11 @@ type Release struct {
 	Incarnations int          `json:"incarnations"`           // minted so far
 	PreviewHash  string       `json:"preview_hash,omitempty"` // SHA-256 of the preview key, hex
 	Files        []HookFile   `json:"files,omitempty"`        // that its hooks need
+
+	// Of an app with roles, by role.
+	Images        map[string]string `json:"images,omitempty"`
+	Ports         map[string]int    `json:"ports,omitempty"`
+	PreviewHashes map[string]string `json:"preview_hashes,omitempty"`
 }
 
 // Node is one node of a fleet, from the moment its name is minted until nothing of it is left.
@@ -96,7 +101,7 @@ type Node struct {
 	Drain
 }
 
-// Fleet is the nodes of one release, one incarnation.
+// Fleet is the nodes of one role of one release, one incarnation.
 type Fleet struct {
 	ID        fleet.FleetID `json:"id"`
 	Driver    string        `json:"driver"`
@@ -105,7 +110,7 @@ type Fleet struct {
 	Port      int           `json:"port"`
 	State     FleetState    `json:"state"`
 	Since     time.Time     `json:"since"`
-	Weight    int           `json:"weight"`  // percent of the route
+	Weight    int           `json:"weight"`  // percent of the route; without a route, of its role's work
 	Standby   bool          `json:"standby"` // may take spilled requests while warm
 	HadWeight bool          `json:"had_weight"`
 	Prepared  bool          `json:"prepared"` // the image is on the hosts
@@ -125,6 +130,8 @@ type Fleet struct {
 	Retired    *Retired  `json:"retired,omitempty"`    // who took its traffic, while it is drained
 	Drifted    []string  `json:"drifted,omitempty"`    // paths in which nodes differed that were replaced for it
 	DriftHeld  string    `json:"drift_held,omitempty"` // why nodes that differ from their image are not replaced
+	Accessory  bool      `json:"accessory,omitempty"`
+	Before     string    `json:"before,omitempty"` // accessory: the release whose fleet it took the place of
 	Drain
 }
 
@@ -159,6 +166,7 @@ const (
 	PhaseBoot     Phase = "waiting for health"
 	PhaseShift    Phase = "shifting traffic"
 	PhaseHold     Phase = "holding"
+	PhaseWorkers  Phase = "waiting for roles without a route"
 	PhaseAborting Phase = "routing back"
 	PhaseShoot    Phase = "shooting"
 	PhaseDone     Phase = "done"
@@ -187,7 +195,8 @@ type Operation struct {
 	Phase      Phase          `json:"phase"`
 	Release    string         `json:"release,omitempty"` // what it moves to
 	From       string         `json:"from,omitempty"`    // what served when it began
-	Fleet      string         `json:"fleet,omitempty"`   // id of the fleet that it boots or moves to
+	Fleet      string         `json:"fleet,omitempty"`   // id of the fleet that it boots or moves to; of several the one that leads
+	Fleets     []string       `json:"fleets,omitempty"`  // all of them, in the order in which they boot, if there are several
 	Steps      []Step         `json:"steps,omitempty"`   // those to come; the first is the one under way
 	Percent    int            `json:"percent"`           // the share of Release that is asked now
 	HoldLeft   time.Duration  `json:"hold_left,omitempty"`
@@ -196,6 +205,7 @@ type Operation struct {
 	Force      bool           `json:"force,omitempty"`
 	KeepFailed bool           `json:"keep_failed,omitempty"`
 	Size       int            `json:"size,omitempty"`  // scale
+	Role       string         `json:"role,omitempty"`  // scale, in an app with roles
 	Nodes      []string       `json:"nodes,omitempty"` // replace: the nodes that are to go
 	Auto       bool           `json:"auto,omitempty"`  // replace: nobody asked for it, nodes of Fleet failed
 	Waits      string         `json:"waits,omitempty"` // what it waits for, for people
@@ -235,7 +245,7 @@ type State struct {
 	Config        config.App   `json:"config"` // of the release that the route follows
 	PreviewHash   string       `json:"preview_hash,omitempty"`
 	Follows       string       `json:"follows,omitempty"` // that release
-	Size          int          `json:"size"`              // set by scale; 0: the configuration's
+	Size          int          `json:"size"`              // set by scale for the role web; 0: the configuration's
 	Releases      []*Release   `json:"releases"`
 	NextRelease   int          `json:"next_release"`
 	Lost          *Lost        `json:"lost,omitempty"` // an earlier store's, if fleets of it were found
@@ -248,9 +258,20 @@ type State struct {
 	EventSeq      uint64       `json:"event_seq"`
 	Repairs       []int        `json:"repairs,omitempty"` // numbers of the automatic replacements whose records are kept
 
+	// Of an app with roles, by role.
+	Sizes         map[string]int     `json:"sizes,omitempty"` // set by scale
+	PreviewHashes map[string]string  `json:"preview_hashes,omitempty"`
+	Addresses     map[string]Address `json:"addresses,omitempty"` // where other roles reach it
+
 	// What the edges counted since the app is known, and where their counters were then. Not worth writing by itself.
 	Counted Ledger          `json:"counted,omitzero"`
 	Marks   map[string]Mark `json:"marks,omitempty"` // by edge
+}
+
+// Address is where the router takes what other roles send to a role. It stays as long as the app has fleets.
+type Address struct {
+	Slot    int    `json:"slot"`    // leased like that of a node
+	Address string `json:"address"` // host:port
 }
 
 // Event is one entry of the journal.

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ func (s *State) clone() *State {
 	}
 	c.Repairs = slices.Clone(s.Repairs)
 	c.Tasks, c.Jobs = cloneTasks(s.Tasks), clonePointers(s.Jobs)
+	c.Sizes, c.Addresses = maps.Clone(s.Sizes), maps.Clone(s.Addresses)
 	c.Operations = clonePointers(s.Operations)
 	for _, op := range c.Operations {
 		op.Steps = slices.Clone(op.Steps)
@@ -101,47 +103,60 @@ func (s *State) holders() []*Fleet {
 	return all
 }
 
-// fleetOf is the newest living fleet of a release, or nil.
+// fleetOf is the newest living fleet of a release, that of the role that leads, or nil.
 func (s *State) fleetOf(release string) *Fleet {
-	for _, fl := range slices.Backward(s.Fleets) {
-		if fl.ID.Release == release && fl.State != FleetShooting && !fl.Kept {
-			return fl
-		}
+	rel := s.release(release)
+	if rel == nil {
+		return nil
+	}
+	if members := s.members(rel); len(members) > 0 {
+		return s.lead(members)
 	}
 	return nil
 }
 
-// serving is the fleet with the largest share, or nil.
+// serving is the fleet with the largest share, that of the role that leads, or nil.
 func (s *State) serving() *Fleet {
-	var best *Fleet
+	var best []*Fleet
 	for _, fl := range s.Fleets {
-		if fl.Weight > 0 && (best == nil || fl.Weight > best.Weight) {
-			best = fl
+		switch {
+		case fl.Weight == 0 || fl.Accessory:
+		case len(best) == 0 || fl.Weight > best[0].Weight:
+			best = []*Fleet{fl}
+		case fl.Weight == best[0].Weight && fl.ID.Release == best[0].ID.Release:
+			best = append(best, fl)
 		}
 	}
-	return best
+	if len(best) == 0 {
+		return nil
+	}
+	return s.lead(best)
 }
 
-// configOf is the configuration that a fleet was launched with.
+// configOf is the configuration that a fleet was launched with, as its role sees it.
 func (s *State) configOf(fl *Fleet) *config.App {
 	if rel := s.release(fl.ID.Release); rel != nil {
-		return &rel.Config
+		return rel.Config.ForRole(fl.ID.Role)
 	}
-	return &s.Config
+	return s.Config.ForRole(fl.ID.Role)
 }
 
-// size is how many nodes a fleet should have. It belongs to the environment: a size set by scale holds for all fleets.
+// size is how many nodes a fleet should have. It belongs to the environment: a size set by scale holds for all fleets of the
+// role. Where nodes come with the traffic it is the fleet's share, until the release has completed.
 func (s *State) size(fl *Fleet) int {
-	if s.Size > 0 {
-		return s.Size
+	size := cmp.Or(s.sized(fl.ID.Role), s.configOf(fl).Fleet.Size)
+	rel := s.release(fl.ID.Release)
+	if rel == nil || rel.State != ReleaseNew || fl.Weight == 100 || s.roleOf(fl).Start != config.StartShare {
+		return size
 	}
-	return s.configOf(fl).Fleet.Size
+	return (size*fl.Weight + 99) / 100
 }
 
-// probed says whether there is anything to ask the fleet's nodes.
+// probed says whether there is anything to ask the fleet's nodes. A port that the image declares need not be that of a role
+// without a route.
 func (fl *Fleet) probed(s *State) bool {
 	h := s.configOf(fl).Health
-	return fl.Port != 0 || h.HTTP != nil || h.TCP != nil || h.GRPC != nil || h.Exec != nil
+	return fl.Port != 0 && s.routed(fl) || h.HTTP != nil || h.TCP != nil || h.GRPC != nil || h.Exec != nil
 }
 
 // atRest says whether nothing but long timers can change the state by itself.
@@ -151,7 +166,7 @@ func (s *State) atRest() bool {
 	}
 	for _, fl := range s.Fleets {
 		switch {
-		case fl.healthy() != len(fl.Nodes):
+		case fl.healthy() != len(fl.Nodes) || fl.kept() && !fl.Prepared:
 			return false
 		case fl.State == FleetServing, fl.State == FleetWarm, fl.State == FleetReady:
 		case fl.State == FleetDraining && !fl.SessionsBy.IsZero():

@@ -53,6 +53,6 @@ func loadStickySecret(ctx context.Context, s store.Store, random io.Reader) ([]b
 // stickyKey signs the cookies of one app's route, in hex. Another app's cannot be made with it.
 func stickyKey(secret []byte, key Key) string {
 	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte("sticky " + routeName(key)))
+	mac.Write([]byte("sticky " + routeName(key, Role)))
 	return hex.EncodeToString(mac.Sum(nil))
 }

@@ -11,22 +11,62 @@ import (
 
 // routes is what an app's state asks of the router. The key signs its sticky cookie.
 func (s *State) routes(stickyKey string) []router.Route {
-	if found := s.foundRoute(); found != nil {
+	if found := s.foundRoutes(); found != nil {
 		return found
 	}
 	if len(s.Fleets) == 0 {
 		return nil
 	}
-	cfg := s.Config.Route
-	if cfg.Listen == "" {
-		return nil
+	var routes []router.Route
+	for role, cfg := range s.entries() {
+		if cfg.Listen != "" {
+			routes = append(routes, s.public(role, cfg, stickyKey))
+		}
+		if route, ok := s.internal(role, cfg); ok {
+			routes = append(routes, route)
+		}
 	}
+	slices.SortFunc(routes, func(a, b router.Route) int { return strings.Compare(a.Name, b.Name) })
+	return routes
+}
+
+// entries are the routes of all roles: those of the release that the routes follow, and those of roles that it does not have
+// and another release with a fleet does. Users reach such a role only while it has traffic.
+func (s *State) entries() map[string]config.Route {
+	entries := map[string]config.Route{}
+	for _, role := range s.Config.RoleNames() {
+		if part := s.Config.Role(role); part.Routed() {
+			entries[role] = *part.Route
+		}
+	}
+	for _, fl := range s.Fleets {
+		part := s.roleOf(fl)
+		if s.Config.HasRole(fl.ID.Role) || !fl.routable() || !part.Routed() {
+			continue
+		}
+		entry := *part.Route
+		if fl.Weight == 0 {
+			entry.Listen = entries[fl.ID.Role].Listen
+		}
+		entries[fl.ID.Role] = entry
+	}
+	return entries
+}
+
+// public is the route by which users reach a role.
+func (s *State) public(role string, cfg config.Route, stickyKey string) router.Route {
 	route := router.Route{
-		Name: routeName(s.Key), Listen: cfg.Listen, Hosts: cfg.Hosts, Paths: cfg.Paths, TLS: tlsOf(cfg.TLS),
-		Preview: router.Preview{From: cfg.Preview.From, KeySHA256: s.PreviewHash},
+		Name: routeName(s.Key, role), Listen: cfg.Listen, Hosts: cfg.Hosts, Paths: cfg.Paths, TLS: tlsOf(cfg.TLS),
+		Preview: router.Preview{From: cfg.Preview.From, KeySHA256: s.previewHash(role)},
 		Trusted: cfg.Trusted, ProxyProtocol: cfg.ProxyProtocol,
-		Rules: s.rules(), Sticky: stickyOf(cfg.Sticky, stickyKey), Balance: balanceOf(cfg.Balance),
+		Rules: s.rules(role, cfg), Sticky: stickyOf(cfg.Sticky, stickyKey), Balance: balanceOf(cfg.Balance),
 	}
+	s.carry(&route, role, cfg)
+	return route
+}
+
+// carry puts into a route what its nodes speak, and the fleets of its role.
+func (s *State) carry(route *router.Route, role string, cfg config.Route) {
 	if cfg.Protocol == config.ProtocolTCP {
 		route.Protocol = router.TCP
 	}
@@ -34,15 +74,14 @@ func (s *State) routes(stickyKey string) []router.Route {
 		route.Nodes = router.NodeH2C
 	}
 	for _, fl := range s.Fleets {
-		if fl.routable() {
+		if fl.routable() && fl.ID.Role == role {
 			route.Fleets = append(route.Fleets, fl.target())
 		}
 	}
 	slices.SortFunc(route.Fleets, func(a, b router.Fleet) int { return strings.Compare(a.ID, b.ID) })
-	return []router.Route{route}
 }
 
-func routeName(key Key) string { return key.String() + "/" + Role }
+func routeName(key Key, role string) string { return key.String() + "/" + role }
 
 func tlsOf(cfg *config.TLS) *router.TLS {
 	if cfg == nil {
@@ -74,37 +113,40 @@ func balanceOf(cfg config.Balance) router.Balance {
 	}
 }
 
-// rules are those of the route whose release has a fleet now, with that fleet's id.
-func (s *State) rules() []router.Rule {
+// rules are those of a role's route whose release has a fleet now, with that fleet's id.
+func (s *State) rules(role string, cfg config.Route) []router.Rule {
 	var rules []router.Rule
-	for _, r := range s.Config.Route.Rules {
-		if fl := s.ruled(r.To); fl != nil {
+	for _, r := range cfg.Rules {
+		if fl := s.ruled(r.To, role); fl != nil {
 			rules = append(rules, router.Rule{Headers: r.Header, Cookies: r.Cookie, Paths: r.Path, From: r.From, Fleet: fl.ID.String()})
 		}
 	}
 	return rules
 }
 
-// ruled is the fleet that a rule's target means now, or nil.
-func (s *State) ruled(to string) *Fleet {
+// ruled is the fleet of a role that a rule's target means now, or nil.
+func (s *State) ruled(to, role string) *Fleet {
 	switch to {
 	case config.ToServing:
-		return s.serving()
+		if serving := s.serving(); serving != nil {
+			return s.fleetIn(serving.ID.Release, role)
+		}
+		return nil
 	case config.ToCandidate:
-		return s.candidate()
+		return s.candidate(role)
 	case config.ToPrevious:
-		return s.previous()
+		return s.previous(role)
 	}
-	if fl := s.fleetOf(to); fl != nil && fl.routable() {
+	if fl := s.fleetIn(to, role); fl != nil && fl.routable() {
 		return fl
 	}
 	return nil
 }
 
-// candidate is the fleet of the newest release that was launched and never had all the traffic.
-func (s *State) candidate() *Fleet {
+// candidate is the fleet of a role of the newest release that was launched and never had all the traffic.
+func (s *State) candidate(role string) *Fleet {
 	for _, rel := range slices.Backward(s.Releases) {
-		fl := s.fleetOf(rel.ID)
+		fl := s.fleetIn(rel.ID, role)
 		if rel.State == ReleaseNew && fl != nil && fl.routable() && fl.Weight < 100 {
 			return fl
 		}
@@ -112,14 +154,14 @@ func (s *State) candidate() *Fleet {
 	return nil
 }
 
-// previous is the fleet of the release that a rollback from the serving one would go to, if it has one.
-func (s *State) previous() *Fleet {
+// previous is the fleet of a role of the release that a rollback from the serving one would go to, if it has one.
+func (s *State) previous(role string) *Fleet {
 	except := ""
 	if serving := s.serving(); serving != nil {
 		except = serving.ID.Release
 	}
 	if rel := s.lastCompleted(except); rel != nil {
-		if fl := s.fleetOf(rel.ID); fl != nil && fl.routable() {
+		if fl := s.fleetIn(rel.ID, role); fl != nil && fl.routable() {
 			return fl
 		}
 	}

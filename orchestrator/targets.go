@@ -167,8 +167,10 @@ func (s *State) pinned() map[images.Digest][]string {
 	}
 	if len(s.Fleets) > 0 {
 		for _, rel := range s.rollbackReleases() {
-			if len(want[images.Digest(rel.Image)]) == 0 {
-				add(rel.Image, rel.ID, "rollback")
+			for _, role := range rel.Config.RoleNames() {
+				if image := rel.imageOf(role); len(want[images.Digest(image)]) == 0 {
+					add(image, rel.ID, "rollback")
+				}
 			}
 		}
 	}

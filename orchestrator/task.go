@@ -100,7 +100,7 @@ func (r *round) beginTask(spec taskSpec) *Task {
 	t := &Task{
 		ID: fmt.Sprintf("task-%d", r.s.NextTask), Number: r.s.NextTask, Job: spec.job, Scheduled: spec.scheduled,
 		Operation: spec.operation, Purpose: spec.purpose, By: spec.by, At: r.f.Now, Release: rel.ID, Role: spec.role,
-		Image: orText(spec.image, rel.Image), Command: spec.command, Timeout: spec.timeout, Attached: spec.attached, Node: n.Name,
+		Image: orText(spec.image, rel.imageOf(spec.role)), Command: spec.command, Timeout: spec.timeout, Attached: spec.attached, Node: n.Name,
 		Phase: TaskPreparing,
 	}
 	t.Fleet = &Fleet{ID: id, Driver: spec.driver, Scope: spec.scope, Image: t.Image, Since: r.f.Now, Nodes: []*Node{n}}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/config"
@@ -21,7 +22,7 @@ type TaskRequest struct {
 	Command  []string // program and arguments; empty: those of Job
 	Job      string   // a job of the release's configuration
 	Release  string   // whose image, environment and secrets; "": the one that jobs run with
-	Role     string   // "": the only one
+	Role     string   // "": the one that stands for the app
 	Image    string   // digest of another image; "": the release's
 	Attached bool     // the caller reads the output: the node stays until that is done
 }
@@ -59,15 +60,16 @@ func (o *Orchestrator) askTask(ctx context.Context, s *State, ask *askedTask) er
 	if err != nil {
 		return err
 	}
-	image := orText(ask.Image, rel.Image)
+	role := orText(ask.Role, rel.Config.MainRole())
+	image := orText(ask.Image, rel.imageOf(role))
 	if _, err := o.opts.Images.Get(images.Digest(image)); err != nil {
 		return err
 	}
 	if err := o.verify(image, rel.Config.Require); err != nil {
 		return err
 	}
-	name := rel.Config.Fleet.Driver
-	if fl := s.fleetOf(rel.ID); fl != nil {
+	name := rel.Config.Role(role).Fleet.Driver
+	if fl := s.fleetIn(rel.ID, role); fl != nil {
 		name = fl.Driver
 	}
 	if ask.driver, err = o.opts.Drivers.Choose(ctx, name); err != nil {
@@ -101,7 +103,7 @@ func (r *round) requestTask(ask askedTask) (*Task, error) {
 		return nil, err
 	}
 	spec := taskSpec{
-		release: rel, role: orText(ask.Role, Role), image: ask.Image, command: ask.Command, driver: ask.driver, scope: ask.scope,
+		release: rel, role: orText(ask.Role, rel.Config.MainRole()), image: ask.Image, command: ask.Command, driver: ask.driver, scope: ask.scope,
 		by: ask.By, attached: ask.Attached,
 	}
 	if ask.Job != "" {
@@ -114,8 +116,9 @@ func (r *round) requestTask(ask askedTask) (*Task, error) {
 	if len(spec.command) == 0 {
 		return nil, fault.New(fault.Invalid, "run a task of %s: no command given", r.s.Key)
 	}
-	if spec.role != Role {
-		return nil, fault.New(fault.NotFound, "%s of %s has no role %q", rel.ID, r.s.Key, spec.role)
+	if !rel.Config.HasRole(spec.role) {
+		return nil, fault.New(fault.NotFound, "%s of %s has no role %q", rel.ID, r.s.Key, spec.role).
+			WithHint("it has %s", strings.Join(rel.Config.RoleNames(), ", "))
 	}
 	if op := r.s.exclusive(); op != nil && op.Kind == KindDestroy {
 		return nil, busy(r.s.Key, op)

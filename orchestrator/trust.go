@@ -69,8 +69,10 @@ func (o *Orchestrator) askTrust(req Request, target func(*round, Request) *Relea
 	if rel == nil {
 		return nil
 	}
-	if err := o.verify(rel.Image, rel.Config.Require); err != nil {
-		return distrusted(req, err)
+	for _, role := range rel.Config.RoleNames() {
+		if err := o.verify(rel.imageOf(role), rel.Config.Require); err != nil {
+			return distrusted(req, err)
+		}
 	}
 	return nil
 }
@@ -90,7 +92,7 @@ func (r *round) rollsBackTo(req Request) *Release {
 		return nil
 	}
 	rel, err := r.previous(req.Release)
-	if err != nil || r.s.fleetOf(rel.ID) != nil {
+	if err != nil || len(r.s.lacking(rel)) == 0 {
 		return nil
 	}
 	return rel

@@ -13,13 +13,13 @@ import (
 // verdict judges the fleet that an operation moves traffic to: nil while there is nothing against it. A rollback is not
 // judged: it is the way out.
 func (r *round) verdict(op *Operation, fl *Fleet) *Failure {
-	if op.Kind == KindRollback || len(op.way(fl)) == 0 {
+	if op.Kind == KindRollback || fl.Accessory || len(op.way(fl)) == 0 {
 		return nil // with no other fleet there is nowhere to go back to
 	}
 	hint := "release logs shows what the nodes said; mend the release and launch again"
 	if fl.healthy() == 0 && !op.Force {
 		return &Failure{Code: fault.RolledBack, Hint: hint, Logs: fl.Tails,
-			Message: fmt.Sprintf("cut over to %s: no node of it is healthy any more", op.Release)}
+			Message: fmt.Sprintf("cut over to %s: no node of it is healthy any more", r.s.nameOf(fl))}
 	}
 	rule := r.s.configOf(fl).Cutover.AbortOn
 	if rule == nil {
@@ -28,15 +28,15 @@ func (r *round) verdict(op *Operation, fl *Fleet) *Failure {
 	fresh, old := r.stepTraffic(op, fl)
 	if why := judge(*rule, fresh, old); why != "" {
 		return &Failure{Code: fault.RolledBack, Hint: hint, Logs: fl.Tails,
-			Message: fmt.Sprintf("cut over to %s at %d %%: %s", op.Release, op.Percent, why)}
+			Message: fmt.Sprintf("cut over to %s at %d %%: %s", r.s.nameOf(fl), op.Percent, why)}
 	}
 	return nil
 }
 
-// stepTraffic is what the fleet and the others got since the present step began.
+// stepTraffic is what the fleet and the others of its role got since the present step began.
 func (r *round) stepTraffic(op *Operation, fl *Fleet) (fresh, old Traffic) {
 	for id := range op.Before {
-		if id != fl.ID.String() {
+		if id != fl.ID.String() && roleIn(id) == fl.ID.Role {
 			old = old.plus(r.f.Traffic[id].since(op.Baseline[id]))
 		}
 	}

@@ -101,6 +101,9 @@ func (w *world) slot(count int) int {
 func (w *world) lease(apps map[Key]*app) {
 	w.slots = map[int]string{}
 	for _, a := range apps {
+		for role, addr := range a.state.Addresses {
+			w.slots[addr.Slot] = routeName(a.state.Key, role)
+		}
 		for _, fl := range a.state.holders() {
 			for _, n := range fl.Nodes {
 				w.slots[n.Slot] = n.Name

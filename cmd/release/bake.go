@@ -13,6 +13,7 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/builder"
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/dockerfile"
 	"github.com/bootandshoot/release/images/signature"
 	"github.com/bootandshoot/release/internal/fault"
@@ -71,6 +72,9 @@ The tests of the recipe run before the image is listed. RECIPE may also be a Doc
   release bake --check              bake twice and name the paths that differ`,
 		Args: between(0, 1, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if app, several := c.severalRecipes(args); several && !check {
+				return c.bakeApp(cmd.Context(), b, app)
+			}
 			if path, name, ok := c.dockerfileOf(args); ok {
 				return c.bakeDockerfile(cmd.Context(), b, check, path, name)
 			}
@@ -96,11 +100,16 @@ The tests of the recipe run before the image is listed. RECIPE may also be a Doc
 
 // bakeOptions finds what to bake. done says that the work was done in a user namespace.
 func (c *cli) bakeOptions(b bakeFlags, args []string) (o builder.Options, done bool, err error) {
-	if err := b.check(); err != nil {
-		return o, false, err
-	}
 	path, name, err := c.recipeAndName(args)
 	if err != nil {
+		return o, false, err
+	}
+	return c.bakeOptionsOf(b, path, name)
+}
+
+// bakeOptionsOf is that for a recipe that is found, whose image is listed under a name.
+func (c *cli) bakeOptionsOf(b bakeFlags, path, name string) (o builder.Options, done bool, err error) {
+	if err := b.check(); err != nil {
 		return o, false, err
 	}
 	if dockerfile.Is(path) {
@@ -154,11 +163,18 @@ func (c *cli) recipeAndName(args []string) (path, name string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	if app.Recipe == "" {
-		return "", "", fault.New(fault.Invalid, "bake %s: %s names no recipe", app.App, relative(app.Path())).WithHint("add recipe: recipe.yaml, or launch an image")
+	first := partsOf(app)[0]
+	path, err = first.path(app)
+	return path, first.name, err
+}
+
+// severalRecipes is the app when it has more than one recipe and none is named.
+func (c *cli) severalRecipes(args []string) (*config.App, bool) {
+	if len(args) > 0 {
+		return nil, false
 	}
-	path, err = recipePath(app)
-	return path, app.App, err
+	app, err := c.app()
+	return app, err == nil && len(partsOf(app)) > 1
 }
 
 // sourceDate reads SOURCE_DATE_EPOCH.
@@ -272,29 +288,17 @@ func (c *cli) checkBake(ctx context.Context, o builder.Options) error {
 
 // bakeAndLaunch is up without an image.
 func (c *cli) bakeAndLaunch(ctx context.Context, a asked, b bakeFlags) error {
-	if path, name, ok := c.dockerfileOf(nil); ok {
-		res, err := c.buildDockerfile(ctx, b, path, name)
-		if err != nil {
-			return err
-		}
-		return c.startBaked(ctx, a, res)
-	}
-	o, done, err := c.bakeOptions(b, nil)
-	if done || err != nil {
-		return err
-	}
-	res, err := c.bake(ctx, o)
-	if err != nil {
-		return err
-	}
-	return c.startBaked(ctx, a, res)
-}
-
-// startBaked releases what was baked.
-func (c *cli) startBaked(ctx context.Context, a asked, res builder.Result) error {
 	app, err := c.app()
 	if err != nil {
 		return err
 	}
-	return c.start(ctx, a, "up", app, string(res.Image))
+	if app.Promote != "" {
+		return fault.New(fault.Invalid, "up %s/%s: it takes the images that serve in %s and never bakes its own", app.App, app.Env, app.Promote).
+			WithHint("release promote -e %s; or name an image: release up IMAGE", app.Env)
+	}
+	set, _, done, err := c.bakeParts(ctx, b, app)
+	if done || err != nil {
+		return err
+	}
+	return c.start(ctx, a, "up", app, set)
 }

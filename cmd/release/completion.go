@@ -54,6 +54,19 @@ func (c *cli) completeEnvironments(*cobra.Command, []string, string) ([]string, 
 	return names, noFiles
 }
 
+// completeRoles offers the roles of an app that has several, each with the = that a size follows.
+func (c *cli) completeRoles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	app, err := c.app()
+	if err != nil || len(app.Roles) == 0 {
+		return nil, noFiles
+	}
+	var names []string
+	for _, role := range app.RoleNames() {
+		names = append(names, role+"=")
+	}
+	return names, noFiles | cobra.ShellCompDirectiveNoSpace
+}
+
 func (c *cli) completeImages(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	store, err := c.store()
 	if err != nil {

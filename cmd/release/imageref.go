@@ -23,8 +23,8 @@ func (c *cli) store() (*images.Store, error) {
 	return images.Open(dir)
 }
 
-// imageFor is the digest of the image to launch: the one named, else the app's newest.
-func (c *cli) imageFor(ctx context.Context, app *config.App, args []string) (string, error) {
+// imageFor is the digest of an image to launch: the one named, else the newest that is listed under a name.
+func (c *cli) imageFor(ctx context.Context, app *config.App, name string, args []string) (string, error) {
 	if len(args) > 0 {
 		return c.resolve(ctx, app, args[0])
 	}
@@ -32,9 +32,9 @@ func (c *cli) imageFor(ctx context.Context, app *config.App, args []string) (str
 	if err != nil {
 		return "", err
 	}
-	d, err := store.Resolve(app.App)
+	d, err := store.Resolve(name)
 	if fault.Is(err, fault.NotFound) {
-		return "", fault.New(fault.NotFound, "launch %s: there is no image of it yet", app.App).WithHint("release bake, or release up")
+		return "", fault.New(fault.NotFound, "launch %s: there is no image of it yet", name).WithHint("release bake, or release up")
 	}
 	return string(d), err
 }
@@ -79,7 +79,7 @@ func (c *cli) imageOfRelease(ctx context.Context, app *config.App, id string) (s
 }
 
 // upload gives the agent the blobs of an image that its store lacks. An agent with the same store lacks none.
-func (c *cli) upload(ctx context.Context, app *config.App, digest string) error {
+func (c *cli) upload(ctx context.Context, app *config.App, digest, name string) error {
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err
@@ -95,6 +95,6 @@ func (c *cli) upload(ctx context.Context, app *config.App, digest string) error 
 	if err != nil {
 		return err
 	}
-	u := upload{client: client, store: store, image: images.Digest(digest), name: app.App, blobs: blobs}
+	u := upload{client: client, store: store, image: images.Digest(digest), name: name, blobs: blobs}
 	return u.run(ctx, len(app.Require.SignedBy) > 0)
 }

@@ -28,7 +28,13 @@ IMAGE is a digest, a unique prefix of one, a release (r8) or a name; without it 
 	}
 	detachFlag(cmd, &a.detach)
 	cmd.Flags().BoolVar(&a.request.KeepFailed, "keep-failed", false, "do not shoot a fleet that never became healthy")
+	imageFlag(cmd, &a.images)
 	return cmd
+}
+
+// imageFlag adds --image.
+func imageFlag(cmd *cobra.Command, images *[]string) {
+	cmd.Flags().StringArrayVar(images, "image", nil, "another image for a role, `ROLE=IMAGE`; may be repeated")
 }
 
 func (c *cli) upVerb() *cobra.Command {
@@ -44,7 +50,7 @@ release.yaml. With nothing changed it does nothing.`,
 		Args:              between(0, 1, ""),
 		ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			if len(args)+len(a.images) > 0 {
 				return c.launch(cmd.Context(), a, "up", args)
 			}
 			return c.bakeAndLaunch(cmd.Context(), a, b)
@@ -52,6 +58,7 @@ release.yaml. With nothing changed it does nothing.`,
 	}
 	detachFlag(cmd, &a.detach)
 	cmd.Flags().BoolVar(&a.request.KeepFailed, "keep-failed", false, "do not shoot a fleet that never became healthy")
+	imageFlag(cmd, &a.images)
 	b.bind(cmd)
 	return cmd
 }
@@ -62,20 +69,22 @@ func (c *cli) launch(ctx context.Context, a asked, kind string, args []string) e
 	if err != nil {
 		return err
 	}
-	image, err := c.imageFor(ctx, app, args)
+	set, err := c.imagesFor(ctx, app, args, a.images)
 	if err != nil {
 		return err
 	}
-	return c.start(ctx, a, kind, app, image)
+	return c.start(ctx, a, kind, app, set)
 }
 
-// start uploads what the agent lacks of the image and submits the operation.
-func (c *cli) start(ctx context.Context, a asked, kind string, app *config.App, image string) error {
-	if err := c.upload(ctx, app, image); err != nil {
-		return err
+// start uploads what the agent lacks of the images and submits the operation.
+func (c *cli) start(ctx context.Context, a asked, kind string, app *config.App, set imageSet) error {
+	for _, image := range set.digests() {
+		if err := c.upload(ctx, app, image, set.names[image]); err != nil {
+			return err
+		}
 	}
-	a.app, a.image = app, image
-	a.request.Kind, a.request.Image = kind, image
+	a.app, a.image = app, set.main
+	a.request.Kind, a.request.Image, a.request.Images = kind, set.main, set.others()
 	var err error
 	if a.request.Files, err = c.hookFiles(ctx, app); err != nil {
 		return err

@@ -21,6 +21,7 @@ type asked struct {
 	detach  bool
 	undoes  bool // an operation that ends aborted is what was asked for
 	image   string
+	images  []string // ROLE=IMAGE, as they were given
 }
 
 // detachFlag adds --detach.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,19 +12,24 @@ import (
 func (c *cli) scaleVerb() *cobra.Command {
 	var a asked
 	cmd := &cobra.Command{
-		Use:   "scale SIZE",
+		Use:   "scale [ROLE=]SIZE",
 		Short: "Set how many nodes each fleet has",
-		Long: `Sets the size of the environment's fleets. It holds until release.yaml has another size than at the last
-launch.`,
-		Example: "  release scale 6",
-		Args:    between(1, 1, "the size"),
+		Long: `Sets the size of the environment's fleets, in an app with several roles of those of the role named. It holds until
+release.yaml has another size than at the last launch.`,
+		Example:           "  release scale 6\n  release scale worker=2",
+		Args:              between(1, 1, "the size"),
+		ValidArgsFunction: c.completeRoles,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			size, err := strconv.Atoi(args[0])
+			role, text, named := strings.Cut(args[0], "=")
+			if !named {
+				role, text = "", args[0]
+			}
+			size, err := strconv.Atoi(text)
 			if err != nil || size < 1 {
 				return fault.New(fault.Invalid, "read size %q: not a number of nodes from 1 on", args[0]).
 					WithHint("release destroy ends all nodes")
 			}
-			a.request.Size = size
+			a.request.Size, a.request.Role = size, role
 			return c.simple(cmd, a, "scale", nil)
 		},
 	}

@@ -102,8 +102,9 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 	if len(s.Fleets)+len(s.Found) == 0 {
 		lines = append(lines, "  nothing runs")
 	}
+	roles := len(rolesOf(s)) > 1
 	for _, fl := range s.Fleets {
-		lines = append(lines, "", o.fleetLine(fl, now))
+		lines = append(lines, "", o.fleetLine(fl, roles, now))
 		lines = append(lines, o.nodeLines(fl, now)...)
 		if fl.DriftHeld != "" {
 			lines = append(lines, "             "+o.yellow("no node is replaced for its drift: "+fl.DriftHeld))
@@ -126,15 +127,30 @@ func (o *output) routeLines(r api.Route) []string {
 	if len(shares) == 0 {
 		shares = []string{o.dim("no traffic yet")}
 	}
-	line := fmt.Sprintf("  route      %s  %s  %s  %s", r.Role, r.Listen, strings.Join(shares, ", "), o.dim("table "+r.Version))
+	what := r.Role
+	if r.Internal {
+		what += " (for roles)"
+	}
+	line := fmt.Sprintf("  route      %s  %s  %s  %s", what, r.Listen, strings.Join(shares, ", "), o.dim("table "+r.Version))
 	if r.Error != "" {
 		return []string{line, "             " + o.red(r.Error)}
 	}
 	return []string{line}
 }
 
-// fleetLine is a fleet's state, nodes and traffic in one line.
-func (o *output) fleetLine(fl api.Fleet, now time.Time) string {
+// rolesOf are the roles of the fleets that there are.
+func rolesOf(s api.Status) []string {
+	var roles []string
+	for _, fl := range s.Fleets {
+		if !slices.Contains(roles, fl.Role) {
+			roles = append(roles, fl.Role)
+		}
+	}
+	return roles
+}
+
+// fleetLine is a fleet's state, nodes and traffic in one line, with its role where there are several.
+func (o *output) fleetLine(fl api.Fleet, roles bool, now time.Time) string {
 	healthy := 0
 	for _, n := range fl.Nodes {
 		if n.State == "healthy" {
@@ -146,7 +162,11 @@ func (o *output) fleetLine(fl api.Fleet, now time.Time) string {
 		state += fmt.Sprintf(" %d %%", fl.Percent)
 	}
 	nodes := fmt.Sprintf("%d/%d healthy", healthy, len(fl.Nodes))
-	line := fmt.Sprintf("  %s  %s  %s", pad(fl.Release, o.bold(fl.Release), 9),
+	name, shown := fl.Release, o.bold(fl.Release)
+	if roles {
+		name, shown = name+" "+fl.Role, shown+" "+fl.Role
+	}
+	line := fmt.Sprintf("  %s  %s  %s", pad(name, shown, 9),
 		pad(state, strings.Replace(state, fl.State, o.byState(fl.State), 1), 13), pad(nodes, nodes, 14))
 	if r := fl.Rates; r != nil {
 		line += fmt.Sprintf("  %7.1f req/s  %5.2f %% errors", r.RequestsPerSecond, 100*r.ErrorRate)

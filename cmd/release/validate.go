@@ -2,12 +2,9 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -56,12 +53,15 @@ func (c *cli) validate(paths []string) ([]string, error) {
 		if problems, err = tlsProblems(app); err != nil {
 			return nil, err
 		}
-		if app.Recipe != "" {
-			path, err := recipePath(app)
+		for _, p := range partsOf(app) {
+			if p.recipe == "" {
+				continue
+			}
+			path, err := p.path(app)
 			if err != nil {
 				return nil, err
 			}
-			paths = []string{path}
+			paths = append(paths, path)
 		}
 	}
 	for _, path := range paths {
@@ -94,19 +94,6 @@ func tlsProblems(app *config.App) (fault.List, error) {
 		problems = append(problems, of.CheckFiles()...)
 	}
 	return strictyaml.Sort(problems), nil
-}
-
-// recipePath is the path of an app's recipe; in the file it is relative to the file. It must be there.
-func recipePath(app *config.App) (string, error) {
-	path := app.Recipe
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(app.Path()), path)
-	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", app.At("recipe").Errorf("recipe %s: there is no such file", app.Recipe).
-			WithHint("name the recipe relative to %s, or write one with: release init", relative(app.Path()))
-	}
-	return path, nil
 }
 
 // configResult is the result of config.

@@ -77,7 +77,7 @@ func (v *liveView) status(s api.Status) {
 		lines = append(lines, v.out.routeLines(r)...)
 	}
 	for _, fl := range s.Fleets {
-		lines = append(lines, v.out.fleetLine(fl, time.Now()))
+		lines = append(lines, v.out.fleetLine(fl, len(rolesOf(s)) > 1, time.Now()))
 	}
 	if op := s.Operation; op != nil {
 		line := fmt.Sprintf("%s %s %s", v.out.bold(op.Kind), op.Release, op.Phase)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,7 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("/slow", a.slow)
 	mux.HandleFunc("/fail", a.fail)
 	mux.HandleFunc("/exit", a.leave)
+	mux.HandleFunc("/of/{role}", a.other)
 	mux.Handle("/ws", websocket.Server{Handler: func(conn *websocket.Conn) { _, _ = io.Copy(conn, conn) }})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Hello-Version", a.version)
@@ -84,6 +86,29 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request) {
 	a.sick.Store(on)
 	a.broken.Store(on && all)
 	fmt.Fprintf(w, "failing: %t\n", on)
+}
+
+// other passes on what another role of the app says, which release has told us the address of.
+func (a *app) other(w http.ResponseWriter, r *http.Request) {
+	name := "RELEASE_ADDR_" + strings.ToUpper(strings.ReplaceAll(r.PathValue("role"), "-", "_"))
+	address := os.Getenv(name)
+	if address == "" {
+		http.Error(w, "no "+name, http.StatusNotFound)
+		return
+	}
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://"+address+"/", nil)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer resp.Body.Close()
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, resp.Body)
 }
 
 // leave ends this node's process at once with ?code=.

@@ -29,7 +29,11 @@ func main() {
 	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	if err := run(ctx, log); err != nil {
+	do := run
+	if len(os.Args) > 1 && os.Args[1] == "work" {
+		do = work
+	}
+	if err := do(ctx, log); err != nil {
 		log.Error("hello ended", "error", err)
 		os.Exit(1)
 	}
@@ -50,6 +54,21 @@ func run(ctx context.Context, log *slog.Logger) error {
 	server := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 10 * time.Second}
 	log.Info("hello listens", "version", a.version, "node", host, "port", port)
 	return serve(ctx, log, server, listener)
+}
+
+// work is hello without a port: a worker that says now and then that it works.
+func work(ctx context.Context, log *slog.Logger) error {
+	log.Info("hello works", "version", orDefault(os.Getenv("VERSION"), version))
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for done := 0; ; done++ {
+		select {
+		case <-ctx.Done():
+			log.Info("hello ends its work", "done", done)
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // serve answers until ctx ends, then finishes the requests under way.

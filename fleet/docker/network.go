@@ -41,6 +41,23 @@ func add(a netip.Addr, n uint32) netip.Addr {
 	return netip.AddrFrom4(four)
 }
 
+// Inward is the gateway of the nodes' network, which is this machine when the engine is on it.
+func (d *Driver) Inward(ctx context.Context) (string, error) {
+	r, err := d.reach(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !r.near || r.publish {
+		return "", fault.New(fault.Unsupported, "the engine is on another machine, where its nodes do not reach the router").
+			WithHint("run the agent on the engine's machine")
+	}
+	b, err := d.bridge(ctx)
+	if err != nil {
+		return "", err
+	}
+	return add(b.subnet.Addr(), 1).String(), nil
+}
+
 func (d *Driver) bridgeName() string { return "release-" + d.opts.Installation }
 
 // inUse reports whether a network could not be removed because something is attached to it.

@@ -361,6 +361,9 @@ func (f *Fake) Fleets(ctx context.Context) ([]fleet.Fleet, error) {
 	return fleets, nil
 }
 
+// Inward says that nodes share the machine's network.
+func (f *Fake) Inward(context.Context) (string, error) { return "127.0.0.1", nil }
+
 // Watch sends hints.
 func (f *Fake) Watch(ctx context.Context) (<-chan fleet.FleetID, error) {
 	in := make(chan fleet.FleetID, 256)

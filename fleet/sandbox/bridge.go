@@ -160,6 +160,12 @@ func (n *ownNetwork) place(slot, declared int) (int, string, error) {
 	return declared, netip.AddrPortFrom(addr, uint16(declared)).String(), nil
 }
 
+// inward is the bridge's own address.
+func (n *ownNetwork) inward() string {
+	gateway, _ := n.at(1)
+	return gateway.String()
+}
+
 // open makes the bridge and the rules.
 func (n *ownNetwork) open(context.Context) error {
 	n.mu.Lock()

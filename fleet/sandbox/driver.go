@@ -66,6 +66,7 @@ type live struct {
 var (
 	_ fleet.Driver           = (*Driver)(nil)
 	_ fleet.Scoped           = (*Driver)(nil)
+	_ fleet.Inward           = (*Driver)(nil)
 	_ fleet.Watcher          = (*Driver)(nil)
 	_ fleet.Logger           = (*Driver)(nil)
 	_ fleet.Execer           = (*Driver)(nil)
@@ -240,6 +241,9 @@ func (k *keyedLock) lock(ctx context.Context, name string) (unlock func(), err e
 		}
 	}
 }
+
+// Inward implements fleet.Inward.
+func (d *Driver) Inward(context.Context) (string, error) { return d.network.inward(), nil }
 
 // Scope implements fleet.Scoped: the nodes of one folder on this machine.
 func (d *Driver) Scope(context.Context) (string, error) {

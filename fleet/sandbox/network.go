@@ -19,6 +19,8 @@ type network interface {
 	// place derives from a node's slot the port that its app listens on and the address at which that is reached; 0
 	// and "" when the image declares no port. It fails when the slot has no place, or another program holds it.
 	place(slot, declared int) (port int, address string, err error)
+	// inward is the machine's address for nodes.
+	inward() string
 	// open brings up what all nodes share. It may be repeated.
 	open(ctx context.Context) error
 	// attach connects the sandbox whose init is pid, before its command starts.
@@ -71,6 +73,7 @@ func portFree(port int) error {
 	return nil
 }
 
+func (n *sharedNetwork) inward() string                  { return "127.0.0.1" }
 func (n *sharedNetwork) open(context.Context) error      { return nil }
 func (n *sharedNetwork) attach(int, int) error           { return nil }
 func (n *sharedNetwork) detach(int)                      {}
