@@ -54,6 +54,9 @@ func (o *Orchestrator) askLaunch(ctx context.Context, ask asked) (asked, error) 
 	if ports := img.Ports(); len(ports) > 0 {
 		ask.port = ports[0]
 	}
+	if dated, ok := o.opts.Images.(Dated); ok {
+		ask.bakedAt = dated.Added(images.Digest(ask.Image))
+	}
 	if len(img.Command()) == 0 {
 		return ask, fault.New(fault.Invalid, "%s %s: the image has neither entrypoint nor service", ask.Kind, ask.Key).
 			WithHint("give the recipe an entrypoint: or services:")

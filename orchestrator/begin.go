@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
@@ -18,6 +19,7 @@ type asked struct {
 	driver      string
 	scope       string
 	previewHash string
+	bakedAt     time.Time
 }
 
 // begin starts the operation that is asked for, or attaches to the same one under way. Like next it changes only the
@@ -85,9 +87,12 @@ func busy(key Key, op *Operation) error {
 func (r *round) operation(req asked, phase Phase) *Operation {
 	r.s.NextOperation++
 	op := &Operation{
-		ID: fmt.Sprintf("op-%d", r.s.NextOperation), Number: r.s.NextOperation, Kind: req.Kind, By: req.By, At: r.f.Now,
+		ID: fmt.Sprintf("op-%d", r.s.NextOperation), Number: r.s.NextOperation, Kind: req.Kind, By: req.By, Origin: req.Origin, At: r.f.Now,
 		Phase: phase, Force: req.Force, KeepFailed: req.KeepFailed, LedgerFrom: r.f.Ledger, Before: map[string]int{},
 		Followed: r.s.Follows,
+	}
+	if req.By != byItself {
+		op.Asked = req.arguments()
 	}
 	for _, fl := range r.s.Fleets {
 		if fl.Weight > 0 {
@@ -121,7 +126,7 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 	r.s.NextRelease++
 	rel := &Release{
 		ID: fmt.Sprintf("r%d", r.s.NextRelease), Image: req.Image, Port: req.port, Config: *req.Config, By: req.By,
-		At: r.f.Now, State: ReleaseNew, PreviewHash: req.previewHash, Files: req.Files,
+		At: r.f.Now, BakedAt: req.bakedAt, State: ReleaseNew, PreviewHash: req.previewHash, Files: req.Files,
 	}
 	if req.Config.Fleet.Size != r.s.Config.Fleet.Size {
 		r.s.Size = 0 // the file has another size than before: it holds again

@@ -135,6 +135,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	group.Go(func() { o.watchDrivers(ctx) })
 	group.Go(func() { o.watchRouter(ctx) })
 	group.Go(func() { o.watchDrift(ctx) })
+	group.Go(func() { o.watchHistory(ctx) })
 	o.show() // the first to ask sees the routes too
 	close(o.ready)
 	return o.loop(ctx)

@@ -25,6 +25,8 @@ const (
 	keptTasks = 200
 	// keptReleases is how many releases are kept beside those that run.
 	keptReleases = 100
+	// mostDropped is how many of them one commit lets go of.
+	mostDropped = 5
 )
 
 func stateKey(k Key) string { return statePrefix + k.String() }
@@ -200,7 +202,7 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 		o.mu.Unlock()
 		return false, nil
 	}
-	prune(s)
+	history.dropped = prune(s)
 	o.world.edges.counted.record(s, o.opts.Now())
 	commits, err := o.commits(a, s, events, history)
 	if err != nil {
@@ -295,7 +297,8 @@ func stateWrites(a *app, s *State, history records) ([]store.Write, error) {
 			writes = append(writes, store.Write{Key: operationKey(s.Key, n), Any: true})
 		}
 	}
-	return writes, nil
+	kept, err := archiveWrites(s.Key, history.dropped)
+	return append(writes, kept...), err
 }
 
 // runs says whether anything of a release has nodes.
@@ -303,9 +306,10 @@ func (s *State) runs(release string) bool {
 	return slices.ContainsFunc(s.holders(), func(fl *Fleet) bool { return fl.ID.Release == release })
 }
 
-// prune forgets the oldest releases beyond what is kept, unless they run.
-func prune(s *State) {
-	for len(s.Releases) > keptReleases && !s.runs(s.Releases[0].ID) {
-		s.Releases = s.Releases[1:]
+// prune lets go of the oldest releases beyond what is kept, unless they run, a few at a time: they are written elsewhere.
+func prune(s *State) (dropped []*Release) {
+	for len(s.Releases) > keptReleases && len(dropped) < mostDropped && !s.runs(s.Releases[0].ID) {
+		dropped, s.Releases = append(dropped, s.Releases[0]), s.Releases[1:]
 	}
+	return dropped
 }

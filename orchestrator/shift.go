@@ -33,6 +33,9 @@ func (r *round) stepShift(op *Operation) {
 		return
 	} else if moves {
 		op.Percent = want
+		if op.FirstAt.IsZero() {
+			op.FirstAt = r.f.Now
+		}
 		r.reweigh(fl, want, op.Kind != KindRollback) // nobody is to stay on a release that is rolled back
 		r.sayOp("step", op, "%s gets %d %%", op.Release, want)
 	}
