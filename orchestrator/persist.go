@@ -126,7 +126,10 @@ type app struct {
 	version uint64 // in the store; 0: never written
 	print   []byte // of the state as it was written
 	round   time.Time
-	stuck   error // why what was decided last could not be written; nil: it was
+	written uint64  // rises with each state that was written
+	touched bool    // something was heard of it since its last round
+	routing routing // what was found when its routes were compared last
+	stuck   error   // why what was decided last could not be written; nil: it was
 }
 
 // timerGrain is how exactly timers are kept over a restart of the agent.
@@ -192,6 +195,9 @@ func (o *Orchestrator) states(ctx context.Context) (map[*State]uint64, error) {
 // commit writes a state with its events and the operations that ended, all or nothing, and makes it the present one. It
 // does nothing when there is nothing worth writing.
 func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Event, history records) (bool, error) {
+	if unchanged(s, a.state) && a.print != nil {
+		return false, nil
+	}
 	print, err := fingerprint(s)
 	if err != nil {
 		return false, fmt.Errorf("write state %s: %w", s.Key, err)
@@ -218,7 +224,8 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 		}
 		a.version = version // the last one's is the state's
 	}
-	a.print = print
+	a.print, a.touched, o.world.moved = print, true, true
+	a.written++
 	o.publish(a, s)
 	for _, e := range events {
 		o.log.Info(e.Message, "app", e.App, "env", e.Env, "type", e.Type, "seq", e.Seq)
