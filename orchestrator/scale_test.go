@@ -86,7 +86,7 @@ func (c *crowd) launch(nodes int) {
 // whole waits until all fleets have all their nodes, and nothing is under way.
 func (c *crowd) whole(nodes int) {
 	c.t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(10 * time.Minute)
 	for _, key := range c.apps {
 		for {
 			st, err := c.o.Status(context.Background(), key)
