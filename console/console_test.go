@@ -24,15 +24,15 @@ import (
 // fake is an orchestrator of one app whose operation the test moves on.
 type fake struct {
 	console.Archive // what no test asks
-	reading orchestrator.Reading
-	mu      sync.Mutex
-	status  orchestrator.Status
-	op      orchestrator.Operation
-	events  []orchestrator.Event
-	changed chan struct{}
-	asked   orchestrator.Request
-	steered string
-	refuse  error
+	reading         orchestrator.Reading
+	mu              sync.Mutex
+	status          orchestrator.Status
+	op              orchestrator.Operation
+	events          []orchestrator.Event
+	changed         chan struct{}
+	asked           orchestrator.Request
+	steered         string
+	refuse          error
 }
 
 func newFake() *fake {
