@@ -16,9 +16,26 @@ import (
 // Events hands each event after the given number to see, in order. With follow it goes on until ctx ends or the
 // connection breaks; an error of see ends it and is returned.
 func (c *Client) Events(ctx context.Context, app App, after uint64, follow bool, see func(Event) error) error {
-	q := url.Values{"after": {strconv.FormatUint(after, 10)}}
+	return c.EventsOf(ctx, app, EventQuery{After: after, Follow: follow}, see)
+}
+
+// EventQuery selects entries of the journal: those after a number, since a time and of some types ("node.died", or "node" for all
+// that begin so), and with Follow those to come.
+type EventQuery struct {
+	After  uint64
+	Since  time.Time
+	Types  []string
+	Follow bool
+}
+
+// EventsOf is Events for some entries only.
+func (c *Client) EventsOf(ctx context.Context, app App, query EventQuery, see func(Event) error) error {
+	q, follow := url.Values{"after": {strconv.FormatUint(query.After, 10)}, "type": query.Types}, query.Follow
 	if follow {
 		q.Set("follow", "1")
+	}
+	if !query.Since.IsZero() {
+		q.Set("since", query.Since.Format(time.RFC3339Nano))
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+app.path("events")+"?"+q.Encode(), nil)
 	if err != nil {

@@ -107,24 +107,26 @@ type Steer struct {
 
 // Operation is something under way, or its record once Ended is set.
 type Operation struct {
-	ID         string    `json:"id"`
-	Kind       string    `json:"kind"`
-	By         string    `json:"by"`
-	At         time.Time `json:"at"`
-	Phase      string    `json:"phase"`
-	Release    string    `json:"release,omitempty"`
-	From       string    `json:"from,omitempty"`
-	Percent    int       `json:"percent"`
-	Steps      []Step    `json:"steps,omitempty"` // to come, the one under way first
-	HoldLeft   float64   `json:"hold_left,omitempty"`
-	Paused     bool      `json:"paused,omitempty"`
-	Waits      string    `json:"waits,omitempty"` // what it waits for, for people
-	WaitsSince time.Time `json:"waits_since,omitzero"`
-	Ledger     Ledger    `json:"ledger"`
-	Auto       bool      `json:"auto,omitempty"` // replace: nobody asked, nodes failed
-	Failure    *Error    `json:"failure,omitempty"`
-	Ended      time.Time `json:"ended,omitzero"`
-	Seconds    float64   `json:"seconds"` // from its start to its end, or to now
+	ID         string     `json:"id"`
+	Kind       string     `json:"kind"`
+	By         string     `json:"by"`
+	Origin     *Origin    `json:"origin,omitempty"`
+	Asked      *Arguments `json:"asked,omitempty"`
+	At         time.Time  `json:"at"`
+	Phase      string     `json:"phase"`
+	Release    string     `json:"release,omitempty"`
+	From       string     `json:"from,omitempty"`
+	Percent    int        `json:"percent"`
+	Steps      []Step     `json:"steps,omitempty"` // to come, the one under way first
+	HoldLeft   float64    `json:"hold_left,omitempty"`
+	Paused     bool       `json:"paused,omitempty"`
+	Waits      string     `json:"waits,omitempty"` // what it waits for, for people
+	WaitsSince time.Time  `json:"waits_since,omitzero"`
+	Ledger     Ledger     `json:"ledger"`
+	Auto       bool       `json:"auto,omitempty"` // replace: nobody asked, nodes failed
+	Failure    *Error     `json:"failure,omitempty"`
+	Ended      time.Time  `json:"ended,omitzero"`
+	Seconds    float64    `json:"seconds"` // from its start to its end, or to now
 }
 
 // Done says whether the operation has ended.
@@ -181,6 +183,7 @@ type Release struct {
 	Images      map[string]string `json:"images,omitempty"` // by role, of an app with roles
 	By          string            `json:"by"`
 	At          time.Time         `json:"at"`
+	BakedAt     time.Time         `json:"baked_at,omitzero"`
 	State       string            `json:"state"` // new, completed, aborted, rolled_back
 	CompletedAt time.Time         `json:"completed_at,omitzero"`
 	Ledger      Ledger            `json:"ledger"` // of its launch, cutovers and rollbacks together

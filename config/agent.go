@@ -11,15 +11,16 @@ import (
 
 // Agent is an agent.yaml: what belongs to the machine and not to an app. Everything has a default.
 type Agent struct {
-	Images       string      `yaml:"images,omitempty" json:"images,omitempty" doc:"Folder of the image store. Default: RELEASE_IMAGES_DIR, else the user's own."`
-	Ports        PortRange   `yaml:"ports" json:"ports" doc:"Ports that nodes on the machine's own network get, first-last; keep it below the kernel's ephemeral range." default:"20000-29999"`
-	Subnet       Subnet      `yaml:"subnet,omitempty" json:"subnet,omitzero" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28. Default: a free /16 of 10.0.0.0/8, chosen once."`
-	DockerSubnet Subnet      `yaml:"docker_subnet" json:"docker_subnet" doc:"IPv4 network of the bridge of docker nodes, from /16 to /28." default:"10.214.0.0/16"`
-	Store        AgentStore  `yaml:"store" json:"store,omitzero" doc:"Where the agent keeps its state: embedded, a file of its own (the default), or consul, which several agents may share."`
-	Router       AgentRouter `yaml:"router" json:"router" doc:"What users' requests go through."`
-	Logs         AgentLogs   `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`
-	Hooks        AgentHooks  `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"How the commands of apps are run that hooks name."`
-	Limits       AgentLimits `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
+	Images       string       `yaml:"images,omitempty" json:"images,omitempty" doc:"Folder of the image store. Default: RELEASE_IMAGES_DIR, else the user's own."`
+	Ports        PortRange    `yaml:"ports" json:"ports" doc:"Ports that nodes on the machine's own network get, first-last; keep it below the kernel's ephemeral range." default:"20000-29999"`
+	Subnet       Subnet       `yaml:"subnet,omitempty" json:"subnet,omitzero" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28. Default: a free /16 of 10.0.0.0/8, chosen once."`
+	DockerSubnet Subnet       `yaml:"docker_subnet" json:"docker_subnet" doc:"IPv4 network of the bridge of docker nodes, from /16 to /28." default:"10.214.0.0/16"`
+	Store        AgentStore   `yaml:"store" json:"store,omitzero" doc:"Where the agent keeps its state: embedded, a file of its own (the default), or consul, which several agents may share."`
+	Router       AgentRouter  `yaml:"router" json:"router" doc:"What users' requests go through."`
+	Logs         AgentLogs    `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`
+	Hooks        AgentHooks   `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"How the commands of apps are run that hooks name."`
+	Limits       AgentLimits  `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
+	History      AgentHistory `yaml:"history" json:"history" doc:"How much of what was done is kept, of each app and environment."`
 
 	root *strictyaml.Node
 }
@@ -58,6 +59,13 @@ type AgentHooks struct {
 type AgentLimits struct {
 	Boots int `yaml:"boots" json:"boots" doc:"Nodes that are booted at the same time." default:"16" minimum:"1" maximum:"1000"`
 	Pids  int `yaml:"pids" json:"pids" doc:"Processes and threads that one sandbox node may have." default:"4096" minimum:"16" maximum:"4194304"`
+}
+
+// AgentHistory bounds what is kept of the past. The numbers of releases, with their images, who made them and what became of
+// them, stay for ever.
+type AgentHistory struct {
+	Keep       Age `yaml:"keep" json:"keep" doc:"How long operations, journal entries and the configurations of old releases are kept: 1y, 90d, 36h." default:"1y"`
+	Operations int `yaml:"operations" json:"operations" doc:"Newest operations that are kept at most." default:"5000" minimum:"100" maximum:"100000"`
 }
 
 // LoadAgent reads an agent.yaml and fills in the defaults; path "" gives the defaults alone. The error is a fault.List
@@ -109,6 +117,9 @@ func (c *checker) agent(a *Agent) {
 		c.fail(c.at("router", "metrics"), "router.metrics %q must be host:port or :port, with an IP address or localhost as host", a.Router.Metrics)
 	}
 	c.observed(&a.Router)
+	if a.History.Keep < leastHistory && c.decodes(new(Age), "history", "keep") {
+		c.fail(c.at("history", "keep"), "history.keep must be at least %s", leastHistory)
+	}
 	if c.root.Get("logs").Get("size") != nil && a.Logs.Size < leastLog && c.decodes(new(Bytes), "logs", "size") {
 		c.fail(c.at("logs", "size"), "logs.size must be at least %s", leastLog)
 	}
@@ -150,6 +161,9 @@ func (c *checker) unobserved(backend string) bool {
 	}
 	return true
 }
+
+// leastHistory leaves room for the operation under way and those that people still talk about.
+const leastHistory = Age(day)
 
 // leastLog leaves room for the last lines that an error shows.
 const leastLog Bytes = 64 << 10

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -28,6 +29,7 @@ func defaultAgent() *config.Agent {
 		DockerSubnet: config.Subnet{Prefix: netip.MustParsePrefix("10.214.0.0/16")},
 		Router:       config.AgentRouter{Backend: config.RouterEmbedded, LogSample: 100},
 		Logs:         config.AgentLogs{Size: 10 << 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Pids: 4096},
+		History: config.AgentHistory{Keep: config.Age(365 * 24 * time.Hour), Operations: 5000},
 	}
 }
 
@@ -42,7 +44,7 @@ func TestAgentDefaults(t *testing.T) {
 }
 
 func TestAgent(t *testing.T) {
-	path := write(t, "images: ../images\nports: 21000-21999\nsubnet: 10.9.0.0/24\nrouter: {metrics: \"127.0.0.1:9464\", access_log: access.log, access_log_sample: 2.5%, trace: {otlp: \"http://127.0.0.1:4318\", sample: 1%}}\nlogs: {size: 1MiB, keep: 5}\nlimits: {boots: 4}\n")
+	path := write(t, "images: ../images\nports: 21000-21999\nsubnet: 10.9.0.0/24\nrouter: {metrics: \"127.0.0.1:9464\", access_log: access.log, access_log_sample: 2.5%, trace: {otlp: \"http://127.0.0.1:4318\", sample: 1%}}\nlogs: {size: 1MiB, keep: 5}\nlimits: {boots: 4}\nhistory: {keep: 90d, operations: 200}\n")
 	got, err := config.LoadAgent(path)
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +57,7 @@ func TestAgent(t *testing.T) {
 		Trace: config.Trace{OTLP: "http://127.0.0.1:4318", Sample: 1}}
 	want.Logs = config.AgentLogs{Size: 1 << 20, Keep: 5}
 	want.Limits.Boots = 4
+	want.History = config.AgentHistory{Keep: config.Age(90 * 24 * time.Hour), Operations: 200}
 	sameAgent(t, want, got)
 }
 
@@ -125,6 +128,9 @@ func TestAgentErrors(t *testing.T) {
 		"router: {backend: haproxy, access_log: x}\n":                                           `1:28: router.access_log is there, but router.backend is haproxy`,
 		"router: {backend: consul, trace: {otlp: \"http://127.0.0.1:4318\"}}\n":                 `1:27: router.trace is there, but router.backend is consul`,
 		"logs: {size: 1B}\n":                                                                    `1:14: logs.size must be at least 64KiB`,
+		"history: {keep: 2h}\n":                                                                 `1:17: history.keep must be at least 1d`,
+		"history: {keep: 1month}\n":                                                             `1:17: history.keep: "1month" is not a span of time such as 1y, 90d or 36h`,
+		"history: {operations: 3}\n":                                                            `1:23: history.operations must be at least 100, not 3`,
 		"limits: {pids: 1}\n":                                                                   `1:16: limits.pids must be at least 16, not 1`,
 		"store: etcd\n":                                                                         `1:8: unknown value "etcd" for store`,
 		"store: {}\n":                                                                           `1:8: store needs consul`,

@@ -19,6 +19,7 @@ func TestTextForms(t *testing.T) {
 		{config.Duration(0), "0s"}, {config.Duration(500 * time.Millisecond), "500ms"}, {config.Duration(90 * time.Second), "1m30s"},
 		{config.Duration(15 * time.Minute), "15m"}, {config.Duration(2 * time.Hour), "2h"}, {config.Duration(10 * time.Second), "10s"},
 		{config.Duration(time.Hour + time.Second), "1h0m1s"}, {config.Duration(10 * time.Minute), "10m"},
+		{config.Age(365 * 24 * time.Hour), "1y"}, {config.Age(90 * 24 * time.Hour), "90d"}, {config.Age(14 * 24 * time.Hour), "2w"}, {config.Age(36 * time.Hour), "36h"},
 		{config.Bytes(0), "0B"}, {config.Bytes(512 << 20), "512MiB"}, {config.Bytes(1536 << 20), "1536MiB"}, {config.Bytes(1000), "1000B"}, {config.Bytes(3 << 40), "3TiB"},
 		{config.Percent(1), "1%"}, {config.Percent(0.25), "0.25%"}, {config.Ratio(1.5), "1.5x"}, {config.PortRange{First: 20000, Last: 29999}, "20000-29999"},
 	} {
@@ -44,6 +45,7 @@ func TestReadText(t *testing.T) {
 	}
 	bad := map[encoding.TextUnmarshaler][]string{
 		new(config.Duration):  {"", "1", "-1s", "1d", "x"},
+		new(config.Age):       {"", "1", "-1d", "1.5d", "y", "1month", "999999999y"},
 		new(config.Percent):   {"", "1", "%", "-1%", "101%", "1e1%", "NaN%", "1.2.3%"},
 		new(config.Ratio):     {"", "1", "x", "-1x", "Infx"},
 		new(config.PortRange): {"", "1-2", "30000", "30000-20000", "2000-70000", "a-b"},

@@ -83,14 +83,6 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, statusOf(st, s.Now()))
 }
 
-func (s *Server) releases(w http.ResponseWriter, r *http.Request) error {
-	st, err := s.Orchestrator.Status(r.Context(), keyOf(r))
-	if err != nil {
-		return err
-	}
-	return answer(w, api.Releases{Releases: releasesOf(st.State)})
-}
-
 func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	var in api.Request
 	if err := readJSON(w, r, &in); err != nil {
@@ -101,6 +93,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	req.By, req.Origin = by(r, in.By)
 	seq := s.eventSeq(r.Context(), key)
 	op, err := s.Orchestrator.Submit(r.Context(), req)
 	if err != nil {
@@ -140,7 +133,8 @@ func (s *Server) steer(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &in); err != nil {
 		return err
 	}
-	if err := s.Orchestrator.Steer(r.Context(), keyOf(r), in.Verb, in.By); err != nil {
+	who, _ := by(r, in.By)
+	if err := s.Orchestrator.Steer(r.Context(), keyOf(r), in.Verb, who); err != nil {
 		return err
 	}
 	return answer(w, struct{}{})

@@ -20,14 +20,13 @@ import (
 
 // Orchestrator is what the console asks; *orchestrator.Orchestrator is one.
 type Orchestrator interface {
+	Archive
 	Submit(ctx context.Context, r orchestrator.Request) (orchestrator.Operation, error)
 	Steer(ctx context.Context, k orchestrator.Key, verb, by string) error
 	Operation(ctx context.Context, k orchestrator.Key, id string) (orchestrator.Operation, error)
 	Traffic(ctx context.Context, k orchestrator.Key) (orchestrator.Reading, error)
 	Status(ctx context.Context, k orchestrator.Key) (orchestrator.Status, error)
 	Keys() []orchestrator.Key
-	Events(ctx context.Context, k orchestrator.Key, after uint64, limit int) ([]orchestrator.Event, error)
-	History(ctx context.Context, k orchestrator.Key) ([]orchestrator.Operation, error)
 	Changed() <-chan struct{}
 	Logs(ctx context.Context, k orchestrator.Key, node string, o orchestrator.LogOptions) (io.ReadCloser, error)
 	Exec(ctx context.Context, k orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error)
@@ -50,7 +49,7 @@ type Images interface {
 	Tag(ctx context.Context, digest, name string) error
 }
 
-// Options are what a Server needs; Standing, Leads, Forget, ForgetHost, Log and Now may be nil.
+// Options are what a Server needs; Standing, Leads, Forget, ForgetHost, UserOf, Log and Now may be nil.
 type Options struct {
 	Orchestrator Orchestrator
 	Images       Images
@@ -60,9 +59,11 @@ type Options struct {
 	Forget       func(ctx context.Context, edge string) error // takes it that an edge, such as the router of another agent, serves nobody any more
 	// ForgetHost takes it that a machine is gone for good with all that ran there.
 	ForgetHost func(ctx context.Context, ask api.ForgetHost) (api.Forgotten, error)
-	Stop       func() // begins the agent's end; returns at once
-	Log        *slog.Logger
-	Now        func() time.Time
+	// UserOf names a user by the id that the agent sees, and says whether it is the machine's root; nil: "uid 1000", not root.
+	UserOf func(uid int) (name string, root bool)
+	Stop   func() // begins the agent's end; returns at once
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Server answers the API.
@@ -103,6 +104,9 @@ func (s *Server) routes() map[string]handler {
 		"POST " + app + "steer":             s.steer,
 		"GET " + app + "events":             s.events,
 		"GET " + app + "releases":           s.releases,
+		"GET " + app + "releases/{id}":      s.record,
+		"GET " + app + "diff":               s.diff,
+		"GET " + app + "stats":              s.stats,
 		"GET " + app + "nodes/{node}/logs":  s.logs,
 		"POST " + app + "nodes/{node}/exec": s.exec,
 		"POST " + app + "tasks":             s.runTask,
@@ -132,6 +136,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           s,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       s.called,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 	}

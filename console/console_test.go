@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,15 +23,16 @@ import (
 
 // fake is an orchestrator of one app whose operation the test moves on.
 type fake struct {
-	reading orchestrator.Reading
-	mu      sync.Mutex
-	status  orchestrator.Status
-	op      orchestrator.Operation
-	events  []orchestrator.Event
-	changed chan struct{}
-	asked   orchestrator.Request
-	steered string
-	refuse  error
+	console.Archive // what no test asks
+	reading         orchestrator.Reading
+	mu              sync.Mutex
+	status          orchestrator.Status
+	op              orchestrator.Operation
+	events          []orchestrator.Event
+	changed         chan struct{}
+	asked           orchestrator.Request
+	steered         string
+	refuse          error
 }
 
 func newFake() *fake {
@@ -97,6 +100,11 @@ func (f *fake) Events(_ context.Context, _ orchestrator.Key, after uint64, limit
 		}
 	}
 	return out, nil
+}
+
+// EventsBefore: the test's entries are a second apart.
+func (f *fake) EventsBefore(_ context.Context, _ orchestrator.Key, at time.Time) (uint64, error) {
+	return uint64(at.Unix() - 1), nil
 }
 
 func (f *fake) History(context.Context, orchestrator.Key) ([]orchestrator.Operation, error) {
@@ -206,12 +214,17 @@ func (i *images) Tag(_ context.Context, digest, name string) error {
 // serve starts a console on a real socket and returns its client.
 func serve(t *testing.T, f *fake, store *images, stop func()) *api.Client {
 	t.Helper()
+	return serveWith(t, console.Options{Orchestrator: f, Images: store, Agent: api.Agent{Version: "v1", PID: 42}, Stop: stop})
+}
+
+func serveWith(t *testing.T, opts console.Options) *api.Client {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), api.SocketName)
 	l, err := unixsock.Listen(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := console.New(console.Options{Orchestrator: f, Images: store, Agent: api.Agent{Version: "v1", PID: 42}, Stop: stop})
+	srv := console.New(opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ctx, l) }()
@@ -280,6 +293,41 @@ func TestSubmitWaitAndSteer(t *testing.T) {
 	}
 }
 
+// TestWhoAsks: who is at the other end is asked of the kernel; only root may speak for others.
+func TestWhoAsks(t *testing.T) {
+	for name, c := range map[string]struct {
+		user string
+		root bool
+		said string
+		want string
+	}{
+		"the user that it says": {user: "ann", said: "ann@laptop", want: "ann@laptop"},
+		"another one":           {user: "bob", said: "ann@laptop", want: "bob@laptop"},
+		"root for another":      {user: "root", root: true, said: "ann@laptop", want: "ann@laptop"},
+		"nothing said":          {user: "bob", said: "", want: "bob"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake()
+			client := serveWith(t, console.Options{Orchestrator: f, UserOf: func(uid int) (string, bool) {
+				if uid != os.Getuid() {
+					t.Errorf("asked for uid %d, we are %d", uid, os.Getuid())
+				}
+				return c.user, c.root
+			}})
+			if _, err := client.Submit(t.Context(), shop(), api.Request{Kind: "up", By: c.said}); err != nil {
+				t.Fatal(err)
+			}
+			o := f.asked.Origin
+			if f.asked.By != c.want || o == nil || o.User != c.user || o.PID != os.Getpid() || !strings.HasPrefix(o.Via, "unix:/") {
+				t.Errorf("by %q, from %+v; want by %q", f.asked.By, o, c.want)
+			}
+			if err := client.Steer(t.Context(), shop(), api.Steer{Verb: "abort", By: c.said}); err != nil || f.steered != "abort by "+c.want {
+				t.Errorf("steer: %q, %v", f.steered, err)
+			}
+		})
+	}
+}
+
 func TestErrorsKeepTheirClass(t *testing.T) {
 	f := newFake()
 	f.refuse = fault.New(fault.Busy, "launch shop: ann@laptop runs up since 10:00").WithHint("release abort")
@@ -326,6 +374,43 @@ func TestEventsFollow(t *testing.T) {
 	count := 0
 	if err := c.Events(t.Context(), shop(), 0, false, func(api.Event) error { count++; return nil }); err != nil || count != 1201 {
 		t.Errorf("all events: %d, %v", count, err)
+	}
+}
+
+// TestEventsOf: a time and types select entries, also of those to come.
+func TestEventsOf(t *testing.T) {
+	f := newFake()
+	add := func(types ...string) {
+		for _, is := range types {
+			seq := len(f.events) + 1
+			f.events = append(f.events, orchestrator.Event{Seq: uint64(seq), At: time.Unix(int64(seq), 0), Type: is})
+		}
+	}
+	add("up.begin", "node.healthy", "nodes.odd", "fleet.shot", "node.shot", "up.done")
+	c := serve(t, f, nil, nil)
+	for _, q := range []struct {
+		query api.EventQuery
+		want  []uint64
+	}{
+		{api.EventQuery{}, []uint64{1, 2, 3, 4, 5, 6}},
+		{api.EventQuery{Types: []string{"node"}}, []uint64{2, 5}},
+		{api.EventQuery{Types: []string{"node.shot", "up"}}, []uint64{1, 5, 6}},
+		{api.EventQuery{Since: time.Unix(4, 0)}, []uint64{4, 5, 6}},
+		{api.EventQuery{Since: time.Unix(2, 0), After: 4, Types: []string{"fleet", "node"}}, []uint64{5}},
+		{api.EventQuery{Types: []string{"drift"}}, nil},
+	} {
+		var got []uint64
+		err := c.EventsOf(t.Context(), shop(), q.query, func(e api.Event) error { got = append(got, e.Seq); return nil })
+		if err != nil || !slices.Equal(got, q.want) {
+			t.Errorf("%+v: %v, %v; want %v", q.query, got, err, q.want)
+		}
+	}
+	enough := errors.New("enough")
+	go f.move(func() { add("node.died", "up.begin") })
+	var last api.Event
+	err := c.EventsOf(t.Context(), shop(), api.EventQuery{After: 6, Types: []string{"up"}, Follow: true}, func(e api.Event) error { last = e; return enough })
+	if !errors.Is(err, enough) || last.Seq != 8 {
+		t.Errorf("follow: entry %d, %v", last.Seq, err)
 	}
 }
 

@@ -16,7 +16,7 @@ func ledgerOf(l orchestrator.Ledger) api.Ledger {
 	}
 	sums := map[string]*api.ReleaseLedger{}
 	for id, fl := range l.Fleets {
-		release := releaseOf(id)
+		release := releaseIn(id)
 		sum := sums[release]
 		if sum == nil {
 			sum = &api.ReleaseLedger{Release: release}
@@ -34,8 +34,8 @@ func ledgerOf(l orchestrator.Ledger) api.Ledger {
 	return out
 }
 
-// releaseOf is r8 of "app/env/role/r8/1".
-func releaseOf(fleet string) string {
+// releaseIn is r8 of "app/env/role/r8/1".
+func releaseIn(fleet string) string {
 	p := strings.Split(fleet, "/")
 	if len(p) != 5 {
 		return fleet

@@ -14,12 +14,24 @@ import (
 // eventBatch is how many events are read from the store at a time.
 const eventBatch = 500
 
-// events streams the journal after a number, one JSON object a line; with follow until the client goes.
+// events streams the journal after a number or since a time, of some types or all, one JSON object a line; with follow until
+// the client goes.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	after, err := strconv.ParseUint(orZero(q.Get("after")), 10, 64)
 	if err != nil {
 		return fault.New(fault.Invalid, "read after=%q: not a number", q.Get("after"))
+	}
+	since, err := timeOf(r, "since")
+	if err != nil {
+		return err
+	}
+	if !since.IsZero() {
+		before, err := s.Orchestrator.EventsBefore(r.Context(), keyOf(r), since)
+		if err != nil {
+			return err
+		}
+		after = max(after, before)
 	}
 	out := newStream(w, "application/x-ndjson")
 	for {
@@ -30,6 +42,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		}
 		for _, e := range events {
 			after = e.Seq
+			if !ofTypes(q["type"], e.Type) {
+				continue
+			}
 			if err := out.json(eventOf(e)); err != nil {
 				return nil // the client is gone
 			}

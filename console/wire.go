@@ -22,7 +22,7 @@ func costing(o orchestrator.Operation, cost orchestrator.Ledger, now time.Time) 
 		end = now
 	}
 	out := api.Operation{
-		ID: o.ID, Kind: string(o.Kind), By: o.By, At: o.At, Phase: string(o.Phase), Release: o.Release, From: o.From,
+		ID: o.ID, Kind: string(o.Kind), By: o.By, Origin: originOf(o.Origin), Asked: argumentsOf(o.Asked), At: o.At, Phase: string(o.Phase), Release: o.Release, From: o.From,
 		Percent: o.Percent, HoldLeft: o.HoldLeft.Seconds(), Paused: o.Paused, Waits: o.Waits, WaitsSince: o.WaitsSince,
 		Ledger: ledgerOf(cost), Auto: o.Auto, Failure: failureOf(o.Failure), Ended: o.Ended, Seconds: end.Sub(o.At).Seconds(),
 	}
@@ -51,17 +51,6 @@ func eventOf(e orchestrator.Event) api.Event {
 	if e.Ledger != nil {
 		l := ledgerOf(*e.Ledger)
 		out.Ledger = &l
-	}
-	return out
-}
-
-func releasesOf(s orchestrator.State) []api.Release {
-	out := []api.Release{}
-	for _, r := range s.Releases {
-		out = append(out, api.Release{
-			ID: r.ID, Image: r.Image, Images: r.Images, By: r.By, At: r.At, State: string(r.State), CompletedAt: r.CompletedAt,
-			Ledger: ledgerOf(r.Ledger),
-		})
 	}
 	return out
 }

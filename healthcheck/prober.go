@@ -41,6 +41,7 @@ type Prober struct {
 	quick    lane // nodes that answer in good time
 	slow     lane // nodes whose last answer took long: they may not use all places
 	starting int
+	judged   map[string]bool // whose verdict has changed since Judged was asked
 }
 
 // node is a target, its state and its place in the schedule.
@@ -150,6 +151,26 @@ func (p *Prober) States() map[string]State {
 	return states
 }
 
+// State is the state of one target; false when there is no such target.
+func (p *Prober) State(key string) (State, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[key]
+	if n == nil {
+		return State{}, false
+	}
+	return n.state, true
+}
+
+// Judged are the targets whose verdict has changed since it was asked last, those that are gone included; nil for none.
+func (p *Prober) Judged() map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	judged := p.judged
+	p.judged = nil
+	return judged
+}
+
 // Changes receives soon after the verdict of any node changed. Several changes may be one wake-up.
 func (p *Prober) Changes() <-chan struct{} { return p.changes }
 
@@ -250,6 +271,10 @@ func (p *Prober) judge(n *node, r Result) {
 	if before == Starting {
 		p.starting--
 	}
+	if p.judged == nil {
+		p.judged = map[string]bool{}
+	}
+	p.judged[n.target.Key] = true
 	p.log.Debug("health changed", "node", n.target.Key, "from", before, "to", n.state.Verdict, "message", r.Message)
 	signal(p.changes)
 }

@@ -324,3 +324,32 @@ func TestNextSlot(t *testing.T) {
 		}
 	}
 }
+
+// TestJudged: whose verdict changed is told once, whatever came in between.
+func TestJudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p := NewProber(Options{Check: func(_ context.Context, target Target) Result {
+			return Result{At: time.Now(), OK: target.Key == "well"}
+		}})
+		go p.Run(ctx)
+		if judged := p.Judged(); judged != nil {
+			t.Errorf("before any probe: %v", judged)
+		}
+		p.Set([]Target{{Key: "well"}, {Key: "sick"}})
+		time.Sleep(10 * time.Second)
+		if judged := p.Judged(); len(judged) != 1 || !judged["well"] {
+			t.Errorf("judged are %v, want well", judged)
+		}
+		if judged := p.Judged(); judged != nil {
+			t.Errorf("told twice: %v", judged)
+		}
+		if s, ok := p.State("well"); !ok || s.Verdict != Healthy {
+			t.Errorf("well: %+v, %v", s, ok)
+		}
+		if _, ok := p.State("none"); ok {
+			t.Error("a target that there is not has a state")
+		}
+	})
+}

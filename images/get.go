@@ -136,6 +136,21 @@ func (s *Store) List() ([]Info, error) {
 	return list, nil
 }
 
+// Added is when the image came into this store first; zero when that is not known.
+func (s *Store) Added(d Digest) (first time.Time) {
+	index, err := s.readIndex()
+	if err != nil {
+		return first
+	}
+	for _, e := range index.Manifests {
+		t, err := time.Parse(time.RFC3339Nano, e.Annotations[annotationCreated])
+		if err == nil && Digest(e.Digest) == d && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
 func (s *Store) info(e ocispec.Descriptor) (Info, error) {
 	info := Info{Digest: Digest(e.Digest), Name: entryName(e)}
 	if t, err := time.Parse(time.RFC3339Nano, e.Annotations[annotationCreated]); err == nil {

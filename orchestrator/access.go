@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -36,11 +37,22 @@ func (o *Orchestrator) publish(a *app, s *State) {
 	o.changed = make(chan struct{})
 }
 
-// show publishes what is seen beside the states. It runs in the loop.
-func (o *Orchestrator) show() {
+// show publishes what is seen beside the states: of those that had a round, and of all when the whole is asked for or another
+// table is in effect. It runs in the loop.
+func (o *Orchestrator) show(keys []Key, whole bool) {
+	if version := o.world.table.effective.Version; o.world.shown != version {
+		o.world.shown, whole = version, true
+	}
 	views := map[Key]view{}
-	for key, a := range o.apps {
-		views[key] = o.view(a.state)
+	if whole {
+		keys = o.Keys()
+	} else {
+		o.mu.RLock()
+		maps.Copy(views, o.views)
+		o.mu.RUnlock()
+	}
+	for _, key := range keys {
+		views[key] = o.view(o.apps[key].state)
 	}
 	found, shooting := o.foundToShow(), false
 	for _, f := range found {
@@ -69,7 +81,7 @@ func (o *Orchestrator) view(s *State) view {
 			v.flight[id] += busy
 			v.long[id] += w.edges.long[n.Name]
 			v.nodes[n.Name] = NodeStatus{
-				Present: string(w.nodes[n.Name].node.Presence), Health: w.health[n.Name].Last.Message, InFlight: busy,
+				Present: string(w.nodes[n.Name].node.Presence), Health: o.lastProbe(n.Name), InFlight: busy,
 				Long: w.edges.long[n.Name],
 			}
 		}
@@ -82,7 +94,7 @@ func (o *Orchestrator) view(s *State) view {
 		}
 		return v
 	}
-	for _, route := range routesOf(w.table.effective.Routes, s.Key) {
+	for _, route := range w.table.own[s.Key] {
 		role, internal := roleOfRoute(route.Name)
 		rs := RouteStatus{
 			Role: role, Internal: internal, Listen: route.Listen, Weights: map[string]int{}, Error: cmp.Or(w.edges.errors[route.Listen], w.edges.unserved),
@@ -99,6 +111,12 @@ func (o *Orchestrator) view(s *State) view {
 		v.routes = append(v.routes, rs)
 	}
 	return v
+}
+
+// lastProbe is what a node's last probe said.
+func (o *Orchestrator) lastProbe(node string) string {
+	state, _ := o.prober.State(node)
+	return state.Last.Message
 }
 
 // Keys lists all apps and environments that were ever launched, sorted.

@@ -11,6 +11,7 @@ type Request struct {
 	Kind       Kind
 	Key        Key
 	By         string            // who, from where: "ann@laptop"
+	Origin     *Origin           // where it came from, as the agent saw it; nil: not known
 	Config     *config.App       // launch, up: the resolved configuration; also taken by cutover and rollback when given
 	Image      string            // launch, up: digest
 	Images     map[string]string // launch, up: digests by role, for roles that have another image

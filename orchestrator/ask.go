@@ -74,6 +74,9 @@ func (o *Orchestrator) askRole(ctx context.Context, ask asked, role string) (ask
 	if ports := img.Ports(); len(ports) > 0 {
 		part.port = ports[0]
 	}
+	if dated, ok := o.opts.Images.(Dated); ok {
+		part.bakedAt = dated.Added(images.Digest(part.image))
+	}
 	if len(img.Command())+len(cfg.Command) == 0 {
 		return part, fault.New(fault.Invalid, "%s: the image has neither entrypoint nor service", doing).
 			WithHint("give the recipe an entrypoint: or services:")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
@@ -27,6 +28,7 @@ type askedRole struct {
 	driver      string
 	scope       string
 	previewHash string
+	bakedAt     time.Time
 }
 
 // of is what was found out for a role.
@@ -114,9 +116,12 @@ func busy(key Key, op *Operation) error {
 func (r *round) operation(req asked, phase Phase) *Operation {
 	r.s.NextOperation++
 	op := &Operation{
-		ID: fmt.Sprintf("op-%d", r.s.NextOperation), Number: r.s.NextOperation, Kind: req.Kind, By: req.By, At: r.f.Now,
+		ID: fmt.Sprintf("op-%d", r.s.NextOperation), Number: r.s.NextOperation, Kind: req.Kind, By: req.By, Origin: req.Origin, At: r.f.Now,
 		Phase: phase, Force: req.Force, KeepFailed: req.KeepFailed, LedgerFrom: r.f.Ledger, Before: map[string]int{},
 		Followed: r.s.Follows,
+	}
+	if req.By != byItself {
+		op.Asked = req.arguments()
 	}
 	for _, fl := range r.s.Fleets {
 		if fl.Weight > 0 && !fl.Accessory {
@@ -190,7 +195,7 @@ func (r *round) record(req asked) *Release {
 	lead := req.of(config.DefaultRole)
 	rel := &Release{
 		ID: fmt.Sprintf("r%d", r.s.NextRelease), Image: req.Image, Port: lead.port, Config: *req.Config, By: req.By,
-		At: r.f.Now, State: ReleaseNew, PreviewHash: lead.previewHash, Images: req.images(), Files: req.Files,
+		At: r.f.Now, BakedAt: lead.bakedAt, State: ReleaseNew, PreviewHash: lead.previewHash, Images: req.images(), Files: req.Files,
 	}
 	if len(req.Config.Roles) == 0 {
 		return rel

@@ -28,7 +28,7 @@ func (r *round) beginScale(req asked) (*Operation, error) {
 	}
 	for _, op := range r.s.Operations {
 		if op.Kind == KindScale && op.scales(role) {
-			op.Size, op.By = req.Size, req.By
+			op.Size, op.By, op.Origin, op.Asked = req.Size, req.By, req.Origin, req.arguments()
 			return op, nil
 		}
 	}

@@ -16,6 +16,7 @@
 //	operations/APP/ENV/N         an operation that ended (type Operation); N is 8 digits
 //	tasks/APP/ENV/N              a task that ended (type Task); the newest 200
 //	files/SHA256                 a file that hooks of releases need
+//	releases/APP/ENV/N           a release that the state has let go of (type archived); N is 8 digits. Kept for ever, in the end without its configuration
 //	drains/APP/ENV/N/FLEET       what draining a fleet cost that operation after its end; FLEET is role/release/incarnation
 //	meta/sticky                  the secret that keys of sticky cookies are made of, minted once
 //

@@ -183,7 +183,7 @@ func (o *Orchestrator) lookAt(ctx context.Context, t lookTarget) error {
 		return err
 	}
 	if o.looks.note(t.id.Node, factOf(drift, began)) {
-		o.post(func() {}) // a round takes it in
+		o.post(func() { o.touch(Key{App: t.id.Fleet.App, Env: t.id.Fleet.Env}) }) // a round takes it in
 	}
 	return nil
 }
@@ -216,7 +216,7 @@ func (o *Orchestrator) Drift(ctx context.Context, key Key, node string) (fleet.D
 		return fleet.Drift{}, fault.New(fault.NotFound, "%w", err)
 	}
 	if err == nil && o.looks.note(id.Node, factOf(drift, began)) {
-		o.post(func() {})
+		o.post(func() { o.touch(key) })
 	}
 	return drift, err
 }

@@ -23,12 +23,15 @@ type edgesSeen struct {
 	long     map[string]int     // by node
 	traffic  map[string]Traffic // by fleet, since this agent started
 	counted  tallies
-	last     map[string]router.NodeTraffic
+	last     map[edgeNode]router.NodeTraffic
 	errors   map[string]string // listen address → why it does not serve
 	held     map[string]string // node or fleet → the edge that is silent or behind and may route to it, as a sentence
 	unserved string            // why nobody serves any route, as a sentence; "": somebody does
 	samples  []sample          // of the last rateWindow
 }
+
+// edgeNode is a node at one edge process.
+type edgeNode struct{ instance, node string }
 
 // sample is the traffic at one time.
 type sample struct {
@@ -39,7 +42,7 @@ type sample struct {
 func newEdgesSeen() edgesSeen {
 	return edgesSeen{
 		inFlight: map[string]int{}, long: map[string]int{}, traffic: map[string]Traffic{}, counted: newTallies(),
-		last: map[string]router.NodeTraffic{}, errors: map[string]string{},
+		last: map[edgeNode]router.NodeTraffic{}, errors: map[string]string{},
 	}
 }
 
@@ -106,14 +109,16 @@ func (e *edgesSeen) take(obs router.Observation, began time.Time, effective rout
 	e.hold(obs, effective)
 	e.unserved = unserved(obs)
 	e.counted.take(obs, began)
-	last := map[string]router.NodeTraffic{}
+	last := make(map[edgeNode]router.NodeTraffic, len(e.last))
 	e.traffic = cloneTraffic(e.traffic)
 	for _, edge := range obs.Edges {
 		for _, n := range edge.Nodes {
-			key := edge.Instance + " " + n.Node
+			key := edgeNode{edge.Instance, n.Node}
 			last[key] = n
-			e.inFlight[n.Node] += n.InFlight
-			e.long[n.Node] += n.Long
+			if n.InFlight > 0 {
+				e.inFlight[n.Node] += n.InFlight
+				e.long[n.Node] += n.Long
+			}
 			if !first {
 				e.add(n, e.last[key])
 			}
@@ -176,6 +181,9 @@ func cloneTraffic(in map[string]Traffic) map[string]Traffic {
 func (e *edgesSeen) add(now, before router.NodeTraffic) {
 	count := func(n router.NodeTraffic) Traffic {
 		return Traffic{Requests: n.Requests, Errors: n.Status5x + n.Connect + n.Reset + n.Timeout, Latency: n.Latency.Counts}
+	}
+	if countsOfNode(now) == countsOfNode(before) {
+		return
 	}
 	e.traffic[now.Fleet] = e.traffic[now.Fleet].plus(count(now).since(count(before)))
 }

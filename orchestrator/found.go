@@ -67,7 +67,7 @@ func (o *Orchestrator) foundHere(s *State) FoundFact {
 	if f.Fleets == 0 {
 		return f
 	}
-	for _, route := range routesOf(o.world.table.effective.Routes, s.Key) {
+	for _, route := range o.world.table.own[s.Key] {
 		if slices.ContainsFunc(route.Fleets, func(fl router.Fleet) bool { return s.fleet(fl.ID) == nil && len(fl.Nodes) > 0 }) {
 			f.Routes = append(f.Routes, route)
 		}
@@ -167,8 +167,12 @@ func (o *Orchestrator) noteFound(ctx context.Context, driver string, d fleet.Dri
 		list = append(list, foundFleet{id, nodes})
 	}
 	return o.call(ctx, func() {
+		before := o.world.found[driver]
 		o.world.found[driver] = list
 		o.world.stale = true // their slots are taken
+		if len(list)+len(before) > 0 {
+			o.touchAll()
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ func (o *Orchestrator) nodeFact(n *Node) NodeFact {
 		Long: w.edges.long[n.Name], Since: seen.node.Since, Reading: w.reads[n.Name].open > 0, Read: w.reads[n.Name].done,
 		Drift: o.looks.fact(n.Name),
 	}
-	if state, ok := w.health[n.Name]; ok {
+	if state, ok := o.prober.State(n.Name); ok {
 		fact.Verdict, fact.Message = state.Verdict, state.Last.Message
 	}
 	return fact
@@ -101,10 +102,10 @@ func (o *Orchestrator) listed(id fleet.FleetID, nodes []fleet.Node, err error, b
 	if fl == nil {
 		return
 	}
-	w.stale = true
 	if err != nil {
 		o.complain("list nodes of "+id.String(), err)
 		o.unknown(fl)
+		o.heard(fl)
 		return
 	}
 	found := map[string]fleet.Node{}
@@ -114,15 +115,48 @@ func (o *Orchestrator) listed(id fleet.FleetID, nodes []fleet.Node, err error, b
 	for _, n := range fl.Nodes {
 		seen := w.nodes[n.Name]
 		if node, ok := found[n.Name]; ok {
+			if !seen.same(node) {
+				o.heard(fl)
+			}
 			w.nodes[n.Name] = nodeSeen{node: node, since: seen.since}
 		} else if n.Booted && seen.since.Before(began) && !w.running[actionKey(ActBoot, id, n.Name)] {
 			seen.absent = true
 			w.nodes[n.Name] = seen
+			o.heard(fl)
 		}
 		delete(found, n.Name)
 	}
 	for _, stray := range found {
 		o.removeStray(fl, stray)
+	}
+}
+
+// heard notes that something new is known of a fleet's nodes.
+func (o *Orchestrator) heard(fl *Fleet) {
+	o.world.stale = true
+	o.touch(Key{App: fl.ID.App, Env: fl.ID.Env})
+}
+
+// same says whether a driver says of a node what it said before.
+func (s nodeSeen) same(node fleet.Node) bool {
+	was := s.node
+	if s.absent || (was.Exit == nil) != (node.Exit == nil) {
+		return false
+	}
+	was.Exit, node.Exit = nil, nil
+	return was == node
+}
+
+// touchJudged gives a round to the apps of which a node's health has changed.
+func (o *Orchestrator) touchJudged() {
+	judged := o.prober.Judged()
+	if len(judged) == 0 {
+		return
+	}
+	for _, a := range o.apps {
+		for _, fl := range a.state.Fleets {
+			a.touched = a.touched || slices.ContainsFunc(fl.Nodes, func(n *Node) bool { return judged[n.Name] })
+		}
 	}
 }
 

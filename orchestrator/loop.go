@@ -135,7 +135,8 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	group.Go(func() { o.watchDrivers(ctx) })
 	group.Go(func() { o.watchRouter(ctx) })
 	group.Go(func() { o.watchDrift(ctx) })
-	o.show() // the first to ask sees the routes too
+	group.Go(func() { o.watchHistory(ctx) })
+	o.show(o.Keys(), true) // the first to ask sees the routes too
 	close(o.ready)
 	return o.loop(ctx)
 }
@@ -235,9 +236,10 @@ func errStopped() error {
 
 // rounds decides for every app, then brings the router up to date. Only the loss of leadership is an error.
 func (o *Orchestrator) rounds(ctx context.Context) error {
-	o.world.health = o.prober.States()
+	o.touchJudged()
 	var due []func()
-	for _, key := range o.Keys() {
+	keys, whole := o.due(o.opts.Now())
+	for _, key := range keys {
 		s, actions, err := o.decide(ctx, o.apps[key])
 		o.setStuck(o.apps[key], err)
 		if err != nil {
@@ -261,7 +263,7 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 	o.syncTable(ctx)
 	o.syncListings(ctx)
 	o.syncTargets()
-	o.show()
+	o.show(keys, whole)
 	return nil
 }
 

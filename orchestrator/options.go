@@ -31,7 +31,13 @@ type Images interface {
 	PinFor(ctx context.Context, installation string, why map[images.Digest][]string) error
 }
 
-// Options are what an orchestrator works with. Boots, Holder, Shared, Leads, Log, Now, Rand, Check, Secret, Hooks, Mask,
+// Dated is what an image store may know besides.
+type Dated interface {
+	// Added is when the image came into the store first; zero when that is not known.
+	Added(images.Digest) time.Time
+}
+
+// Options are what an orchestrator works with. Boots, Holder, Shared, History, Leads, Log, Now, Rand, Check, Secret, Hooks, Mask,
 // Verify, Lost and MakeRoom may be left out.
 type Options struct {
 	Installation string
@@ -62,4 +68,6 @@ type Options struct {
 	// MakeRoom frees disk space that is kept in reserve, and says whether there was any. It is asked when a full disk is in
 	// the way of a rollback, an abort or a destroy; nil: there is no reserve.
 	MakeRoom func() bool
+	// History says how much of it is kept; zero: all.
+	History Retention
 }

@@ -25,6 +25,8 @@ const (
 	keptTasks = 200
 	// keptReleases is how many releases are kept beside those that run.
 	keptReleases = 100
+	// mostDropped is how many of them one commit lets go of.
+	mostDropped = 5
 )
 
 func stateKey(k Key) string { return statePrefix + k.String() }
@@ -124,7 +126,10 @@ type app struct {
 	version uint64 // in the store; 0: never written
 	print   []byte // of the state as it was written
 	round   time.Time
-	stuck   error // why what was decided last could not be written; nil: it was
+	written uint64  // rises with each state that was written
+	touched bool    // something was heard of it since its last round
+	routing routing // what was found when its routes were compared last
+	stuck   error   // why what was decided last could not be written; nil: it was
 }
 
 // timerGrain is how exactly timers are kept over a restart of the agent.
@@ -190,6 +195,9 @@ func (o *Orchestrator) states(ctx context.Context) (map[*State]uint64, error) {
 // commit writes a state with its events and the operations that ended, all or nothing, and makes it the present one. It
 // does nothing when there is nothing worth writing.
 func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Event, history records) (bool, error) {
+	if unchanged(s, a.state) && a.print != nil {
+		return false, nil
+	}
 	print, err := fingerprint(s)
 	if err != nil {
 		return false, fmt.Errorf("write state %s: %w", s.Key, err)
@@ -200,7 +208,7 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 		o.mu.Unlock()
 		return false, nil
 	}
-	prune(s)
+	history.dropped = prune(s)
 	o.world.edges.counted.record(s, o.opts.Now())
 	commits, err := o.commits(a, s, events, history)
 	if err != nil {
@@ -216,7 +224,8 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 		}
 		a.version = version // the last one's is the state's
 	}
-	a.print = print
+	a.print, a.touched, o.world.moved = print, true, true
+	a.written++
 	o.publish(a, s)
 	for _, e := range events {
 		o.log.Info(e.Message, "app", e.App, "env", e.Env, "type", e.Type, "seq", e.Seq)
@@ -295,7 +304,8 @@ func stateWrites(a *app, s *State, history records) ([]store.Write, error) {
 			writes = append(writes, store.Write{Key: operationKey(s.Key, n), Any: true})
 		}
 	}
-	return writes, nil
+	kept, err := archiveWrites(s.Key, history.dropped)
+	return append(writes, kept...), err
 }
 
 // runs says whether anything of a release has nodes.
@@ -303,9 +313,10 @@ func (s *State) runs(release string) bool {
 	return slices.ContainsFunc(s.holders(), func(fl *Fleet) bool { return fl.ID.Release == release || fl.Before == release })
 }
 
-// prune forgets the oldest releases beyond what is kept, unless they run.
-func prune(s *State) {
-	for len(s.Releases) > keptReleases && !s.runs(s.Releases[0].ID) {
-		s.Releases = s.Releases[1:]
+// prune lets go of the oldest releases beyond what is kept, unless they run, a few at a time: they are written elsewhere.
+func prune(s *State) (dropped []*Release) {
+	for len(s.Releases) > keptReleases && len(dropped) < mostDropped && !s.runs(s.Releases[0].ID) {
+		dropped, s.Releases = append(dropped, s.Releases[0]), s.Releases[1:]
 	}
+	return dropped
 }

@@ -36,6 +36,7 @@ func (o *Orchestrator) prepare(ctx context.Context, d fleet.Driver, a Action, sp
 func (o *Orchestrator) progressed(a Action, p fleet.Progress) {
 	if o.world.running[a.Key()] {
 		o.world.progress[a.Key()] = p
+		o.touch(Key{App: a.Fleet.App, Env: a.Fleet.Env})
 	}
 }
 

@@ -36,10 +36,15 @@ func (t *tableSeen) adopt(table router.Table, now time.Time) {
 	t.index(now)
 }
 
-// index notes which nodes the tables name, and since when others are not named any more.
+// index notes whose the routes are, which nodes the tables name, and since when others are not named any more.
 func (t *tableSeen) index(now time.Time) {
 	before := t.routed
-	t.routed = map[string]bool{}
+	t.routed, t.own = map[string]bool{}, map[Key][]router.Route{}
+	for _, route := range t.effective.Routes {
+		if key, ok := routeKey(route.Name); ok {
+			t.own[key] = append(t.own[key], route)
+		}
+	}
 	for _, table := range []*router.Table{&t.effective, t.pending} {
 		if table == nil {
 			continue
@@ -86,17 +91,7 @@ func (t *tableSeen) routesOf(key Key) []router.Route {
 	if t.pending != nil || !t.known {
 		return nil
 	}
-	return routesOf(t.effective.Routes, key)
-}
-
-func routesOf(all []router.Route, key Key) []router.Route {
-	var own []router.Route
-	for _, route := range all {
-		if strings.HasPrefix(route.Name, key.String()+"/") {
-			own = append(own, route)
-		}
-	}
-	return own
+	return t.own[key]
 }
 
 // syncTable applies a new table when the states ask for other routes than the edges have.
@@ -109,6 +104,9 @@ func (o *Orchestrator) syncTable(ctx context.Context) {
 	if !t.known {
 		t.retry = now.Add(applyAgain)
 		o.adopt(ctx)
+		return
+	}
+	if t.pending == nil && o.routedAsAsked() {
 		return
 	}
 	routes, closing, changed := o.wanted(now)
@@ -137,10 +135,10 @@ func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, closing []r
 		}
 	}
 	for _, key := range o.Keys() {
-		have := routesOf(t.effective.Routes, key)
+		have := t.own[key]
 		want := o.apps[key].state.routes(stickyKey(o.secret, key))
 		haveClosing, wantClosing := closingOf(t.effective.Closing, key), o.apps[key].state.closing()
-		same := sameRoutes(have, want) && slices.Equal(haveClosing, wantClosing)
+		same := sameRoutes(have, want) && sameClosing(haveClosing, wantClosing)
 		if same {
 			delete(t.refused, key)
 		}
@@ -155,6 +153,8 @@ func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, closing []r
 	slices.SortFunc(closing, func(a, b router.Closing) int { return strings.Compare(a.Node, b.Node) })
 	return routes, closing, changed
 }
+
+func sameClosing(a, b []router.Closing) bool { return slices.Equal(a, b) }
 
 // closingOf is an app's part of what is to be closed.
 func closingOf(all []router.Closing, key Key) []router.Closing {
@@ -196,6 +196,7 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 	switch {
 	case err == nil:
 		t.adopt(table, now)
+		o.touchKeys(changed)
 		o.look()
 		return
 	case errors.Is(err, router.ErrStale):
@@ -208,6 +209,7 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 		if slices.ContainsFunc(changed, func(key Key) bool { return o.madeRoom(o.app(key).state, err) }) {
 			return // it is applied again at once
 		}
+		o.touchKeys(changed)
 		for _, key := range changed {
 			r := refusal{err: err}
 			if len(changed) == 1 {

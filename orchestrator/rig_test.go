@@ -26,17 +26,18 @@ import (
 
 // rig is an orchestrator with everything around it in memory and time that is virtual.
 type rig struct {
-	t      *testing.T
-	o      *Orchestrator
-	driver *fleettest.Fake
-	router *routertest.Fake
-	images Images
-	store  store.Store
-	stop   func()
-	room   func() bool // the reserve of the disk; nil: none
-	lost   bool        // the next agent has a new store
-	hooks  *fakeHooks
-	agents byte // how many there were: each draws other names
+	t         *testing.T
+	o         *Orchestrator
+	driver    *fleettest.Fake
+	router    *routertest.Fake
+	images    Images
+	store     store.Store
+	stop      func()
+	room      func() bool // the reserve of the disk; nil: none
+	lost      bool        // the next agent has a new store
+	hooks     *fakeHooks
+	agents    byte // how many there were: each draws other names
+	retention Retention
 
 	mu   sync.Mutex
 	sick map[string]bool // images whose nodes never answer well, and nodes that do not
@@ -67,6 +68,7 @@ func (r *rig) start() {
 		Slots: 1000, FirstPort: 20_000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
 		Hooks: r.hooks.run, Mask: maskAll,
+		History: r.retention,
 	})
 	if err != nil {
 		r.t.Fatal(err)

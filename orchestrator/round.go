@@ -22,6 +22,8 @@ type records struct {
 	ended []*Operation // settled in this round
 	late  []lateCost   // what draining cost, for operations that ended before
 	tasks []*Task      // that ended in this round
+	// dropped are releases that the state lets go of.
+	dropped []*Release
 }
 
 // round is one call of next.

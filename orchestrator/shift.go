@@ -30,6 +30,9 @@ func (r *round) stepShift(op *Operation) {
 			return
 		}
 		op.Percent = want
+		if op.FirstAt.IsZero() {
+			op.FirstAt = r.f.Now
+		}
 		r.reweigh(fleets, want, op.Kind != KindRollback) // nobody is to stay on a release that is rolled back
 		r.sayOp("step", op, "%s gets %d %%", op.Release, want)
 	}

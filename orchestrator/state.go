@@ -65,6 +65,7 @@ type Release struct {
 	Config       config.App   `json:"config"`
 	By           string       `json:"by"`
 	At           time.Time    `json:"at"`
+	BakedAt      time.Time    `json:"baked_at,omitzero"` // when its image came into the agent's image store, if that is known
 	State        ReleaseState `json:"state"`
 	CompletedAt  time.Time    `json:"completed_at,omitzero"`
 	Ledger       Ledger       `json:"ledger,omitzero"`        // of the operations that moved to it, and of what they drained
@@ -191,7 +192,10 @@ type Operation struct {
 	Number     int            `json:"number"`
 	Kind       Kind           `json:"kind"`
 	By         string         `json:"by"`
+	Origin     *Origin        `json:"origin,omitempty"` // where it was asked for; nil: nobody asked, or an earlier version recorded it
+	Asked      *Arguments     `json:"asked,omitempty"`  // with what
 	At         time.Time      `json:"at"`
+	FirstAt    time.Time      `json:"first_at,omitzero"` // when it gave Release traffic first
 	Phase      Phase          `json:"phase"`
 	Release    string         `json:"release,omitempty"` // what it moves to
 	From       string         `json:"from,omitempty"`    // what served when it began

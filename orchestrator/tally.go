@@ -85,7 +85,7 @@ func (ts *tallies) take(obs router.Observation, at time.Time) {
 	began := map[Key]bool{}
 	grown := map[Key]Ledger{}
 	for _, edge := range obs.Edges {
-		ts.seen[edge.ID], ts.listed[edge.ID] = at, map[string]bool{}
+		ts.seen[edge.ID], ts.listed[edge.ID] = at, make(map[string]bool, len(edge.Nodes))
 		for _, rt := range edge.Routes {
 			if key, ok := routeKey(rt.Route); ok {
 				m, counts := ts.mark(key, edge, began), countsOfRoute(rt)
@@ -97,6 +97,9 @@ func (ts *tallies) take(obs router.Observation, at time.Time) {
 			if key, ok := fleetKey(n.Fleet); ok {
 				m, counts := ts.mark(key, edge, began), countsOfNode(n)
 				ts.listed[edge.ID][n.Node] = true
+				if counts == m.Nodes[n.Node] {
+					continue // most nodes of many
+				}
 				d := counts.since(m.Nodes[n.Node])
 				grown[key] = grown[key].plus(Ledger{Cut: d.Cut}.withFleet(n.Fleet, d))
 				m.Nodes[n.Node] = counts
@@ -191,11 +194,12 @@ func (m Mark) first(key Key, edge router.Edge) {
 
 // fleetKey is the app of a fleet's id.
 func fleetKey(id string) (Key, bool) {
-	p := strings.SplitN(id, "/", 3)
-	if len(p) != 3 {
+	app, rest, _ := strings.Cut(id, "/")
+	env, _, ok := strings.Cut(rest, "/")
+	if !ok {
 		return Key{}, false
 	}
-	return Key{App: p[0], Env: p[1]}, true
+	return Key{App: app, Env: env}, true
 }
 
 // forgotten is how long the marks of an edge are kept that is not seen any more.

@@ -114,6 +114,9 @@ func (o *Orchestrator) syncPins(ctx context.Context) {
 	if o.opts.Lost && len(o.world.found) < len(o.opts.Drivers.Names()) && o.opts.Now().Sub(o.began) < lostPinsFor {
 		return
 	}
+	if !o.world.moved {
+		return
+	}
 	want := map[images.Digest][]string{}
 	for _, a := range o.apps {
 		for d, why := range a.state.pinned() {
@@ -123,6 +126,7 @@ func (o *Orchestrator) syncPins(ctx context.Context) {
 	}
 	o.pinFound(want)
 	if o.world.pins != nil && maps.EqualFunc(want, o.world.pins, slices.Equal) {
+		o.world.moved = false
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, pinWithin)
@@ -131,7 +135,7 @@ func (o *Orchestrator) syncPins(ctx context.Context) {
 		o.complain("pin images", err)
 		return
 	}
-	o.world.pins = want
+	o.world.pins, o.world.moved = want, false
 }
 
 // pinFound adds what fleets that no record knows run on.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
-	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/router"
 )
@@ -23,12 +22,14 @@ type world struct {
 	retry    map[string]time.Time    // failed actions: not again before
 	listings map[string]*listing     // by fleet id
 	reads    map[string]taskReading  // of tasks' output, by node
-	health   map[string]healthcheck.State
 	table    tableSeen
 	edges    edgesSeen
 	slots    map[int]string             // leased: node by slot
 	cursor   int                        // where the search for a free slot goes on
 	stale    bool                       // the probe targets and leases may have changed
+	moved    bool                       // what images are in use may have changed
+	whole    time.Time                  // when all apps had a round last
+	shown    router.Version             // the table that the views show
 	pins     map[images.Digest][]string // as they were written last, with the reasons
 
 	complained map[string]complaint
@@ -62,11 +63,12 @@ type tableSeen struct {
 	applying  bool
 	refused   map[Key]refusal // routes that the backend does not take
 	retry     time.Time
-	known     bool                 // the backend was read, and nothing since says that another table is in effect
-	unread    error                // why it could not be read last
-	late      error                // why the pending table is not known to be at every edge
-	routed    map[string]bool      // nodes in effective or pending
-	left      map[string]time.Time // nodes that were routed: since when none of the tables names them
+	known     bool                   // the backend was read, and nothing since says that another table is in effect
+	unread    error                  // why it could not be read last
+	late      error                  // why the pending table is not known to be at every edge
+	routed    map[string]bool        // nodes in effective or pending
+	own       map[Key][]router.Route // the effective ones by app
+	left      map[string]time.Time   // nodes that were routed: since when none of the tables names them
 }
 
 type refusal struct {

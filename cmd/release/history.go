@@ -14,7 +14,9 @@ import (
 func (c *cli) historyVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "List releases and what was done with them",
-		Long: `Lists the releases, and the operations that ended with what they cost the users. With -v also by release and cause.`, Example: "  release history --json", Args: noArgs(),
+		Long: `Lists the releases, and the operations that ended with who asked for them and what they cost the users. With -v also by
+release and cause. release show tells all of one release.`,
+		Example: "  release history\n  release history --json", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			app, err := c.app()
 			if err != nil {
@@ -44,28 +46,40 @@ func (o *output) history(w io.Writer, r api.HistoryResult) {
 		releases.row(plain(rel.ID), cell{rel.State, o.byState(rel.State)}, plain(shortDigest(rel.Image)),
 			plain(rel.At.Local().Format(time.DateTime)), plain(rel.By))
 	}
-	ops.row(plain("OPERATION"), plain("WHAT"), plain("AT"), plain("TOOK"), plain("REQUESTS"), plain("FAILED"), plain("RETRIED"), plain("CUT"), plain("OUTCOME"))
+	ops.row(plain("OPERATION"), plain("WHAT"), plain("AT"), plain("TOOK"), plain("REQUESTS"), plain("FAILED"), plain("RETRIED"), plain("CUT"), plain("BY"), plain("OUTCOME"))
 	for _, op := range r.Operations {
-		what := strings.TrimSpace(op.Kind + " " + op.Release)
-		if op.Auto {
-			what += " by itself"
-		}
-		if op.From != "" && op.From != op.Release {
-			what += " from " + op.From
-		}
-		outcome, shown := "done", o.green("done")
-		if op.Failure != nil {
-			outcome = op.Failure.Message
-			shown = o.red(outcome)
-		}
-		ops.row(plain(op.ID), plain(what), plain(op.At.Local().Format(time.DateTime)), plain(span(seconds(op.Seconds))),
+		outcome, shown := o.outcome(op)
+		ops.row(plain(op.ID), plain(whatWas(op)), plain(op.At.Local().Format(time.DateTime)), plain(span(seconds(op.Seconds))),
 			plain(fmt.Sprint(op.Ledger.Requests)), plain(fmt.Sprint(op.Ledger.Failed)), plain(fmt.Sprint(op.Ledger.Retried)),
-			plain(fmt.Sprint(op.Ledger.Cut)), cell{outcome, shown})
+			plain(fmt.Sprint(op.Ledger.Cut)), plain(op.By), cell{outcome, shown})
 	}
 	fmt.Fprintf(w, "%s\n\n%s\n", strings.Join(releases.lines(""), "\n"), strings.Join(ops.lines(""), "\n"))
 	if o.verbose {
 		o.historyCosts(w, r.Operations)
 	}
+}
+
+// whatWas is what an operation did, in a few words.
+func whatWas(op api.Operation) string {
+	what := strings.TrimSpace(op.Kind + " " + op.Release)
+	if op.Auto {
+		what += " by itself"
+	}
+	if op.From != "" && op.From != op.Release {
+		what += " from " + op.From
+	}
+	return what
+}
+
+// outcome is how an operation ended, plain and as it is shown.
+func (o *output) outcome(op api.Operation) (text, shown string) {
+	switch {
+	case op.Failure != nil:
+		return op.Failure.Message, o.red(op.Failure.Message)
+	case !op.Done():
+		return op.Phase, o.yellow(op.Phase)
+	}
+	return "done", o.green("done")
 }
 
 // historyCosts tells causes and each release's part of the operations that cost anything.

@@ -99,6 +99,7 @@ func (a *agent) run(ctx context.Context) error {
 			Version: programVersion(), PID: os.Getpid(), Since: time.Now(), StateDir: a.dir, ImagesDir: a.images.Dir(),
 		},
 		Standing: a.lead.standing, Leads: a.lead.leads, Forget: a.lead.forget, ForgetHost: a.lead.forgetHost,
+		UserOf: userOf,
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.lead.run(ctx) })

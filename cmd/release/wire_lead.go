@@ -120,6 +120,7 @@ func (l *leadership) options(s store.Store) orchestrator.Options {
 		Slots: a.settings.Ports.Size(), FirstPort: a.settings.Ports.First, Boots: a.settings.Limits.Boots, Holder: a.name, Shared: l.shared, Log: a.log,
 		Verify:   func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
 		MakeRoom: a.reserve.release, Lost: a.lost, Hooks: a.hooks.Run, Mask: hides,
+		History: orchestrator.Retention{Keep: a.settings.History.Keep.Std(), Operations: a.settings.History.Operations},
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/bootandshoot/release/console"
 	"github.com/bootandshoot/release/orchestrator"
@@ -68,6 +69,46 @@ func (l leading) History(ctx context.Context, k orchestrator.Key) ([]orchestrato
 		return nil, err
 	}
 	return o.History(ctx, k)
+}
+
+func (l leading) EventsBefore(ctx context.Context, k orchestrator.Key, at time.Time) (uint64, error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return o.EventsBefore(ctx, k, at)
+}
+
+func (l leading) Releases(ctx context.Context, k orchestrator.Key) ([]orchestrator.Release, error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return o.Releases(ctx, k)
+}
+
+func (l leading) Record(ctx context.Context, k orchestrator.Key, release string) (orchestrator.Record, error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return orchestrator.Record{}, err
+	}
+	return o.Record(ctx, k, release)
+}
+
+func (l leading) Diff(ctx context.Context, k orchestrator.Key, from, to string) (a, b orchestrator.Release, changes []orchestrator.ConfigChange, err error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return a, b, nil, err
+	}
+	return o.Diff(ctx, k, from, to)
+}
+
+func (l leading) Stats(ctx context.Context, k orchestrator.Key, since time.Time) (orchestrator.Stats, error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return orchestrator.Stats{}, err
+	}
+	return o.Stats(ctx, k, since)
 }
 
 func (l leading) Logs(ctx context.Context, k orchestrator.Key, node string, opts orchestrator.LogOptions) (io.ReadCloser, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -317,11 +316,12 @@ func (f *Fake) Nodes(ctx context.Context, id fleet.FleetID) ([]fleet.Node, error
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var nodes []fleet.Node
-	for _, name := range slices.Sorted(maps.Keys(f.nodes)) {
-		if n := f.nodes[name]; n.ID.Fleet == id && n.installation == f.opts.Installation {
+	for _, n := range f.nodes {
+		if n.ID.Fleet == id && n.installation == f.opts.Installation {
 			nodes = append(nodes, n.view())
 		}
 	}
+	slices.SortFunc(nodes, func(a, b fleet.Node) int { return cmp.Compare(a.ID.Node, b.ID.Node) })
 	return nodes, nil
 }
 

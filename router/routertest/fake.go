@@ -3,6 +3,7 @@
 package routertest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -244,7 +245,7 @@ func (f *Fake) Observe(context.Context) (router.Observation, error) {
 		e.Nodes = append(e.Nodes, cloneTraffic(*n))
 	}
 	slices.SortFunc(e.Nodes, func(a, b router.NodeTraffic) int {
-		return slices.Compare([]string{a.Fleet, a.Node}, []string{b.Fleet, b.Node})
+		return cmp.Or(cmp.Compare(a.Fleet, b.Fleet), cmp.Compare(a.Node, b.Node))
 	})
 	o.Edges = append(o.Edges, e)
 	return o, nil

@@ -112,6 +112,7 @@ func looking(t *testing.T, in *harness.Installation) {
 	if len(h.Releases) != 2 || len(h.Operations) < 4 || h.Operations[0].Kind != "rollback" {
 		t.Errorf("history: %+v", h)
 	}
+	past(t, in)
 	if out := in.Must("events", "--tail", "3").Stdout; strings.Count(out, "\n") != 3 {
 		t.Errorf("the last three events:\n%s", out)
 	}
@@ -128,6 +129,41 @@ func looking(t *testing.T, in *harness.Installation) {
 	}
 	if out := in.Run("exec", node.ID, "--", "/no/such/file"); out.Code == 0 || !strings.Contains(out.Stdout+out.Stderr, "no such file") {
 		t.Errorf("exec of a program that is not there: %+v", out)
+	}
+}
+
+// past looks at what was done.
+func past(t *testing.T, in *harness.Installation) {
+	t.Helper()
+	var rec api.ShowResult
+	in.JSON(&rec, "show", "r2")
+	origin := rec.Operations[0].Origin
+	if len(rec.Operations) < 4 || rec.State != "rolled_back" || rec.BakedAt.IsZero() || origin == nil || origin.PID == 0 || !strings.HasPrefix(origin.Via, "unix:") {
+		t.Errorf("show: %+v, asked by %+v", rec, origin)
+	}
+	if out := in.Must("show", "r2", "-v").Stdout; !strings.Contains(out, "rollback r1 from r2") || !strings.Contains(out, "fleet:") || !strings.Contains(out, "r2 gets 30 %") {
+		t.Errorf("show -v:\n%s", out)
+	}
+	if out := in.Run("show", "r9"); out.Code != 1 || !strings.Contains(out.Stderr, "r2 r1") {
+		t.Errorf("a release that there never was: %+v", out)
+	}
+	if out := in.Must("diff", "r1", "r2").Stdout; !strings.Contains(out, "the configuration is the same") || !strings.Contains(out, "/hello") {
+		t.Errorf("diff:\n%s", out)
+	}
+	var stats api.StatsResult
+	in.JSON(&stats, "stats", "--since", "1h")
+	if s := stats.Stats[0]; len(stats.Stats) != 1 || s.Deployments != 2 || s.Changes != 2 || s.Failed != 1 || s.LeadTime.Median <= 0 || s.Recovery.Median <= 0 {
+		t.Errorf("stats: %+v", stats.Stats)
+	}
+	if out := in.Must("stats").Stdout; !strings.Contains(out, "1 of 2 (50 %)") {
+		t.Errorf("stats:\n%s", out)
+	}
+	since := in.Must("events", "--since", "r2", "--type", "launch", "--type", "rollback").Stdout
+	if strings.Contains(since, "up of r1") || !strings.Contains(since, "launch of r2") || !strings.Contains(since, "rollback from r2 to r1") || strings.Contains(since, "is healthy") {
+		t.Errorf("events since r2:\n%s", since)
+	}
+	if out := in.Run("events", "--since", "yesterday"); out.Code != 2 {
+		t.Errorf("a time that is none: %+v", out)
 	}
 }
 

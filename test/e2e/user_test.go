@@ -23,6 +23,7 @@ test "$(version)" = v1
 mv bin/other bin/hello
 release up --json | tail -n 1 | grep -q '"release":"r2"'
 test "$(version)" = v2
+release show r2 --json | grep -q '"user":"'"$(id -un)"'"'
 release images ls | grep -q hello
 release rollback
 test "$(version)" = v1
