@@ -30,6 +30,8 @@ type Orchestrator interface {
 	History(ctx context.Context, k orchestrator.Key) ([]orchestrator.Operation, error)
 	Changed() <-chan struct{}
 	Logs(ctx context.Context, k orchestrator.Key, node string, o orchestrator.LogOptions) (io.ReadCloser, error)
+	CopyOut(ctx context.Context, k orchestrator.Key, node, path string) (io.ReadCloser, error)
+	Previous(ctx context.Context, k orchestrator.Key) ([]orchestrator.Tail, error)
 	Exec(ctx context.Context, k orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error)
 	RunTask(ctx context.Context, r orchestrator.TaskRequest) (orchestrator.Task, error)
 	StopTask(ctx context.Context, k orchestrator.Key, id, by string) error
@@ -103,6 +105,8 @@ func (s *Server) routes() map[string]handler {
 		"POST " + app + "steer":             s.steer,
 		"GET " + app + "events":             s.events,
 		"GET " + app + "releases":           s.releases,
+		"GET " + app + "previous":           s.previous,
+		"GET " + app + "nodes/{node}/files": s.files,
 		"GET " + app + "nodes/{node}/logs":  s.logs,
 		"POST " + app + "nodes/{node}/exec": s.exec,
 		"POST " + app + "tasks":             s.runTask,

@@ -10,16 +10,18 @@ import (
 type Request struct {
 	Kind       Kind
 	Key        Key
-	By         string      // who, from where: "ann@laptop"
-	Config     *config.App // launch, up: the resolved configuration; also taken by cutover and rollback when given
-	Image      string      // launch, up: digest
-	Release    string      // cutover: "" is the newest launched; rollback: "" is the last that completed before
-	Percent    int         // cutover: hold at this share; 0: the app's remaining steps to 100
-	Size       int         // scale
-	Nodes      []string    // replace: names or unique prefixes
-	Force      bool        // cutover: also without enough healthy nodes
-	KeepFailed bool        // launch, up: do not shoot a fleet that failed its gate
-	Files      []HookFile  // launch, up: what the configuration's hooks need; the store has them
+	By         string        // who, from where: "ann@laptop"
+	Config     *config.App   // launch, up: the resolved configuration; also taken by cutover and rollback when given
+	Image      string        // launch, up: digest
+	Release    string        // cutover: "" is the newest launched; rollback: "" is the last that completed before
+	Percent    int           // cutover: hold at this share; 0: the app's remaining steps to 100
+	Size       int           // scale
+	Nodes      []string      // replace, quarantine: names or unique prefixes
+	Force      bool          // cutover: also without enough healthy nodes
+	KeepFailed bool          // launch, up: do not shoot a fleet that failed its gate
+	For        time.Duration // quarantine: until the nodes may be shot; 0: as the configuration says
+	End        bool          // quarantine: shoot the nodes that are in it
+	Files      []HookFile    // launch, up: what the configuration's hooks need; the store has them
 }
 
 // Status is one app in one environment as it is now.

@@ -34,6 +34,8 @@ func (r *round) begin(req asked) (*Operation, error) {
 		return r.beginScale(req)
 	case KindReplace:
 		return r.beginReplace(req)
+	case KindQuarantine:
+		return r.beginQuarantine(req)
 	case KindDestroy:
 		return r.beginDestroy(req)
 	case KindRollback:
@@ -177,6 +179,7 @@ func (r *round) unchanged(req asked) *Operation {
 // incarnate mints a new fleet for a release.
 func (r *round) incarnate(rel *Release, req asked) *Fleet {
 	rel.Incarnations++
+	r.s.Destroyed = false
 	fl := &Fleet{
 		ID:     fleet.FleetID{App: r.s.Key.App, Env: r.s.Key.Env, Role: Role, Release: rel.ID, Incarnation: rel.Incarnations},
 		Driver: req.driver, Scope: req.scope, Image: rel.Image, Port: rel.Port, State: FleetLaunching, Since: r.f.Now,

@@ -40,6 +40,9 @@ func (r *round) step(op *Operation) {
 	case KindReplace:
 		r.stepReplace(op)
 		return
+	case KindQuarantine:
+		r.stepQuarantine(op)
+		return
 	case KindDestroy:
 		r.stepDestroy(op)
 		return
@@ -168,7 +171,7 @@ func (r *round) stepScale(op *Operation) {
 		if !fl.routable() {
 			continue
 		}
-		if fl.healthy() != op.Size || len(fl.Nodes) != op.Size {
+		if fl.healthy() != op.Size || len(fl.members()) != op.Size {
 			r.wait(op, "%s to have %s%s", fl.ID.Release, human.Count(op.Size, "healthy node"), r.waitsFor(fl.Nodes...))
 			return
 		}
@@ -197,6 +200,11 @@ func (r *round) stepDestroy(op *Operation) {
 		if fl.State != FleetShooting {
 			r.condemn(fl, "destroy")
 		}
+		for _, n := range fl.Nodes {
+			if n.State == NodeQuarantined {
+				r.letGo(fl, n, "destroy")
+			}
+		}
 	}
 	r.hurry()
 	if left := len(r.s.Fleets) + r.f.Found.Fleets; left > 0 {
@@ -207,5 +215,6 @@ func (r *round) stepDestroy(op *Operation) {
 		r.wait(op, "%s to be stopped", human.Count(left, "task"))
 		return
 	}
+	r.s.Destroyed = true
 	r.finish(op, "all fleets are shot")
 }

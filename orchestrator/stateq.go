@@ -101,6 +101,16 @@ func (s *State) holders() []*Fleet {
 	return all
 }
 
+// fleetWith is the fleet that a node of this state is of.
+func (s *State) fleetWith(n *Node) *Fleet {
+	for _, fl := range s.Fleets {
+		if slices.Contains(fl.Nodes, n) {
+			return fl
+		}
+	}
+	return nil
+}
+
 // fleetOf is the newest living fleet of a release, or nil.
 func (s *State) fleetOf(release string) *Fleet {
 	for _, fl := range slices.Backward(s.Fleets) {
@@ -151,11 +161,11 @@ func (s *State) atRest() bool {
 	}
 	for _, fl := range s.Fleets {
 		switch {
-		case fl.healthy() != len(fl.Nodes):
+		case fl.healthy() != len(fl.members()):
 			return false
 		case fl.State == FleetServing, fl.State == FleetWarm, fl.State == FleetReady:
 		case fl.State == FleetDraining && !fl.SessionsBy.IsZero():
-		case fl.State == FleetShooting && !fl.Over: // each reading of the edges is a round
+		case fl.State == FleetShooting && (!fl.Over || len(fl.members()) == 0): // each reading of the edges is a round
 		default:
 			return false
 		}
@@ -184,6 +194,9 @@ func (fl *Fleet) healthy() int {
 	}
 	return n
 }
+
+// wanted says whether a person asked for the replacement of a node.
+func (n *Node) wanted() bool { return n.Asked || n.InQuarantine() }
 
 func (n *Node) live() bool {
 	return n.State == NodeStarting || n.State == NodeHealthy || n.State == NodeUnhealthy

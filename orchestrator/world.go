@@ -31,6 +31,7 @@ type world struct {
 	stale    bool                       // the probe targets and leases may have changed
 	pins     map[images.Digest][]string // as they were written last, with the reasons
 
+	forgotten  map[Key]bool // apps that were destroyed, and nothing is kept of
 	complained map[string]complaint
 }
 
@@ -80,7 +81,7 @@ func newWorld() world {
 		progress: map[string]fleet.Progress{}, hooks: map[string]hookUnderWay{}, output: map[string][]string{}, found: map[string][]foundFleet{}, retry: map[string]time.Time{},
 		listings: map[string]*listing{}, reads: map[string]taskReading{}, stale: true,
 		table: tableSeen{refused: map[Key]refusal{}, routed: map[string]bool{}, left: map[string]time.Time{}}, edges: newEdgesSeen(),
-		complained: map[string]complaint{}, pins: nil,
+		complained: map[string]complaint{}, forgotten: map[Key]bool{}, pins: nil,
 	}
 }
 

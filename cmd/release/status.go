@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,6 +105,7 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 	}
 	for _, fl := range s.Fleets {
 		lines = append(lines, "", o.fleetLine(fl, now))
+		lines = append(lines, o.stormLines(fl, now)...)
 		lines = append(lines, o.nodeLines(fl, now)...)
 		if fl.DriftHeld != "" {
 			lines = append(lines, "             "+o.yellow("no node is replaced for its drift: "+fl.DriftHeld))
@@ -135,8 +137,11 @@ func (o *output) routeLines(r api.Route) []string {
 
 // fleetLine is a fleet's state, nodes and traffic in one line.
 func (o *output) fleetLine(fl api.Fleet, now time.Time) string {
-	healthy := 0
+	healthy, members := 0, 0
 	for _, n := range fl.Nodes {
+		if n.State != "quarantined" {
+			members++
+		}
 		if n.State == "healthy" {
 			healthy++
 		}
@@ -145,7 +150,7 @@ func (o *output) fleetLine(fl api.Fleet, now time.Time) string {
 	if fl.Percent > 0 {
 		state += fmt.Sprintf(" %d %%", fl.Percent)
 	}
-	nodes := fmt.Sprintf("%d/%d healthy", healthy, len(fl.Nodes))
+	nodes := fmt.Sprintf("%d/%d healthy", healthy, members)
 	line := fmt.Sprintf("  %s  %s  %s", pad(fl.Release, o.bold(fl.Release), 9),
 		pad(state, strings.Replace(state, fl.State, o.byState(fl.State), 1), 13), pad(nodes, nodes, 14))
 	if r := fl.Rates; r != nil {
@@ -180,8 +185,8 @@ func (o *output) nodeLines(fl api.Fleet, now time.Time) []string {
 		if why == "" && n.State != "healthy" {
 			why = n.Health
 		}
-		if left := nodeLeft(n, now); left != "" {
-			why += ": " + left
+		if left := cmp.Or(nodeLeft(n, now), quarantineLeft(n)); left != "" {
+			why = strings.TrimPrefix(why+": "+left, ": ")
 		}
 		t.row(plain(n.ID), cell{n.State, o.byState(n.State)}, plain(since), plain(n.Address), plain(fmt.Sprintf("pid %d", n.PID)), plain(why))
 		if n.Drift != nil {
