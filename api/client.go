@@ -99,6 +99,13 @@ func (c *Client) Drift(ctx context.Context, app App, node string) (d Drift, err 
 	return d, c.call(ctx, http.MethodGet, app.path("nodes", node, "drift"), nil, &d)
 }
 
+// Previous lists nodes that were removed and whose last output is kept; Logs reads it.
+func (c *Client) Previous(ctx context.Context, app App) ([]PreviousNode, error) {
+	var p Previous
+	err := c.call(ctx, http.MethodGet, app.path("previous"), nil, &p)
+	return p.Nodes, err
+}
+
 // Missing says which of the blobs the agent's image store lacks.
 func (c *Client) Missing(ctx context.Context, blobs []Blob) ([]Blob, error) {
 	var b Blobs

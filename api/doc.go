@@ -13,7 +13,9 @@
 //	GET    /v1/apps/{app}/{env}/events?after=N&follow=1 Event, one JSON object a line
 //	GET    /v1/apps/{app}/{env}/releases                Releases
 //	GET    /v1/apps/{app}/{env}/traffic                 Traffic: what the edges have counted
+//	GET    /v1/apps/{app}/{env}/previous                Previous: nodes that were removed and whose last output is kept
 //	GET    /v1/apps/{app}/{env}/nodes/{node}/logs       lines as fleet.Logger has them; tail=N follow=1 since=RFC3339
+//	GET    /v1/apps/{app}/{env}/nodes/{node}/files      a tar stream of path=/P
 //	POST   /v1/apps/{app}/{env}/nodes/{node}/exec       Exec, then Upgrade: release-exec/1
 //	POST   /v1/apps/{app}/{env}/tasks                   TaskRequest → Task: run a command once
 //	GET    /v1/apps/{app}/{env}/tasks?job=NAME          Tasks

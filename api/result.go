@@ -15,7 +15,7 @@ func NewHead(err error) Head { return Head{Type: "result", Schema: Schema, Error
 // FailedResult is the result of a command that failed before it had anything else to say.
 type FailedResult struct{ Head }
 
-// OperationResult is the result of launch, cutover, rollback, up, replace, scale, pause, resume, abort and destroy.
+// OperationResult is the result of launch, cutover, rollback, up, replace, scale, quarantine, pause, resume, abort and destroy.
 type OperationResult struct {
 	Head
 	Operation string  `json:"operation,omitempty"`

@@ -88,3 +88,17 @@ func (c *Client) Logs(ctx context.Context, app App, node string, o LogOptions) (
 	}
 	return resp.Body, nil
 }
+
+// CopyOut streams the file or folder at a path of a node as a tar archive. The caller closes it.
+func (c *Client) CopyOut(ctx context.Context, app App, node, path string) (io.ReadCloser, error) {
+	q := url.Values{"path": {path}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+app.path("nodes", node, "files")+"?"+q.Encode(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("copy out of %s: %w", node, err)
+	}
+	resp, err := c.send(req)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}

@@ -66,7 +66,7 @@ type Apps struct {
 
 // Request asks for an operation. Config is the resolved configuration as JSON (config.App).
 type Request struct {
-	Kind       string            `json:"kind"` // launch, cutover, up, rollback, destroy, scale, replace
+	Kind       string            `json:"kind"` // launch, cutover, up, rollback, destroy, scale, replace, quarantine
 	By         string            `json:"by"`   // "ann@laptop"
 	Config     json.RawMessage   `json:"config,omitempty"`
 	Image      string            `json:"image,omitempty"`   // digest
@@ -75,7 +75,9 @@ type Request struct {
 	Percent    int               `json:"percent,omitempty"` // cutover: hold at this share
 	Size       int               `json:"size,omitempty"`    // scale
 	Role       string            `json:"role,omitempty"`    // scale, in an app with several roles
-	Nodes      []string          `json:"nodes,omitempty"`   // replace
+	Nodes      []string          `json:"nodes,omitempty"`   // replace, quarantine
+	For        float64           `json:"for,omitempty"`     // quarantine: seconds; 0: as the configuration says
+	End        bool              `json:"end,omitempty"`     // quarantine: shoot the nodes that are in it
 	Force      bool              `json:"force,omitempty"`
 	KeepFailed bool              `json:"keep_failed,omitempty"`
 	Files      []File            `json:"files,omitempty"` // launch, up: what hooks need; the agent has their content
@@ -238,6 +240,7 @@ type Fleet struct {
 	Percent  int       `json:"percent"`
 	WarmLeft float64   `json:"warm_left,omitempty"` // seconds until a warm fleet may be shot
 	Reason   string    `json:"reason,omitempty"`
+	Storm    *Storm    `json:"storm,omitempty"` // what holds the replacing of its nodes
 	Rates    *Rates    `json:"rates,omitempty"`
 	InFlight int       `json:"in_flight"` // requests, long connections included
 	Long     int       `json:"long"`      // WebSockets, event streams, gRPC streams, TCP connections
@@ -249,6 +252,15 @@ type Fleet struct {
 	// DriftHeld is why nodes that differ from their image are not replaced, though the policy says so.
 	DriftHeld string `json:"drift_held,omitempty"`
 	Nodes     []Node `json:"nodes"`
+}
+
+// Storm is why unhealthy nodes of a fleet are not replaced now.
+type Storm struct {
+	Kind   string    `json:"kind"` // all_unhealthy, as_bad, too_many, crash_loop
+	Why    string    `json:"why"`
+	Since  time.Time `json:"since"`
+	Vain   int       `json:"vain"`             // tries in a row whose new nodes were no better
+	NextAt time.Time `json:"next_at,omitzero"` // when a new node is tried next, unless things change before
 }
 
 // Rates is traffic over the last seconds.
@@ -273,6 +285,8 @@ type Node struct {
 	Long     int       `json:"long"`
 	Deadline time.Time `json:"deadline,omitzero"` // draining: when what is left is ended
 	Drift    *Drift    `json:"drift,omitempty"`   // how it differs from its image; not there: not that anybody knows
+
+	Quarantine *Quarantine `json:"quarantine,omitempty"` // of a node that is in quarantine, or about to be
 }
 
 // Drift is how a node differs from its image.
@@ -288,6 +302,27 @@ type Change struct {
 	How    string `json:"how"`  // added, changed, removed
 	Path   string `json:"path"` // of the file, or of the process's program; the name of a setting
 	Detail string `json:"detail,omitempty"`
+}
+
+// Quarantine is why a node is kept out of its fleet.
+type Quarantine struct {
+	By   string  `json:"by"`
+	Why  string  `json:"why,omitempty"`
+	Left float64 `json:"left"` // seconds until it may be shot; they count while the serving fleet is whole
+}
+
+// Previous lists nodes that were removed and whose last output is kept, the oldest first.
+type Previous struct {
+	Nodes []PreviousNode `json:"nodes"`
+}
+
+// PreviousNode is one of them.
+type PreviousNode struct {
+	ID      string    `json:"id"`
+	Release string    `json:"release"`
+	Fleet   string    `json:"fleet"`
+	At      time.Time `json:"at"` // when it was removed
+	Bytes   int64     `json:"bytes"`
 }
 
 // Event is one entry of the journal. On standard output every line but the last is one.

@@ -44,10 +44,11 @@ type Trace struct {
 	Sample Percent `yaml:"sample" json:"sample" doc:"Share of the requests without a trace that get one; those that are traced already are exported anyway." default:"0%"`
 }
 
-// AgentLogs bounds the output that is kept of each sandbox node.
+// AgentLogs bounds the output that is kept of each sandbox node, and of nodes that are gone.
 type AgentLogs struct {
-	Size Bytes `yaml:"size" json:"size" doc:"A node's log file is turned over at this size." default:"10MiB"`
-	Keep int   `yaml:"keep" json:"keep" doc:"Turned-over files that are kept of each node." default:"2" minimum:"1" maximum:"100"`
+	Size     Bytes `yaml:"size" json:"size" doc:"A node's log file is turned over at this size." default:"10MiB"`
+	Previous int   `yaml:"previous" json:"previous" doc:"Nodes of each app and environment whose last output, 256KiB, is kept after they are gone: release logs --previous." default:"20" minimum:"1" maximum:"1000"`
+	Keep     int   `yaml:"keep" json:"keep" doc:"Turned-over files that are kept of each node." default:"2" minimum:"1" maximum:"100"`
 }
 
 // AgentHooks says how hooks are run.
@@ -57,8 +58,9 @@ type AgentHooks struct {
 
 // AgentLimits bounds work and nodes.
 type AgentLimits struct {
-	Boots int `yaml:"boots" json:"boots" doc:"Nodes that are booted at the same time." default:"16" minimum:"1" maximum:"1000"`
-	Pids  int `yaml:"pids" json:"pids" doc:"Processes and threads that one sandbox node may have." default:"4096" minimum:"16" maximum:"4194304"`
+	Boots      int `yaml:"boots" json:"boots" doc:"Nodes that are booted at the same time." default:"16" minimum:"1" maximum:"1000"`
+	Quarantine int `yaml:"quarantine" json:"quarantine" doc:"Nodes of each app and environment that may be kept in quarantine at the same time." default:"2" minimum:"1" maximum:"1000"`
+	Pids       int `yaml:"pids" json:"pids" doc:"Processes and threads that one sandbox node may have." default:"4096" minimum:"16" maximum:"4194304"`
 }
 
 // AgentHistory bounds what is kept of the past. The numbers of releases, with their images, who made them and what became of

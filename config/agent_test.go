@@ -28,7 +28,7 @@ func defaultAgent() *config.Agent {
 		Ports:        config.PortRange{First: 20000, Last: 29999},
 		DockerSubnet: config.Subnet{Prefix: netip.MustParsePrefix("10.214.0.0/16")},
 		Router:       config.AgentRouter{Backend: config.RouterEmbedded, LogSample: 100},
-		Logs:         config.AgentLogs{Size: 10 << 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Pids: 4096},
+		Logs:         config.AgentLogs{Size: 10 << 20, Previous: 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Quarantine: 2, Pids: 4096},
 		History: config.AgentHistory{Keep: config.Age(365 * 24 * time.Hour), Operations: 5000},
 	}
 }
@@ -55,7 +55,7 @@ func TestAgent(t *testing.T) {
 	want.Subnet.Prefix = netip.MustParsePrefix("10.9.0.0/24")
 	want.Router = config.AgentRouter{Backend: config.RouterEmbedded, Metrics: "127.0.0.1:9464", AccessLog: filepath.Join(filepath.Dir(path), "access.log"), LogSample: 2.5,
 		Trace: config.Trace{OTLP: "http://127.0.0.1:4318", Sample: 1}}
-	want.Logs = config.AgentLogs{Size: 1 << 20, Keep: 5}
+	want.Logs = config.AgentLogs{Size: 1 << 20, Previous: 20, Keep: 5}
 	want.Limits.Boots = 4
 	want.History = config.AgentHistory{Keep: config.Age(90 * 24 * time.Hour), Operations: 200}
 	sameAgent(t, want, got)

@@ -72,14 +72,24 @@ type Fleet struct {
 	Resources Resources         `yaml:"resources,omitempty" json:"resources" doc:"Limits of each node."`
 	Stop      Stop              `yaml:"stop" json:"stop" doc:"How a node is asked to end."`
 	Env       map[string]string `yaml:"env,omitempty" json:"env,omitempty" doc:"Environment variables of every node, besides those of the image."`
-	Secrets   map[string]string `yaml:"secrets,omitempty" json:"secrets,omitempty" doc:"Environment variables whose values the agent reads at each start of a node: file:/path or env:NAME." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
-	Drift     Drift             `yaml:"drift" json:"drift,omitzero" doc:"What happens to a node that differs from its image."`
+	Replace   Replace           `yaml:"replace,omitempty" json:"replace,omitzero" doc:"Bounds of replacing nodes that run but are unhealthy. Nodes that are gone are booted again all the same."`
+	// The nodes of an aborted release that are kept, and how long any node stays in quarantine.
+	QuarantineOnFailure int               `yaml:"quarantine_on_failure,omitempty" json:"quarantine_on_failure,omitempty" doc:"How many nodes of an aborted release are kept in quarantine, those that failed first. Default: none." minimum:"1" maximum:"100"`
+	QuarantineFor       Duration          `yaml:"quarantine_for" json:"quarantine_for" doc:"How long a node stays in quarantine, unless release quarantine --for says otherwise; then it is shot." default:"2h"`
+	Secrets             map[string]string `yaml:"secrets,omitempty" json:"secrets,omitempty" doc:"Environment variables whose values the agent reads at each start of a node: file:/path or env:NAME." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
+	Drift               Drift             `yaml:"drift" json:"drift,omitzero" doc:"What happens to a node that differs from its image."`
 }
 
 // Resources limits one node; zero means no limit.
 type Resources struct {
 	CPUs   float64 `yaml:"cpus,omitempty" json:"cpus,omitempty" doc:"CPU cores, e.g. 0.5. Default: no limit." minimum:"0.01" maximum:"1024"`
 	Memory Bytes   `yaml:"memory,omitempty" json:"memory,omitempty" doc:"Memory, e.g. 512MiB; at least 6MiB. Default: no limit."`
+}
+
+// Replace bounds how many unhealthy nodes are replaced; 0 is the default, which follows the fleet's size.
+type Replace struct {
+	MaxInFlight int `yaml:"max_in_flight,omitempty" json:"max_in_flight,omitempty" doc:"Nodes replaced at the same time. Default: a quarter of the fleet, at least 1." minimum:"1" maximum:"1000"`
+	MaxPerHour  int `yaml:"max_per_hour,omitempty" json:"max_per_hour,omitempty" doc:"Nodes replaced within an hour. Default: as many as the fleet has, at least 10." minimum:"1" maximum:"100000"`
 }
 
 // Stop is how a node is asked to end.

@@ -72,7 +72,7 @@ func seconds(n int) config.Duration { return config.Duration(time.Duration(n) * 
 func smallApp() *config.App {
 	return &config.App{
 		App: "shop", Env: "production", Recipe: "recipes/shop.yaml",
-		Fleet: config.Fleet{Size: 1, Stop: config.Stop{Signal: "TERM", Grace: seconds(10)}, Drift: config.Drift{Policy: "report", Every: minutes(1)}},
+		Fleet: config.Fleet{Size: 1, Stop: config.Stop{Signal: "TERM", Grace: seconds(10)}, QuarantineFor: seconds(7200), Drift: config.Drift{Policy: "report", Every: minutes(1)}},
 		Health: config.Health{
 			Interval: seconds(1), Timeout: config.Duration(500 * time.Millisecond), HealthyAfter: 2, UnhealthyAfter: 3,
 			StartWithin: minutes(1), ReplaceAfter: seconds(30),
@@ -235,6 +235,7 @@ fleet:
   stop:
     signal: TERM
     grace: 10s
+  quarantine_for: 2h
   drift:
     policy: report
     every: 1m

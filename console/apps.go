@@ -83,6 +83,20 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, statusOf(st, s.Now()))
 }
 
+func (s *Server) previous(w http.ResponseWriter, r *http.Request) error {
+	kept, err := s.Orchestrator.Previous(r.Context(), keyOf(r))
+	if err != nil {
+		return err
+	}
+	out := api.Previous{Nodes: []api.PreviousNode{}}
+	for _, t := range kept {
+		out.Nodes = append(out.Nodes, api.PreviousNode{
+			ID: t.ID.Node, Release: t.ID.Fleet.Release, Fleet: t.ID.Fleet.String(), At: t.At, Bytes: t.Bytes,
+		})
+	}
+	return answer(w, out)
+}
+
 func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	var in api.Request
 	if err := readJSON(w, r, &in); err != nil {
@@ -115,6 +129,7 @@ func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, erro
 	req := orchestrator.Request{
 		Kind: orchestrator.Kind(in.Kind), Key: key, By: in.By, Image: in.Image, Images: in.Images, Release: in.Release,
 		Percent: in.Percent, Size: in.Size, Role: in.Role, Nodes: in.Nodes, Force: in.Force, KeepFailed: in.KeepFailed,
+		For: time.Duration(in.For * float64(time.Second)), End: in.End,
 	}
 	for _, f := range in.Files {
 		req.Files = append(req.Files, orchestrator.HookFile(f))

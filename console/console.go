@@ -29,6 +29,8 @@ type Orchestrator interface {
 	Keys() []orchestrator.Key
 	Changed() <-chan struct{}
 	Logs(ctx context.Context, k orchestrator.Key, node string, o orchestrator.LogOptions) (io.ReadCloser, error)
+	CopyOut(ctx context.Context, k orchestrator.Key, node, path string) (io.ReadCloser, error)
+	Previous(ctx context.Context, k orchestrator.Key) ([]orchestrator.Tail, error)
 	Exec(ctx context.Context, k orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error)
 	RunTask(ctx context.Context, r orchestrator.TaskRequest) (orchestrator.Task, error)
 	StopTask(ctx context.Context, k orchestrator.Key, id, by string) error
@@ -107,6 +109,8 @@ func (s *Server) routes() map[string]handler {
 		"GET " + app + "releases/{id}":      s.record,
 		"GET " + app + "diff":               s.diff,
 		"GET " + app + "stats":              s.stats,
+		"GET " + app + "previous":           s.previous,
+		"GET " + app + "nodes/{node}/files": s.files,
 		"GET " + app + "nodes/{node}/logs":  s.logs,
 		"POST " + app + "nodes/{node}/exec": s.exec,
 		"POST " + app + "tasks":             s.runTask,

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/bootandshoot/release/api"
@@ -122,6 +123,17 @@ func (f *fake) Logs(_ context.Context, _ orchestrator.Key, node string, o orches
 		return nil, fault.New(fault.NotFound, "no node %s", node)
 	}
 	return io.NopCloser(strings.NewReader(fmt.Sprintf("tail %d follow %t\n", o.Tail, o.Follow))), nil
+}
+
+func (f *fake) Previous(context.Context, orchestrator.Key) ([]orchestrator.Tail, error) {
+	return nil, nil
+}
+
+func (f *fake) CopyOut(_ context.Context, _ orchestrator.Key, _, path string) (io.ReadCloser, error) {
+	if path != "/file" {
+		return nil, fault.New(fault.NotFound, "no file %s", path)
+	}
+	return io.NopCloser(io.MultiReader(strings.NewReader("archive"), iotest.ErrReader(errors.New("it broke")))), nil
 }
 
 // Exec copies its input to its output, says its sizes on stderr and exits with 7.
@@ -426,6 +438,22 @@ func TestLogs(t *testing.T) {
 	}
 	if _, err := c.Logs(t.Context(), shop(), "n2", api.LogOptions{}); !fault.Is(err, fault.NotFound) {
 		t.Errorf("unknown node: %v", err)
+	}
+}
+
+// An archive that breaks off does not look whole to the client.
+func TestFiles(t *testing.T) {
+	c := serve(t, newFake(), nil, nil)
+	r, err := c.CopyOut(t.Context(), shop(), "n1", "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if b, err := io.ReadAll(r); err == nil {
+		t.Errorf("an archive that broke off: %q, %v", b, err)
+	}
+	if _, err := c.CopyOut(t.Context(), shop(), "n1", "/none"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/orchestrator"
@@ -16,6 +17,8 @@ func next(s api.Status, state orchestrator.State) string {
 		return "release events --follow   (or: release abort)"
 	case len(s.Fleets) == 0:
 		return "release up"
+	case held(s):
+		return "release logs   (what the nodes say; release resume tries new ones at once)"
 	}
 	serving, candidate := newest(s, "serving"), newest(s, "ready")
 	switch {
@@ -54,4 +57,9 @@ func split(s api.Status) bool {
 		}
 	}
 	return false
+}
+
+// held says whether replacing is held in a fleet that has traffic.
+func held(s api.Status) bool {
+	return slices.ContainsFunc(s.Fleets, func(fl api.Fleet) bool { return fl.Storm != nil && fl.Percent > 0 })
 }

@@ -88,6 +88,22 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// files streams a file or folder of a node as a tar archive. One that is not whole ends the connection.
+func (s *Server) files(w http.ResponseWriter, r *http.Request) error {
+	archive, err := s.Orchestrator.CopyOut(r.Context(), keyOf(r), r.PathValue("node"), r.URL.Query().Get("path"))
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	out := newStream(w, "application/x-tar")
+	out.flush()
+	if _, err := io.Copy(w, archive); err != nil {
+		s.Log.Warn("copy out of a node", "node", r.PathValue("node"), "path", r.URL.Query().Get("path"), "error", err)
+		return out.fail(err)
+	}
+	return nil
+}
+
 func logOptions(r *http.Request) (orchestrator.LogOptions, error) {
 	q := r.URL.Query()
 	tail, err := strconv.Atoi(orZero(q.Get("tail")))

@@ -117,7 +117,7 @@ func fleetOf(fl *orchestrator.Fleet, st orchestrator.Status) api.Fleet {
 		ID: fl.ID.String(), Role: fl.ID.Role, Release: fl.ID.Release, Image: fl.Image, Driver: fl.Driver,
 		State: string(fl.State), Since: fl.Since, Percent: fl.Weight, WarmLeft: fl.WarmLeft.Seconds(), Reason: fl.Reason,
 		InFlight: st.Drained[fl.ID.String()], Long: long, Deadline: fl.Deadline(long), Sessions: fl.SessionsBy,
-		Closing: !fl.ClosingAt.IsZero(), Accessory: fl.Accessory, DriftHeld: fl.DriftHeld, Nodes: []api.Node{},
+		Closing: !fl.ClosingAt.IsZero(), Accessory: fl.Accessory, DriftHeld: fl.DriftHeld, Storm: stormOf(fl), Nodes: []api.Node{},
 	}
 	if r, ok := st.Traffic[fl.ID.String()]; ok {
 		out.Rates = &api.Rates{RequestsPerSecond: r.RequestsPerSecond, ErrorRate: r.ErrorRate, P99: r.P99.Seconds()}
@@ -127,8 +127,28 @@ func fleetOf(fl *orchestrator.Fleet, st orchestrator.Status) api.Fleet {
 		out.Nodes = append(out.Nodes, api.Node{
 			ID: n.Name, State: string(n.State), Address: n.Address, PID: n.PID, Host: n.Host, Since: n.Since,
 			Present: seen.Present, Health: seen.Health, Reason: n.Reason, InFlight: seen.InFlight,
-			Long: seen.Long, Deadline: n.Deadline(seen.Long), Drift: driftOf(n.Drift),
+			Long: seen.Long, Deadline: n.Deadline(seen.Long), Quarantine: quarantineOf(n), Drift: driftOf(n.Drift),
 		})
 	}
 	return out
+}
+
+// stormOf is what holds replacing in a fleet, nil for nothing.
+func stormOf(fl *orchestrator.Fleet) *api.Storm {
+	s := fl.Storm
+	if s.Kind == "" {
+		return nil
+	}
+	next := s.NextAt
+	if fl.NotBefore.After(next) {
+		next = fl.NotBefore
+	}
+	return &api.Storm{Kind: string(s.Kind), Why: s.Why, Since: s.Since, Vain: s.Vain, NextAt: next}
+}
+
+func quarantineOf(n *orchestrator.Node) *api.Quarantine {
+	if !n.InQuarantine() {
+		return nil
+	}
+	return &api.Quarantine{By: n.Quarantine.By, Why: n.Quarantine.Why, Left: n.Quarantine.Left.Seconds()}
 }

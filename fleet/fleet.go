@@ -240,6 +240,30 @@ type Logger interface {
 	Logs(ctx context.Context, id NodeID, opts LogOptions) (io.ReadCloser, error)
 }
 
+// Tails takes the ends of the output of nodes that a driver removes: they outlive the nodes.
+type Tails interface {
+	// Keep keeps the end of a node's output, lines as Logger has them, oldest first, about TailBytes of it. Nothing to keep
+	// is no error, and leaves what was kept before. A driver removes a node whatever Keep says.
+	Keep(id NodeID, lines io.Reader) error
+}
+
+// TailBytes is how much of a node's output is kept.
+const TailBytes = 256 << 10
+
+// Tail is what is kept of a node that was removed.
+type Tail struct {
+	ID    NodeID
+	At    time.Time // when it was removed
+	Bytes int64
+}
+
+// Copier is implemented by drivers that read files out of a node, also out of one that has ended. Nothing is written into
+// nodes, ever. The answer is a tar stream: the file or folder at path, under its last name, with all that is below it on the
+// same file system; a link at path itself is followed. Errors: ErrNoNode, fault.NotFound when there is no such path.
+type Copier interface {
+	CopyOut(ctx context.Context, id NodeID, path string) (io.ReadCloser, error)
+}
+
 // Window is the size of a terminal in characters.
 type Window struct{ Columns, Rows int }
 

@@ -75,7 +75,9 @@ func (r *round) dispose(op *Operation, fl *Fleet) {
 		r.sayFleet("kept", fl, "%s is kept to be looked at", r.s.nameOf(fl))
 		return
 	}
+	failing := r.failing(op, fl)
 	r.condemn(fl, "aborted")
+	r.keepFailing(op, fl, failing)
 }
 
 // condemn takes a fleet out of the table; it is destroyed when it is empty.
@@ -91,12 +93,16 @@ func (r *round) abortBy(op *Operation, by string) {
 	if op.Phase == PhaseAborting {
 		return
 	}
+	op.AbortedBy = by
 	r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)})
 }
 
-// steer pauses, resumes or aborts the exclusive operation.
+// steer pauses, resumes or aborts the exclusive operation. resume is also said to fleets in which replacing is held.
 func (r *round) steer(verb, by string) error {
 	op := r.s.exclusive()
+	if verb == "resume" && r.resumeFleets(by) && (op == nil || !op.Paused) {
+		return nil
+	}
 	if op == nil {
 		return fault.New(fault.NotFound, "%s %s: nothing is under way", verb, r.s.Key).WithHint("release status shows what runs")
 	}

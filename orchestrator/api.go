@@ -19,9 +19,11 @@ type Request struct {
 	Percent    int               // cutover: hold at this share; 0: the app's remaining steps to 100
 	Size       int               // scale
 	Role       string            // scale: in an app with several roles
-	Nodes      []string          // replace: names or unique prefixes
+	Nodes      []string          // replace, quarantine: names or unique prefixes
 	Force      bool              // cutover: also without enough healthy nodes
 	KeepFailed bool              // launch, up: do not shoot a fleet that failed its gate
+	For        time.Duration     // quarantine: until the nodes may be shot; 0: as the configuration says
+	End        bool              // quarantine: shoot the nodes that are in it
 	Files      []HookFile        // launch, up: what the configuration's hooks need; the store has them
 }
 

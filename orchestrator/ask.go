@@ -32,6 +32,10 @@ func (o *Orchestrator) ask(ctx context.Context, req Request) (asked, error) {
 			return ask, fault.New(fault.Invalid, "cut over %s: %d is not a percentage from 1 to 100", req.Key, req.Percent)
 		}
 		return ask, o.askTrust(req, (*round).cutsOverTo)
+	case KindQuarantine:
+		if req.For < 0 || len(req.Nodes) == 0 {
+			return ask, fault.New(fault.Invalid, "quarantine of %s: no node is named, or a time of %s", req.Key, req.For)
+		}
 	case KindReplace, KindDestroy:
 	default:
 		return ask, fault.New(fault.Invalid, "%s: no such operation: %q", req.Key, req.Kind)

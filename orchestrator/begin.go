@@ -53,6 +53,8 @@ func (r *round) begin(req asked) (*Operation, error) {
 		return r.beginScale(req)
 	case KindReplace:
 		return r.beginReplace(req)
+	case KindQuarantine:
+		return r.beginQuarantine(req)
 	case KindDestroy:
 		return r.beginDestroy(req)
 	case KindRollback:
@@ -243,6 +245,7 @@ func (r *round) unchanged(req asked) *Operation {
 
 // incarnate mints a new fleet for a role of a release, with the number that the caller has minted.
 func (r *round) incarnate(rel *Release, role string, on askedRole) *Fleet {
+	r.s.Destroyed = false
 	fl := &Fleet{
 		ID:     fleet.FleetID{App: r.s.Key.App, Env: r.s.Key.Env, Role: role, Release: rel.ID, Incarnation: rel.Incarnations},
 		Driver: on.driver, Scope: on.scope, Image: rel.imageOf(role), Port: rel.portOf(role), State: FleetLaunching, Since: r.f.Now,

@@ -67,6 +67,9 @@ func (r *round) beginReplace(req asked) (*Operation, error) {
 	}
 	op := r.operation(req, PhaseBoot)
 	for _, n := range found {
+		if n.State == NodeQuarantined { // it is made up for already
+			r.letGo(r.s.fleetWith(n), n, "replace by "+req.By)
+		}
 		n.Asked = true
 		op.Nodes = append(op.Nodes, n.Name)
 	}

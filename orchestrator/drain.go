@@ -139,7 +139,7 @@ func (r *round) held(d *Drain, tell func(what, format string, args ...any), node
 
 // drainedFleet is drained for a fleet that is out of the table.
 func (r *round) drainedFleet(fl *Fleet) bool {
-	l := r.left(fl.Nodes...)
+	l := r.left(fl.members()...)
 	within := r.s.configOf(fl).Cutover.Drain.CloseWithin.Std()
 	return r.drained(&fl.Drain, l, fl.DrainBy, within, func(what, format string, args ...any) {
 		r.say(Event{Type: "fleet." + what, Fleet: fl.ID.String(), Release: fl.ID.Release, InFlight: l.requests + l.long, Long: l.long},

@@ -31,6 +31,8 @@ type Facts struct {
 	Output   map[string][]string  // what hooks have printed so far, by the key of their action
 	Epoch    uint64               // of the agent
 	Mint     func() (string, int) // a new random suffix and a free slot
+	// Quarantine is how many nodes of the app may be in quarantine.
+	Quarantine int
 }
 
 // NodeFact is what is known of one node.

@@ -68,16 +68,21 @@ func (r *round) coolDown(fl *Fleet) bool {
 // destroy shoots a condemned fleet once no table names its nodes and they are empty, or the drain deadline is over, and
 // says whether nothing of it is left.
 func (r *round) destroy(fl *Fleet) bool {
-	if fl.State != FleetShooting {
+	members := fl.members()
+	if fl.State != FleetShooting || len(members) == 0 && len(fl.Nodes) > 0 {
 		return false
 	}
 	r.held(&fl.Drain, func(what, format string, args ...any) {
 		r.sayFleet(what, fl, "%s: %s", fl.ID.Release, fmt.Sprintf(format, args...))
-	}, fl.Nodes...)
-	if slices.ContainsFunc(fl.Nodes, func(n *Node) bool { return r.f.Nodes[n.Name].Routed }) {
+	}, members...)
+	if slices.ContainsFunc(members, func(n *Node) bool { return r.f.Nodes[n.Name].Routed }) {
 		return false
 	}
-	if !r.drainedFleet(fl) || !r.fleetHooks(fl, config.BeforeShoot) || r.stopping(fl) {
+	if !r.drainedFleet(fl) || !r.fleetHooks(fl, config.BeforeShoot) || r.stopping(fl, members) {
+		return false
+	}
+	if len(members) < len(fl.Nodes) {
+		r.leaveBehind(fl, members)
 		return false
 	}
 	a := Action{Kind: ActDestroy, Fleet: fl.ID}
@@ -92,11 +97,23 @@ func (r *round) destroy(fl *Fleet) bool {
 	return true
 }
 
-// stopping gives every node of a condemned fleet its stop signal and grace, all at the same time.
-func (r *round) stopping(fl *Fleet) bool {
+// leaveBehind forgets the nodes of a condemned fleet that are gone: those in quarantine stay, and the fleet with them.
+func (r *round) leaveBehind(fl *Fleet, gone []*Node) {
+	for _, n := range gone {
+		if !r.counted(r.f.Results[actionKey(ActRemove, fl.ID, n.Name)].At) {
+			return
+		}
+	}
+	fl.Nodes = slices.DeleteFunc(fl.Nodes, func(n *Node) bool { return n.State != NodeQuarantined })
+	fl.Reason = "only what is in quarantine is left"
+	r.sayFleet("left", fl, "%s is shot but for %s in quarantine", fl.ID.Release, human.Count(len(fl.Nodes), "node"))
+}
+
+// stopping gives nodes of a condemned fleet their stop signal and grace, all at the same time.
+func (r *round) stopping(fl *Fleet, nodes []*Node) bool {
 	grace := r.s.configOf(fl).Fleet.Stop.Grace.Std()
 	waiting := false
-	for _, n := range fl.Nodes {
+	for _, n := range nodes {
 		a := Action{Kind: ActRemove, Fleet: fl.ID, Node: n.Name, Grace: grace}
 		if !r.f.Results[a.Key()].Done {
 			r.act(a)

@@ -65,6 +65,9 @@ func New(opts Options) (*Orchestrator, error) {
 	if opts.Boots == 0 {
 		opts.Boots = defaultBoots
 	}
+	if opts.Quarantine == 0 {
+		opts.Quarantine = defaultQuarantine
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -262,6 +265,7 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 	}
 	o.syncTable(ctx)
 	o.syncListings(ctx)
+	o.syncTails()
 	o.syncTargets()
 	o.show(keys, whole)
 	return nil

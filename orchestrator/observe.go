@@ -23,9 +23,13 @@ func (r *round) observeNodes() {
 
 func (r *round) observeNode(fl *Fleet, n *Node) {
 	fact := r.f.Nodes[n.Name]
+	n.Booted = n.Booted || fact.Presence == fleet.Gone
 	if fact.Presence == fleet.Present {
 		n.Booted = true
 		n.Address, n.Host, n.PID = fact.Address, fact.Host, fact.PID
+	}
+	if n.State == NodeQuarantined && n.Booted && fact.Absent {
+		r.letGo(fl, n, "it vanished")
 	}
 	if n.State == NodeDead || n.State == NodeQuarantined {
 		return
@@ -55,18 +59,27 @@ func (r *round) judge(fl *Fleet, n *Node, fact NodeFact) {
 	}
 	switch {
 	case verdict == healthcheck.Healthy && n.State != NodeHealthy:
+		if n.WasServed && fl.Storm.Kind == StormAll {
+			fl.better() // what they all depend on is back
+		}
 		r.setNode(n, NodeHealthy, "")
 		n.WasServed = true
 		r.sayNode("healthy", fl, n, "%s is healthy, %s after it was named", n.Name, human.Span(r.f.Now.Sub(n.MintedAt)))
 	case verdict == healthcheck.Healthy && fl.Failures > 0 && n.Since.After(fl.FailedAt) && r.f.Now.Sub(n.Since) > settled:
 		fl.Failures, fl.NotBefore, fl.Reason = 0, time.Time{}, ""
+	case verdict == healthcheck.Healthy && fl.Storm.Vain > 0 && n.MintedAt.After(fl.Storm.VainAt) && r.f.Now.Sub(n.Since) > settled:
+		fl.better()
 	case verdict == healthcheck.Unhealthy && n.State == NodeHealthy:
+		if n.Replaces != "" && r.f.Now.Sub(n.Since) < proof {
+			r.vain(fl, n, fact.Message)
+		}
 		r.setNode(n, NodeUnhealthy, fact.Message)
 		r.sayNode("unhealthy", fl, n, "%s is unhealthy: %s", n.Name, fact.Message)
 	case verdict == healthcheck.Failed && n.State == NodeStarting:
 		r.setNode(n, NodeUnhealthy, fact.Message)
 		r.sayNode("failed", fl, n, "%s did not become healthy in time: %s", n.Name, fact.Message)
 		r.failed(fl, fact.Message)
+		r.vain(fl, n, fact.Message)
 	}
 }
 
@@ -98,6 +111,9 @@ func (r *round) died(fl *Fleet, n *Node, why string) {
 	if !proven {
 		r.failed(fl, why)
 	}
+	if !proven && n.Replaces != "" {
+		r.vain(fl, n, why)
+	}
 }
 
 // unbooted records that a node cannot be booted. A port or address that somebody else has is not the fleet's fault: the
@@ -125,13 +141,16 @@ func (r *round) failed(fl *Fleet, why string) {
 	fl.Failures++
 	fl.FailedAt = r.f.Now
 	fl.Reason = why
-	over := fl.Failures - max(r.s.size(fl), freeFailures)
+	over := fl.Failures - r.freeFailures(fl)
 	if over <= 0 {
 		return
 	}
 	wait := time.Second << min(over-1, 6)
 	fl.NotBefore = r.f.Now.Add(min(wait, maxBackoff))
 }
+
+// freeFailures is how many nodes of a fleet may fail in a row at full speed: also a whole fleet that is gone together.
+func (r *round) freeFailures(fl *Fleet) int { return max(r.s.size(fl), freeFailures) }
 
 func exitText(e *fleet.Exit) string {
 	switch {

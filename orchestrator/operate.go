@@ -41,6 +41,9 @@ func (r *round) step(op *Operation) {
 	case KindReplace:
 		r.stepReplace(op)
 		return
+	case KindQuarantine:
+		r.stepQuarantine(op)
+		return
 	case KindDestroy:
 		r.stepDestroy(op)
 		return
@@ -210,7 +213,7 @@ func (r *round) stepScale(op *Operation) {
 		if !fl.routable() || !op.scales(fl.ID.Role) {
 			continue
 		}
-		if size := r.s.size(fl); fl.healthy() != size || len(fl.Nodes) != size {
+		if size := r.s.size(fl); fl.healthy() != size || len(fl.members()) != size {
 			r.wait(op, "%s to have %s%s", r.s.nameOf(fl), human.Count(size, "healthy node"), r.waitsFor(fl.Nodes...))
 			return
 		}
@@ -239,6 +242,11 @@ func (r *round) stepDestroy(op *Operation) {
 		if fl.State != FleetShooting {
 			r.condemn(fl, "destroy")
 		}
+		for _, n := range fl.Nodes {
+			if n.State == NodeQuarantined {
+				r.letGo(fl, n, "destroy")
+			}
+		}
 	}
 	r.hurry()
 	if left := len(r.s.Fleets) + r.f.Found.Fleets; left > 0 {
@@ -249,5 +257,6 @@ func (r *round) stepDestroy(op *Operation) {
 		r.wait(op, "%s to be stopped", human.Count(left, "task"))
 		return
 	}
+	r.s.Destroyed = true
 	r.finish(op, "all fleets are shot")
 }

@@ -37,8 +37,18 @@ type Dated interface {
 	Added(images.Digest) time.Time
 }
 
-// Options are what an orchestrator works with. Boots, Holder, Shared, History, Leads, Log, Now, Rand, Check, Secret, Hooks, Mask,
-// Verify, Lost and MakeRoom may be left out.
+// Tails is what is kept of the output of nodes that were removed. fleet/tails is one.
+type Tails interface {
+	// List is what is kept of an app's nodes in an environment, the oldest first.
+	List(app, env string) ([]fleet.Tail, error)
+	// Open reads what is kept of one node; fleet.ErrNoNode when there is nothing.
+	Open(app, env, node string, opts fleet.LogOptions) (io.ReadCloser, error)
+	// Forget removes what is kept of an app's nodes in an environment.
+	Forget(app, env string) error
+}
+
+// Options are what an orchestrator works with. Boots, Quarantine, Holder, Shared, History, Leads, Log, Now, Rand, Check, Secret,
+// Hooks, Mask, Verify, Lost, Tails and MakeRoom may be left out.
 type Options struct {
 	Installation string
 	Store        store.Store
@@ -48,6 +58,7 @@ type Options struct {
 	Slots        int                                                          // slots that nodes may lease: the size of the port range
 	FirstPort    int                                                          // where that range begins
 	Boots        int                                                          // nodes that are booted at the same time; 0: 16
+	Quarantine   int                                                          // nodes of an app that may be in quarantine; 0: 2
 	Holder       string                                                       // names this agent in the lease
 	Shared       bool                                                         // agents on other machines have the same store
 	Leads        func(epoch uint64)                                           // told when this agent leads, before it is ready; nil: nobody
@@ -65,6 +76,8 @@ type Options struct {
 	Verify func(image images.Digest, require config.Require) error
 	// Lost says that the store is new and the installation is not: what it pinned stays until it is known what runs.
 	Lost bool
+	// Tails is where drivers put the ends of the output of nodes that are removed; nil: nothing is kept.
+	Tails Tails
 	// MakeRoom frees disk space that is kept in reserve, and says whether there was any. It is asked when a full disk is in
 	// the way of a rollback, an abort or a destroy; nil: there is no reserve.
 	MakeRoom func() bool

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/bootandshoot/release/fleet"
@@ -13,7 +13,7 @@ import (
 )
 
 // Logs reads a node's output. The node is named in full or by a unique part; one that was removed in full, and of it there
-// is what its driver kept.
+// is the end that was kept.
 func (o *Orchestrator) Logs(ctx context.Context, key Key, node string, opts fleet.LogOptions) (io.ReadCloser, error) {
 	d, id, err := o.find(ctx, key, node)
 	if fault.Is(err, fault.NotFound) {
@@ -35,27 +35,45 @@ func (o *Orchestrator) Logs(ctx context.Context, key Key, node string, opts flee
 	return r, err
 }
 
-// keptLog is what any driver kept of a removed node's output, nil when none did.
+// keptLog is what was kept of a removed node's output, nil when there is nothing.
 func (o *Orchestrator) keptLog(ctx context.Context, key Key, node string, opts fleet.LogOptions) io.ReadCloser {
-	release, ok := strings.CutPrefix(node, nodePrefix(key))
-	release, _, whole := strings.Cut(release, "-")
-	if !ok || !whole || releaseNumber(release) == 0 {
+	kept, err := o.Previous(ctx, key)
+	if err != nil {
 		return nil
 	}
-	// The role is not in the name; drivers keep output by the name alone.
-	id := fleet.NodeID{Fleet: fleet.FleetID{App: key.App, Env: key.Env, Role: Role, Release: release, Incarnation: 1}, Node: node}
-	for _, name := range o.opts.Drivers.Names() {
-		d, err := o.opts.Drivers.Driver(name)
-		if err != nil {
-			continue // what it kept is out of reach as it is
+	for _, t := range kept {
+		if t.ID.Node != node {
+			continue
 		}
-		if logger, ok := d.(fleet.Logger); ok {
-			if r, err := logger.Logs(ctx, id, opts); err == nil {
-				return r
-			}
+		if r, err := o.opts.Tails.Open(key.App, key.Env, node, opts); err == nil {
+			return r
 		}
 	}
 	return nil
+}
+
+// Previous lists the nodes of an app that were removed and whose last output is kept, the oldest first.
+func (o *Orchestrator) Previous(ctx context.Context, key Key) ([]fleet.Tail, error) {
+	if _, err := o.state(ctx, key); err != nil || o.opts.Tails == nil {
+		return nil, err
+	}
+	return o.opts.Tails.List(key.App, key.Env)
+}
+
+// syncTails removes what is kept of apps that were destroyed. It is done again after a restart, which costs nothing.
+func (o *Orchestrator) syncTails() {
+	for key, a := range o.apps {
+		switch {
+		case !a.state.Destroyed:
+			delete(o.world.forgotten, key)
+		case o.opts.Tails != nil && !o.world.forgotten[key]:
+			if err := o.opts.Tails.Forget(key.App, key.Env); err != nil {
+				o.complain("forget "+key.String(), err)
+				continue
+			}
+			o.world.forgotten[key] = true
+		}
+	}
 }
 
 // Exec runs a command in a node and returns its exit code.
@@ -70,6 +88,26 @@ func (o *Orchestrator) Exec(ctx context.Context, key Key, node string, spec flee
 	}
 	defer func() { o.looks.soon(id.Node, o.opts.Now()) }()
 	return execer.Exec(ctx, id, spec)
+}
+
+// CopyOut reads the file or folder at a path of a node, as a tar stream.
+func (o *Orchestrator) CopyOut(ctx context.Context, key Key, node, name string) (io.ReadCloser, error) {
+	if name = path.Clean(name); !path.IsAbs(name) || name == "/" {
+		return nil, fault.New(fault.Invalid, "copy out of %s: %q is no absolute path below /", node, name)
+	}
+	d, id, err := o.find(ctx, key, node)
+	if err != nil {
+		return nil, err
+	}
+	copier, ok := d.(fleet.Copier)
+	if !ok {
+		return nil, fault.New(fault.Unsupported, "copy out of %s: the driver cannot read files of its nodes", node)
+	}
+	r, err := copier.CopyOut(ctx, id, name)
+	if errors.Is(err, fleet.ErrNoNode) {
+		return nil, fault.New(fault.NotFound, "%w", err)
+	}
+	return r, err
 }
 
 // find resolves a node's name to its driver and id.

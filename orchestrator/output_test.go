@@ -40,23 +40,29 @@ func TestProbeTakesBothStreams(t *testing.T) {
 	}
 }
 
-// archive is a driver that keeps the end of the logs of removed nodes.
-type archive struct {
-	fleet.Driver
-	name string
+// keptTails is the last output of one node that is gone.
+type keptTails struct{ id fleet.NodeID }
+
+func (k keptTails) List(app, env string) ([]fleet.Tail, error) {
+	if (Key{App: app, Env: env}) != shop {
+		return nil, nil
+	}
+	return []fleet.Tail{{ID: k.id}}, nil
 }
 
-func (a archive) Logs(_ context.Context, id fleet.NodeID, _ fleet.LogOptions) (io.ReadCloser, error) {
-	if id.Node != a.name {
+func (k keptTails) Open(_, _, node string, _ fleet.LogOptions) (io.ReadCloser, error) {
+	if node != k.id.Node {
 		return nil, fleet.ErrNoNode
 	}
 	return io.NopCloser(strings.NewReader("its last words\n")), nil
 }
 
+func (keptTails) Forget(string, string) error { return nil }
+
 // TestLogsOfARemovedNode: what a node said before it died is asked for once it is replaced.
 func TestLogsOfARemovedNode(t *testing.T) {
 	const gone = "shop-production-r1-abcde"
-	o := &Orchestrator{opts: Options{Drivers: oneDriver{archive{name: gone}}}, ready: make(chan struct{}),
+	o := &Orchestrator{opts: Options{Tails: keptTails{fleet.NodeID{Node: gone}}}, ready: make(chan struct{}),
 		apps: map[Key]*app{shop: {state: &State{Key: shop}}}}
 	close(o.ready)
 	r, err := o.Logs(t.Context(), shop, gone, fleet.LogOptions{})

@@ -142,12 +142,25 @@ func fingerprint(s *State) ([]byte, error) {
 	c.Fleets = clonePointers(s.Fleets)
 	for _, fl := range c.Fleets {
 		fl.WarmLeft = fl.WarmLeft.Truncate(timerGrain)
+		fl.Nodes = coarse(fl.Nodes)
 	}
 	c.Operations = clonePointers(s.Operations)
 	for _, op := range c.Operations {
 		op.HoldLeft = op.HoldLeft.Truncate(timerGrain)
 	}
 	return json.Marshal(&c)
+}
+
+// coarse is nodes with their timers in coarse grains. Most fleets have none.
+func coarse(nodes []*Node) []*Node {
+	if !slices.ContainsFunc(nodes, func(n *Node) bool { return n.State == NodeQuarantined }) {
+		return nodes
+	}
+	nodes = clonePointers(nodes)
+	for _, n := range nodes {
+		n.Quarantine.Left = n.Quarantine.Left.Truncate(timerGrain)
+	}
+	return nodes
 }
 
 // load reads all states and the secret.

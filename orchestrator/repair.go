@@ -37,12 +37,12 @@ func (r *round) stepRepair(op *Operation) {
 	}
 	for _, n := range fl.Nodes {
 		if slices.Contains(op.Nodes, n.Name) && (n.State != NodeHealthy || r.doomed(fl, n)) {
-			r.wait(op, "%s to be replaced%s", n.Name, r.waitsFor(n))
+			r.wait(op, "%s to be replaced%s%s", n.Name, r.waitsFor(n), fl.Storm.waits())
 			return
 		}
 	}
 	if size := r.s.size(fl); fl.healthy() < size {
-		r.wait(op, "%d of %d nodes of %s to be healthy", size-fl.healthy(), size, op.Release)
+		r.wait(op, "%d of %d nodes of %s to be healthy%s", size-fl.healthy(), size, op.Release, fl.Storm.waits())
 		return
 	}
 	r.finish(op, "replaced %s of %s", human.Count(len(op.Nodes), "node"), op.Release)

@@ -36,11 +36,12 @@ type rig struct {
 	room      func() bool // the reserve of the disk; nil: none
 	lost      bool        // the next agent has a new store
 	hooks     *fakeHooks
+	slots     int  // that nodes may lease; at least 1000
 	agents    byte // how many there were: each draws other names
 	retention Retention
 
 	mu   sync.Mutex
-	sick map[string]bool // images whose nodes never answer well, and nodes that do not
+	sick map[string]bool // images whose nodes never answer well, and nodes that do not, or do all the same
 	bad  map[string]int  // images without a good signature: how many checks still pass
 }
 
@@ -65,7 +66,7 @@ func (r *rig) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	o, err := New(Options{
 		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: r.images,
-		Slots: 1000, FirstPort: 20_000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
+		Slots: max(1000, r.slots), FirstPort: 20_000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
 		Hooks: r.hooks.run, Mask: maskAll,
 		History: r.retention,
@@ -100,7 +101,8 @@ func (r *rig) check(_ context.Context, t healthcheck.Target) healthcheck.Result 
 	defer r.mu.Unlock()
 	res := healthcheck.Result{At: time.Now(), OK: true}
 	spec, _ := r.driver.SpecOf(t.Key)
-	if r.sick[t.Key] || r.sick[spec.Image] {
+	sick, said := r.sick[t.Key]
+	if sick || !said && r.sick[spec.Image] { // what is said of a node goes before what is said of its image
 		res.OK, res.Message = false, "it is sick"
 	}
 	return res

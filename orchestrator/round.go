@@ -12,6 +12,7 @@ func next(s *State, f Facts) (*State, []Action, []Event, records) {
 	r.schedule()
 	r.runTasks()
 	r.keepSize()
+	r.keepQuarantine()
 	r.removeNodes()
 	r.keepFleets()
 	return r.s, r.actions, r.events, r.records

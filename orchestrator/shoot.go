@@ -8,9 +8,18 @@ import (
 // removeNodes shoots nodes that are dead, or out of every table and empty, and forgets those that are gone.
 func (r *round) removeNodes() {
 	for _, fl := range r.s.Fleets {
-		if fl.State != FleetShooting && !fl.Kept {
-			fl.Nodes = slices.DeleteFunc(fl.Nodes, func(n *Node) bool { return r.shoot(fl, n) })
+		if fl.State == FleetShooting {
+			continue
 		}
+		evidence := r.evidence(fl)
+		ended := 0 // nodes that died and are being cleared away: a few at a time, however many did together
+		fl.Nodes = slices.DeleteFunc(fl.Nodes, func(n *Node) bool {
+			if n.State == NodeDead {
+				ended++
+			}
+			may := !fl.Kept || n.Quarantine.By != "" // a fleet that is kept to be looked at loses only what a person lets go
+			return may && (n.State != NodeDead || ended <= clearStep) && !slices.Contains(evidence, n) && r.shoot(fl, n)
+		})
 	}
 }
 
@@ -61,6 +70,9 @@ func (r *round) wantsTail(fl *Fleet, n *Node) bool {
 	}
 	return false
 }
+
+// clearStep is how many dead nodes of a fleet are cleared away at a time.
+const clearStep = 64
 
 // maxTails is how many nodes' last lines a fleet keeps.
 const maxTails = 3

@@ -167,7 +167,7 @@ func (s *simulation) watchShots() {
 func (s *simulation) move() {
 	nodes := s.running("")
 	pick := func() string { return nodes[s.rand.IntN(len(nodes))] }
-	switch n := s.rand.IntN(15); {
+	switch n := s.rand.IntN(16); {
 	case n == 0 && len(nodes) > 0:
 		name := pick()
 		s.note("kill %s", name)
@@ -209,6 +209,8 @@ func (s *simulation) move() {
 		s.hold(pick(), 1+s.rand.IntN(50))
 	case n == 11 && len(nodes) > 0:
 		s.hold(pick(), 0)
+	case n == 13 && len(nodes) > 0:
+		s.ask(Request{Kind: KindQuarantine, Nodes: []string{pick()}, For: time.Duration(1+s.rand.IntN(120)) * time.Second, End: s.rand.IntN(4) == 0})
 	case n == 12:
 		s.note("the router dies")
 		s.router.Restart()
@@ -242,7 +244,8 @@ func shortWarm(c *config.App) {
 func (s *simulation) ask(req Request) {
 	op, err := s.try(req)
 	s.note("%s %s: %s %v", req.Kind, req.Release, op.ID, err)
-	if err != nil && !fault.Is(err, fault.Busy) && !fault.Is(err, fault.NotFound) {
+	refused := req.Kind == KindQuarantine && (fault.Is(err, fault.Denied) || fault.Is(err, fault.Failed)) // no room, or it leaves already
+	if err != nil && !refused && !fault.Is(err, fault.Busy) && !fault.Is(err, fault.NotFound) {
 		s.t.Errorf("%s: %v", req.Kind, err)
 	}
 }

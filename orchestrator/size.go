@@ -1,9 +1,5 @@
 package orchestrator
 
-import (
-	"slices"
-)
-
 // keepSize boots nodes that are missing and lets those go that are too many or have been replaced.
 func (r *round) keepSize() {
 	for _, fl := range r.s.Fleets {
@@ -120,7 +116,7 @@ func (r *round) doomed(fl *Fleet, n *Node) bool {
 	if !n.live() {
 		return false
 	}
-	if n.Asked || n.Stray {
+	if n.wanted() || n.Stray {
 		return true
 	}
 	if n.State != NodeUnhealthy {
@@ -129,44 +125,52 @@ func (r *round) doomed(fl *Fleet, n *Node) bool {
 	return !n.WasServed || r.f.Now.Sub(n.Since) >= r.s.configOf(fl).Health.ReplaceAfter.Std()
 }
 
-// refill mints the nodes that are missing. Nodes that are gone are all made up for at once. Running ones are replaced a
-// quarter of the fleet at a time: when all are unhealthy together the cause is rarely the nodes.
+// refill mints the nodes that are missing. Nodes that are gone are made up for at once, in steps when they are many. Running
+// ones are replaced a few at a time, and hardly at all when that does not help.
 func (r *round) refill(fl *Fleet) {
+	r.weigh(fl)
 	if r.f.Now.Before(fl.NotBefore) {
 		return
 	}
 	c := r.count(fl)
-	size := r.s.size(fl)
-	missing := size - c.good
-	if missing <= 0 {
-		return
-	}
-	absent := size - c.good - len(c.doomed)
-	replace := min(missing-max(absent, 0), max(1, size/4)-c.coming)
+	missing := r.s.size(fl) - c.good
+	absent := max(missing-len(c.doomed), 0)
 	if fl.Accessory {
-		absent, replace = size-len(fl.Nodes), 0 // what it keeps is not for two at a time
+		absent = max(r.s.size(fl)-len(fl.Nodes), 0) // what it keeps is not for two at a time
 	}
-	for i := range max(absent, 0) + max(replace, 0) {
-		replaces := ""
-		if i < max(replace, 0) {
-			replaces = r.unreplaced(fl, c.doomed)
+	for range min(absent, r.mayBoot(fl)) {
+		r.mint(fl, "")
+	}
+	if fl.Accessory {
+		return // thin lets the old one go first
+	}
+	for range min(missing-absent, r.mayReplace(fl, c)) {
+		n := r.unreplaced(fl, c.doomed)
+		if n == nil || !n.wanted() && !r.spend(fl) {
+			return
 		}
-		for _, n := range c.doomed {
-			if n.Name == replaces && !n.Asked {
-				r.repair(fl, n, n.why())
-			}
+		if !n.wanted() {
+			r.repair(fl, n, n.why())
 		}
-		r.mint(fl, replaces)
+		r.mint(fl, n.Name)
 	}
 }
 
-func (r *round) unreplaced(fl *Fleet, doomed []*Node) string {
-	for _, n := range doomed {
-		if !slices.ContainsFunc(fl.Nodes, func(m *Node) bool { return m.Replaces == n.Name && m.live() }) {
-			return n.Name
+// unreplaced is a node that nothing replaces yet; those that a person wants replaced come first.
+func (r *round) unreplaced(fl *Fleet, doomed []*Node) *Node {
+	replaced := map[string]bool{}
+	for _, n := range fl.Nodes {
+		if n.live() {
+			replaced[n.Replaces] = true
 		}
 	}
-	return ""
+	var found *Node
+	for _, n := range doomed {
+		if !replaced[n.Name] && (found == nil || n.wanted() && !found.wanted()) {
+			found = n
+		}
+	}
+	return found
 }
 
 func (r *round) mint(fl *Fleet, replaces string) {
@@ -191,7 +195,11 @@ func (r *round) thin(fl *Fleet) {
 	spare := c.healthy - size
 	for _, n := range c.doomed {
 		hopeless := !n.WasServed || fl.Accessory // it never served, so nobody loses it; or there cannot be two of it
-		if c.healthy >= size || hopeless {
+		switch {
+		case c.healthy < size && !hopeless:
+		case n.InQuarantine():
+			r.quarantine(fl, n)
+		default:
 			r.leave(fl, n, "replaced: "+orText(n.why(), "asked for"))
 		}
 	}
@@ -211,11 +219,16 @@ func (r *round) thin(fl *Fleet) {
 // leave takes a node out of the route; it is shot when it is empty or the drain deadline is over.
 func (r *round) leave(fl *Fleet, n *Node, why string) {
 	r.setNode(n, NodeDraining, why)
+	r.sayNode("draining", fl, n, "%s leaves the route (%s)%s", n.Name, why, r.departs(fl, n))
+}
+
+// departs sets the deadlines of a node that leaves the route, and says as the end of a sentence what it still has.
+func (r *round) departs(fl *Fleet, n *Node) string {
 	d := r.s.configOf(fl).Cutover.Drain
 	n.LeavesAt, n.LongBy = r.f.Now.Add(d.Timeout.Std()), r.f.Now.Add(d.LongConnections.Std())
 	l := r.left(n)
 	n.told(l, r.f.Now)
-	r.sayNode("draining", fl, n, "%s leaves the route (%s)%s", n.Name, why, l.staying(d.LongConnections.Std()))
+	return l.staying(d.LongConnections.Std())
 }
 
 // boot asks for every node that the driver has not confirmed yet.

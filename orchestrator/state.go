@@ -42,9 +42,9 @@ const (
 	NodeStarting    NodeState = "starting"
 	NodeHealthy     NodeState = "healthy"
 	NodeUnhealthy   NodeState = "unhealthy"
-	NodeDraining    NodeState = "draining" // leaves: out of the table, shot when empty
-	NodeQuarantined NodeState = "quarantined"
-	NodeDead        NodeState = "dead" // gone by itself; what it left is being removed
+	NodeDraining    NodeState = "draining"    // leaves: out of the table, shot when empty
+	NodeQuarantined NodeState = "quarantined" // out of its fleet and the route, kept to be looked at
+	NodeDead        NodeState = "dead"        // gone by itself; what it left is being removed
 )
 
 // ReleaseState is what became of a release.
@@ -99,6 +99,8 @@ type Node struct {
 	Stray     bool       `json:"stray,omitempty"`      // it is to be replaced, since it differs from its image
 	ForDrift  bool       `json:"for_drift,omitempty"`  // the node that it replaces differed from its image
 	Drift     *NodeDrift `json:"drift,omitempty"`      // how it differs from its image; nil: not that anybody knows. Never changed in place
+	// Quarantine is set on a node that is in quarantine, or goes there once it is made up for.
+	Quarantine Quarantine `json:"quarantine,omitzero"`
 	Drain
 }
 
@@ -119,6 +121,8 @@ type Fleet struct {
 	Failures  int           `json:"failures"`            // nodes that died or never became healthy, since the last that did
 	FailedAt  time.Time     `json:"failed_at,omitzero"`  // when the newest of them did
 	NotBefore time.Time     `json:"not_before,omitzero"` // no boot of a replacement before
+	Storm     Storm         `json:"storm,omitzero"`      // why its nodes are not replaced now
+	Replaced  Hourly        `json:"replaced,omitzero"`   // unhealthy nodes, within the last hour
 	WarmLeft  time.Duration `json:"warm_left,omitempty"` // warm: time left, counted while the serving fleet is healthy
 	DrainBy   time.Time     `json:"drain_by,omitzero"`   // draining: the deadline of its requests
 	Reason    string        `json:"reason,omitempty"`
@@ -154,10 +158,12 @@ const (
 	KindDestroy  Kind = "destroy"
 	KindScale    Kind = "scale"
 	KindReplace  Kind = "replace"
+	// KindQuarantine takes nodes out of their fleets and keeps them, or lets them go.
+	KindQuarantine Kind = "quarantine"
 )
 
 // Exclusive says whether the kind holds the lock of its app and environment.
-func (k Kind) Exclusive() bool { return k != KindScale && k != KindReplace }
+func (k Kind) Exclusive() bool { return k != KindScale && k != KindReplace && k != KindQuarantine }
 
 // Phase is where an operation is.
 type Phase string
@@ -210,7 +216,7 @@ type Operation struct {
 	KeepFailed bool           `json:"keep_failed,omitempty"`
 	Size       int            `json:"size,omitempty"`  // scale
 	Role       string         `json:"role,omitempty"`  // scale, in an app with roles
-	Nodes      []string       `json:"nodes,omitempty"` // replace: the nodes that are to go
+	Nodes      []string       `json:"nodes,omitempty"` // replace: the nodes that are to go; quarantine: those it is about
 	Auto       bool           `json:"auto,omitempty"`  // replace: nobody asked for it, nodes of Fleet failed
 	Waits      string         `json:"waits,omitempty"` // what it waits for, for people
 	WaitsSince time.Time      `json:"waits_since,omitzero"`
@@ -224,8 +230,9 @@ type Operation struct {
 
 	Hooks HookRun `json:"hooks,omitzero"` // how far they are
 
-	Failure *Failure  `json:"failure,omitempty"` // why it was or is being aborted
-	Ended   time.Time `json:"ended,omitzero"`
+	Failure   *Failure  `json:"failure,omitempty"`    // why it was or is being aborted
+	AbortedBy string    `json:"aborted_by,omitempty"` // the person who aborted it, if it was one
+	Ended     time.Time `json:"ended,omitzero"`
 }
 
 // Failure says why an operation did not reach what was asked.
@@ -260,7 +267,8 @@ type State struct {
 	NextTask      int          `json:"next_task,omitempty"`
 	Jobs          []*JobState  `json:"jobs,omitempty"` // those with a schedule, and those that ran, by name
 	EventSeq      uint64       `json:"event_seq"`
-	Repairs       []int        `json:"repairs,omitempty"` // numbers of the automatic replacements whose records are kept
+	Destroyed     bool         `json:"destroyed,omitempty"` // a person had everything shot, and nothing was launched since
+	Repairs       []int        `json:"repairs,omitempty"`   // numbers of the automatic replacements whose records are kept
 
 	// Of an app with roles, by role.
 	Sizes         map[string]int     `json:"sizes,omitempty"` // set by scale

@@ -103,6 +103,16 @@ func (s *State) holders() []*Fleet {
 	return all
 }
 
+// fleetWith is the fleet that a node of this state is of.
+func (s *State) fleetWith(n *Node) *Fleet {
+	for _, fl := range s.Fleets {
+		if slices.Contains(fl.Nodes, n) {
+			return fl
+		}
+	}
+	return nil
+}
+
 // fleetOf is the newest living fleet of a release, that of the role that leads, or nil.
 func (s *State) fleetOf(release string) *Fleet {
 	rel := s.release(release)
@@ -166,11 +176,11 @@ func (s *State) atRest() bool {
 	}
 	for _, fl := range s.Fleets {
 		switch {
-		case fl.healthy() != len(fl.Nodes) || fl.kept() && !fl.Prepared:
+		case fl.healthy() != len(fl.members()) || fl.kept() && !fl.Prepared:
 			return false
 		case fl.State == FleetServing, fl.State == FleetWarm, fl.State == FleetReady:
 		case fl.State == FleetDraining && !fl.SessionsBy.IsZero():
-		case fl.State == FleetShooting && !fl.Over: // each reading of the edges is a round
+		case fl.State == FleetShooting && (!fl.Over || len(fl.members()) == 0): // each reading of the edges is a round
 		default:
 			return false
 		}
@@ -199,6 +209,9 @@ func (fl *Fleet) healthy() int {
 	}
 	return n
 }
+
+// wanted says whether a person asked for the replacement of a node.
+func (n *Node) wanted() bool { return n.Asked || n.InQuarantine() }
 
 func (n *Node) live() bool {
 	return n.State == NodeStarting || n.State == NodeHealthy || n.State == NodeUnhealthy

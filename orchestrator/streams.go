@@ -9,4 +9,5 @@ type (
 	LogOptions = fleet.LogOptions // which part of a node's output
 	ExecSpec   = fleet.ExecSpec   // a command to run in a node, with its streams
 	Window     = fleet.Window     // the size of the terminal
+	Tail       = fleet.Tail       // what is kept of a node that was removed
 )

@@ -200,7 +200,8 @@ func (s *State) closing() []router.Closing {
 		within := s.configOf(fl).Cutover.Drain.CloseWithin.Std()
 		for _, n := range fl.Nodes {
 			fleetCloses := fl.State == FleetShooting && !fl.ClosingAt.IsZero()
-			if n.State != NodeDead && (fleetCloses || n.State == NodeDraining && !n.ClosingAt.IsZero()) {
+			nodeCloses := (n.State == NodeDraining || n.State == NodeQuarantined) && !n.ClosingAt.IsZero()
+			if n.State != NodeDead && (fleetCloses || nodeCloses) {
 				closing = append(closing, router.Closing{Fleet: fl.ID.String(), Node: n.Name, Within: within})
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,18 +21,20 @@ import (
 
 // logsFlags are the flags of logs.
 type logsFlags struct {
-	follow  bool
-	tail    int
-	since   time.Duration
-	release string
+	follow   bool
+	tail     int
+	since    time.Duration
+	release  string
+	previous bool
 }
 
 func (c *cli) logsVerb() *cobra.Command {
 	var f logsFlags
 	cmd := &cobra.Command{
 		Use: "logs [NODE...]", Short: "Show what nodes print",
-		Long:              "Shows the output of the nodes named, or of all nodes of the serving fleets, each line with its node.",
-		Example:           "  release logs --follow\n  release logs k3f9q --tail 50\n  release logs --release r8",
+		Long: `Shows the output of the nodes named, or of all nodes of the serving fleets, each line with its node.
+With --previous it shows the last output of nodes that are gone: 256 KiB of each of the newest 20 of the app.`,
+		Example:           "  release logs --follow\n  release logs k3f9q --tail 50\n  release logs --release r8\n  release logs --previous --tail 20",
 		ValidArgsFunction: c.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			app, err := c.app()
@@ -41,12 +44,16 @@ func (c *cli) logsVerb() *cobra.Command {
 			if f.tail < 0 {
 				return fault.New(fault.Invalid, "read --tail: %d is negative", f.tail)
 			}
+			if f.previous && f.follow {
+				return fault.New(fault.Invalid, "release logs: --previous and --follow exclude each other: nodes that are gone say nothing more")
+			}
 			return c.logs(cmd.Context(), app, args, f)
 		},
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on until the nodes end, or Ctrl-C")
 	cmd.Flags().IntVarP(&f.tail, "tail", "n", 0, "only the last so many lines of each node (default: all)")
 	cmd.Flags().DurationVar(&f.since, "since", 0, "only lines of the last `time`, e.g. 10m")
+	cmd.Flags().BoolVarP(&f.previous, "previous", "p", false, "of nodes that are gone, whatever ended them")
 	cmd.Flags().StringVar(&f.release, "release", "", "all nodes of this `release`")
 	_ = cmd.RegisterFlagCompletionFunc("release", c.completeReleases)
 	return cmd
@@ -56,6 +63,12 @@ func (c *cli) logs(ctx context.Context, app *config.App, nodes []string, f logsF
 	client, err := c.connectIfUsed(ctx)
 	if err != nil {
 		return err
+	}
+	if f.previous {
+		nodes, err = c.previousNodes(ctx, client, app, nodes, f.release)
+		if err != nil {
+			return err
+		}
 	}
 	if len(nodes) == 0 {
 		s, err := client.Status(ctx, appOf(app))
@@ -82,6 +95,37 @@ func (c *cli) logs(ctx context.Context, app *config.App, nodes []string, f logsF
 		return err
 	}
 	return c.out.result(api.FailedResult{Head: api.NewHead(nil)}, func(io.Writer) {})
+}
+
+// previousNodes are the nodes that are gone and whose last output is kept: those that are named, by a part too, or all.
+func (c *cli) previousNodes(ctx context.Context, client *api.Client, app *config.App, names []string, release string) ([]string, error) {
+	kept, err := client.Previous(ctx, appOf(app))
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, n := range kept {
+		if release == "" || n.Release == release {
+			all = append(all, n.ID)
+		}
+	}
+	if len(all) == 0 {
+		return nil, fault.New(fault.NotFound, "show the last output of nodes of %s/%s that are gone: none is kept", app.App, app.Env).
+			WithHint("release logs shows what nodes say that are there")
+	}
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []string
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(id string) bool { return id == name || strings.HasSuffix(id, "-"+name) })
+		if i < 0 {
+			return nil, fault.New(fault.NotFound, "show the last output of %s: nothing is kept of such a node", name).
+				WithHint("there is that of %s", strings.Join(all, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
 }
 
 // nodesOf lists the nodes of a release, or of all fleets that have traffic, or of all fleets.

@@ -135,7 +135,7 @@ func (c *cli) summary(a asked, op api.Operation) string {
 		return fmt.Sprintf("%s: %s is ready, in %s; next: release cutover %s", where, op.Release, took, op.Release)
 	case op.Kind == "destroy":
 		return fmt.Sprintf("%s: all fleets are shot, in %s", where, took)
-	case op.Kind == "scale", op.Kind == "replace":
+	case op.Kind == "scale", op.Kind == "replace", op.Kind == "quarantine":
 		return fmt.Sprintf("%s: %s done, in %s; %s", where, op.Kind, took, ledgerText(op.Ledger))
 	}
 	return fmt.Sprintf("%s: %s serves %d %% (from %s), in %s; %s", where, c.out.bold(op.Release), op.Percent,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,7 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 	roles := len(rolesOf(s)) > 1
 	for _, fl := range s.Fleets {
 		lines = append(lines, "", o.fleetLine(fl, roles, now))
+		lines = append(lines, o.stormLines(fl, now)...)
 		lines = append(lines, o.nodeLines(fl, now)...)
 		if fl.DriftHeld != "" {
 			lines = append(lines, "             "+o.yellow("no node is replaced for its drift: "+fl.DriftHeld))
@@ -151,8 +153,11 @@ func rolesOf(s api.Status) []string {
 
 // fleetLine is a fleet's state, nodes and traffic in one line, with its role where there are several.
 func (o *output) fleetLine(fl api.Fleet, roles bool, now time.Time) string {
-	healthy := 0
+	healthy, members := 0, 0
 	for _, n := range fl.Nodes {
+		if n.State != "quarantined" {
+			members++
+		}
 		if n.State == "healthy" {
 			healthy++
 		}
@@ -161,7 +166,7 @@ func (o *output) fleetLine(fl api.Fleet, roles bool, now time.Time) string {
 	if fl.Percent > 0 {
 		state += fmt.Sprintf(" %d %%", fl.Percent)
 	}
-	nodes := fmt.Sprintf("%d/%d healthy", healthy, len(fl.Nodes))
+	nodes := fmt.Sprintf("%d/%d healthy", healthy, members)
 	name, shown := fl.Release, o.bold(fl.Release)
 	if roles {
 		name, shown = name+" "+fl.Role, shown+" "+fl.Role
@@ -200,8 +205,8 @@ func (o *output) nodeLines(fl api.Fleet, now time.Time) []string {
 		if why == "" && n.State != "healthy" {
 			why = n.Health
 		}
-		if left := nodeLeft(n, now); left != "" {
-			why += ": " + left
+		if left := cmp.Or(nodeLeft(n, now), quarantineLeft(n)); left != "" {
+			why = strings.TrimPrefix(why+": "+left, ": ")
 		}
 		t.row(plain(n.ID), cell{n.State, o.byState(n.State)}, plain(since), plain(n.Address), plain(fmt.Sprintf("pid %d", n.PID)), plain(why))
 		if n.Drift != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,7 @@ import (
 func (c *cli) steerVerb(verb string) *cobra.Command {
 	short := map[string]string{
 		"pause":  "Hold the cutover under way at its present split",
-		"resume": "Go on with the cutover that is held",
+		"resume": "Go on with the cutover that is held, or with replacing nodes where that is held",
 		"abort":  "Route back and end the operation under way",
 	}
 	return &cobra.Command{
@@ -37,13 +38,19 @@ func (c *cli) steer(cmd *cobra.Command, verb string) error {
 	if err != nil {
 		return err
 	}
-	if status.Operation == nil {
+	held := slices.ContainsFunc(status.Fleets, func(fl api.Fleet) bool { return fl.Storm != nil })
+	if status.Operation == nil && !(verb == "resume" && held) {
 		return fault.New(fault.NotFound, "%s %s/%s: nothing is under way", verb, app.App, app.Env).WithHint("release status shows what runs")
 	}
 	if err := client.Steer(ctx, appOf(app), api.Steer{Verb: verb, By: c.who()}); err != nil {
 		return err
 	}
 	a := asked{app: app, undoes: true}
+	if status.Operation == nil {
+		return c.out.result(a.result(api.Operation{}), func(w io.Writer) {
+			fmt.Fprintf(w, "%s/%s: nodes are replaced again as they fail\n", app.App, app.Env)
+		})
+	}
 	if verb == "abort" {
 		return c.follow(ctx, client, a, api.Submitted{Operation: *status.Operation, EventSeq: status.EventSeq})
 	}

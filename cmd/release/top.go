@@ -49,6 +49,7 @@ type topRow struct {
 	Release   string  `json:"release"`
 	Node      string  `json:"node,omitempty"`
 	State     string  `json:"state,omitempty"`
+	Held      string  `json:"held,omitempty"` // of a fleet: why its nodes are not replaced
 	PerSecond float64 `json:"requests_per_second"`
 	ErrorRate float64 `json:"error_rate"` // of the interval's requests, 0 to 1
 	P50       float64 `json:"p50"`        // seconds to the end of the answer's header, to the precision of a bucket; 0: no requests
@@ -146,9 +147,12 @@ func sampleOf(before, now api.Traffic, status api.Status) topSample {
 			Route: r.Route, PerSecond: perSecond(r.Requests, s.Seconds), Failed: r.Failed, Retried: r.Retried, Rejected: r.Rejected,
 		})
 	}
-	states, places, drifts := map[string]string{}, map[string]int{}, map[string]int{}
+	states, places, drifts, held := map[string]string{}, map[string]int{}, map[string]int{}, map[string]string{}
 	for i, f := range status.Fleets {
 		states[f.ID], places[f.ID] = f.State, i+1
+		if f.Storm != nil {
+			held[f.ID] = f.Storm.Why
+		}
 		for _, n := range f.Nodes {
 			states[n.ID] = n.State
 			if n.Drift != nil {
@@ -169,7 +173,9 @@ func sampleOf(before, now api.Traffic, status api.Status) topSample {
 		addTraffic(sum, n)
 	}
 	for _, f := range fleets {
-		s.Fleets = append(s.Fleets, rowOf(*f, s.Seconds, states[f.Fleet]))
+		row := rowOf(*f, s.Seconds, states[f.Fleet])
+		row.Held = held[f.Fleet]
+		s.Fleets = append(s.Fleets, row)
 	}
 	slices.SortFunc(s.Fleets, func(a, b topRow) int { // the newest first
 		return cmp.Or(cmp.Compare(places[b.Fleet], places[a.Fleet]), strings.Compare(b.Fleet, a.Fleet))
@@ -240,7 +246,13 @@ func (o *output) topLines(s topSample) []string {
 			}
 		}
 	}
-	return append(lines, t.lines("  ")...)
+	lines = append(lines, t.lines("  ")...)
+	for _, f := range s.Fleets {
+		if f.Held != "" {
+			lines = append(lines, fmt.Sprintf("  %s  %s %s", o.bold(f.Release), o.yellow("replacing is held:"), f.Held))
+		}
+	}
+	return lines
 }
 
 func mapCells(texts []string, style func(string) string) []cell {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +14,7 @@ import (
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/console"
+	"github.com/bootandshoot/release/fleet/tails"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/unixsock"
@@ -36,7 +38,8 @@ type agent struct {
 	fleets       *drivers // the same
 	reserve      *reserve
 	hooks        *hook.Runner
-	lost         bool // the store is new, the installation is not
+	tails        *tails.Archive // the last output of nodes that were removed
+	lost         bool           // the store is new, the installation is not
 }
 
 // newAgent opens everything an agent works with. What a failure leaves open ends with the process.
@@ -48,7 +51,8 @@ func (c *cli) newAgent(ctx context.Context, settings *config.Agent, log *slog.Lo
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.New(fault.Denied, "make the state folder: %w", err).WithHint("RELEASE_STATE_DIR names another one")
 	}
-	a := &agent{settings: settings, dir: dir, log: log, reserve: newReserve(dir, log)}
+	a := &agent{settings: settings, dir: dir, log: log, reserve: newReserve(dir, log),
+		tails: tails.New(tails.Options{Dir: filepath.Join(dir, "tails"), Nodes: settings.Logs.Previous})}
 	a.reserve.begin()
 	a.lead = newLeadership(a)
 	if a.lead.shared {

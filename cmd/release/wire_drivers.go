@@ -40,6 +40,7 @@ func (a *agent) dockerDriver() (fleet.Driver, error) {
 		Images:       a.images,
 		Subnet:       a.settings.DockerSubnet.Prefix,
 		PublishFrom:  a.settings.Ports.First,
+		Tails:        a.tails,
 		Log:          a.log,
 	})
 }

@@ -119,6 +119,22 @@ func (l leading) Logs(ctx context.Context, k orchestrator.Key, node string, opts
 	return o.Logs(ctx, k, node, opts)
 }
 
+func (l leading) Previous(ctx context.Context, k orchestrator.Key) ([]orchestrator.Tail, error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return o.Previous(ctx, k)
+}
+
+func (l leading) CopyOut(ctx context.Context, k orchestrator.Key, node, path string) (io.ReadCloser, error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return o.CopyOut(ctx, k, node, path)
+}
+
 func (l leading) Exec(ctx context.Context, k orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error) {
 	o, err := l.now(ctx)
 	if err != nil {

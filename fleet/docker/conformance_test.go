@@ -14,6 +14,9 @@ func TestConformance(t *testing.T) {
 		Other: func(t *testing.T) fleet.Driver {
 			return w.driver(func(o *Options) { o.Installation = w.installation + "-other" })
 		},
+		Keeping: func(_ *testing.T, kept fleet.Tails) fleet.Driver {
+			return w.driver(func(o *Options) { o.Tails = kept })
+		},
 		Unavailable: func(t *testing.T) fleet.Driver {
 			return w.driver(func(o *Options) { o.Host = "unix:///nonexistent/docker.sock" })
 		},

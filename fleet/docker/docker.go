@@ -39,6 +39,7 @@ type Options struct {
 	Images       Images       // what is sent to an engine that cannot pull
 	Subnet       netip.Prefix // wanted for the nodes' network, IPv4; zero or taken: one that is free
 	PublishFrom  int          // host port of slot 0, where nodes' own addresses cannot be reached; 0: 20000
+	Tails        fleet.Tails  // takes the ends of the logs of nodes that are removed; nil: nobody
 	Log          *slog.Logger // nil: none
 }
 

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/bootandshoot/release/fleet"
@@ -24,6 +26,15 @@ func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOption
 	if err != nil {
 		return nil, fmt.Errorf("read log of node %s: %w", id.Node, err)
 	}
+	r, err := d.output(ctx, c.ID, opts)
+	if err != nil {
+		return nil, engineError(err, "read log of node %s", id.Node)
+	}
+	return r, nil
+}
+
+// output reads a container's output. Errors are the engine's.
+func (d *Driver) output(ctx context.Context, containerID string, opts fleet.LogOptions) (io.ReadCloser, error) {
 	ask := container.LogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: opts.Follow, Tail: "all"}
 	if opts.Tail > 0 {
 		ask.Tail = strconv.Itoa(opts.Tail)
@@ -31,9 +42,9 @@ func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOption
 	if !opts.Since.IsZero() {
 		ask.Since = fmt.Sprintf("%d.%09d", opts.Since.Unix(), opts.Since.Nanosecond())
 	}
-	raw, err := d.engine.ContainerLogs(ctx, c.ID, ask)
+	raw, err := d.engine.ContainerLogs(ctx, containerID, ask)
 	if err != nil {
-		return nil, engineError(err, "read log of node %s", id.Node)
+		return nil, err
 	}
 	r, w := io.Pipe()
 	go func() {
@@ -42,6 +53,28 @@ func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOption
 		w.CloseWithError(err)
 	}()
 	return &logReader{PipeReader: r, raw: raw}, nil
+}
+
+const (
+	// tailMost is how many lines at most are asked for when a node is removed, and tailWithin how long that may take.
+	tailMost   = 20_000
+	tailWithin = 5 * time.Second
+)
+
+// keepTail hands on the end of a node's output before its container is removed. A node is removed all the same when that fails.
+func (d *Driver) keepTail(ctx context.Context, containerID string, id fleet.NodeID) {
+	if d.opts.Tails == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, tailWithin)
+	defer cancel()
+	r, err := d.output(ctx, containerID, fleet.LogOptions{Tail: tailMost})
+	if err == nil {
+		err = errors.Join(d.opts.Tails.Keep(id, r), r.Close())
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		d.log.WarnContext(ctx, "cannot keep the end of a log", "node", id.Node, "error", err)
+	}
 }
 
 // logReader frees the connection to the engine too.

@@ -40,6 +40,7 @@ func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 			return engineError(err, "stop node %s", id.Node)
 		}
 	}
+	d.keepTail(ctx, c.ID, id)
 	return engineError(d.removeContainer(ctx, c.ID), "remove node %s", id.Node)
 }
 
@@ -97,6 +98,7 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	group.SetLimit(removeWidth)
 	for i, c := range list {
 		group.Go(func() error {
+			d.keepTail(ctx, c.ID, fleet.NodeID{Fleet: id, Node: c.Labels[labelNode]})
 			errs[i] = engineError(d.removeContainer(ctx, c.ID), "remove node %s", c.Labels[labelNode])
 			return nil
 		})

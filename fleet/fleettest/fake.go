@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,6 +47,8 @@ type FakeOptions struct {
 	Serve bool
 	// PrepareFor is how long Prepare takes, and says how far it is.
 	PrepareFor time.Duration
+	// Tails takes the output of nodes that are removed; nil: nobody.
+	Tails fleet.Tails
 	// Images, when not nil, are the digests that exist; any other fails in Prepare and Ensure.
 	Images []string
 }
@@ -303,6 +306,13 @@ func (f *Fake) drop(name string) {
 	}
 	if n.Presence != fleet.Gone {
 		f.end(n, fleet.Exit{Code: 137, Signal: "KILL"})
+	}
+	if f.opts.Tails != nil {
+		var text strings.Builder
+		for _, l := range n.log {
+			text.WriteString(l.String())
+		}
+		_ = f.opts.Tails.Keep(n.ID, strings.NewReader(text.String()))
 	}
 	delete(f.nodes, name)
 	f.notify(n.ID.Fleet)

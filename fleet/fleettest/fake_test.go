@@ -12,6 +12,11 @@ func TestFakeKeepsTheContract(t *testing.T) {
 	Run(t, Harness{
 		New:   func(*testing.T) fleet.Driver { return fake.Reopen("") },
 		Other: func(*testing.T) fleet.Driver { return fake.Reopen("other") },
+		Keeping: func(_ *testing.T, kept fleet.Tails) fleet.Driver {
+			f := fake.Reopen("")
+			f.opts.Tails = kept
+			return f
+		},
 		Unavailable: func(*testing.T) fleet.Driver {
 			f := NewFake(FakeOptions{})
 			f.FailAll(fleet.ErrUnavailable)

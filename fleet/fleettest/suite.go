@@ -18,6 +18,8 @@ type Harness struct {
 	New func(t *testing.T) fleet.Driver
 	// Other returns a driver of another installation on the same engine or machine.
 	Other func(t *testing.T) fleet.Driver
+	// Keeping is New with a place for the ends of the output of removed nodes; nil when the driver knows none.
+	Keeping func(t *testing.T, kept fleet.Tails) fleet.Driver
 	// Unavailable returns a driver whose engine does not answer; nil for drivers without an engine.
 	Unavailable func(t *testing.T) fleet.Driver
 
@@ -71,6 +73,8 @@ func Run(t *testing.T, h Harness) {
 		{"Watch", s.watch},
 		{"Logs", s.logs},
 		{"LogsFollow", s.logsFollow},
+		{"Tails", s.tails},
+		{"CopyOut", s.copyOut},
 		{"Exec", s.exec},
 		{"ExecTerminal", s.execTerminal},
 		{"ExecEnd", s.execEnd},

@@ -17,6 +17,7 @@ func contract(t *testing.T, opts Options, firstSlot int) {
 	fleettest.Run(t, fleettest.Harness{
 		New:          func(t *testing.T) fleet.Driver { return w.driver(t, "") },
 		Other:        func(t *testing.T) fleet.Driver { return w.driver(t, "another") },
+		Keeping:      w.keeping,
 		Installation: w.driver(t, "").opts.Installation,
 		Image:        w.digest,
 		FirstSlot:    firstSlot,

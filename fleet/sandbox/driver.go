@@ -33,8 +33,9 @@ type Options struct {
 	Boots         int // nodes booted at a time; 0: 8
 	// Pids is how many processes and threads a node may have, where that can be limited; 0: 4096.
 	Pids     int64
-	LogBytes int64 // size at which a node's log is turned over; 0: 8 MiB
-	LogKeep  int   // turned over files kept; 0: 2
+	LogBytes int64       // size at which a node's log is turned over; 0: 8 MiB
+	LogKeep  int         // turned over files kept; 0: 2
+	Tails    fleet.Tails // takes the ends of the logs of nodes that are removed; nil: nobody
 	Log      *slog.Logger
 	Now      func() time.Time // default time.Now
 }
@@ -71,6 +72,7 @@ var (
 	_ fleet.Logger           = (*Driver)(nil)
 	_ fleet.Execer           = (*Driver)(nil)
 	_ fleet.Drifter          = (*Driver)(nil)
+	_ fleet.Copier           = (*Driver)(nil)
 	_ fleet.ProgressPreparer = (*Driver)(nil)
 )
 
@@ -112,7 +114,7 @@ func newDriver(opts Options) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{opts: opts, host: host, boot: boot, live: map[string]*live{}, afterRecord: func() {}}
-	for _, dir := range []string{"nodes", "logs", "trash"} {
+	for _, dir := range []string{"nodes", "trash"} {
 		if err := os.MkdirAll(d.path(dir), 0o700); err != nil {
 			return nil, fmt.Errorf("make folder: %w", err)
 		}

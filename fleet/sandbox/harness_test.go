@@ -125,6 +125,13 @@ func (w *world) driver(t *testing.T, installation string) *Driver {
 	return d
 }
 
+// keeping is driver with a place for the output of nodes that are gone.
+func (w *world) keeping(t *testing.T, kept fleet.Tails) fleet.Driver {
+	d := w.driver(t, "")
+	d.opts.Tails = kept
+	return d
+}
+
 type testLog struct{ t *testing.T }
 
 func (l testLog) Write(p []byte) (int, error) {

@@ -18,20 +18,18 @@ import (
 )
 
 const (
-	archiveBytes = 256 << 10 // of a removed node's log
-	archiveCount = 200       // removed nodes whose log is kept
-	logPoll      = 50 * time.Millisecond
-	maxLogFiles  = 102 // looked for; more are never kept
+	logPoll     = 50 * time.Millisecond
+	maxLogFiles = 102 // looked for; more are never kept
 )
 
-// Logs reads a node's output; of a removed node, the end that was kept.
+// Logs reads a node's output.
 func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOptions) (io.ReadCloser, error) {
 	r, ok, err := d.ours(id)
 	if err != nil {
 		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
 	}
 	if !ok {
-		return d.archivedLog(id, opts)
+		return nil, fmt.Errorf("logs of %s: %w", id.Node, fleet.ErrNoNode)
 	}
 	files, err := openLogs(d.nodeDir(id.Node))
 	if err != nil {
@@ -51,25 +49,6 @@ type logReader struct {
 func (r *logReader) Close() error {
 	r.stop()
 	return r.PipeReader.Close()
-}
-
-func (d *Driver) archivedLog(id fleet.NodeID, opts fleet.LogOptions) (io.ReadCloser, error) {
-	if !nodeName.MatchString(id.Node) {
-		return nil, fmt.Errorf("logs of %q: %w", id.Node, fleet.ErrNoNode)
-	}
-	f, err := os.Open(d.path("logs", id.Node+".log"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("logs of %s: %w", id.Node, fleet.ErrNoNode)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
-	}
-	defer f.Close()
-	var text bytes.Buffer
-	if err := selectLines(bufio.NewReader(f), opts, &text); err != nil {
-		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
-	}
-	return io.NopCloser(&text), nil
 }
 
 // openLogs opens a log's files, oldest first. They may be turned over meanwhile: then one is seen twice, and dropped by
@@ -266,32 +245,25 @@ func openAt(dir string, i int) (*os.File, error) {
 	return file, err
 }
 
-// archiveLog keeps the end of a node's log.
-func (d *Driver) archiveLog(name string) error {
-	files, err := openLogs(d.nodeDir(name))
+// keepTail hands on the end of a node's log, which outlives it.
+func (d *Driver) keepTail(id fleet.NodeID) error {
+	if d.opts.Tails == nil {
+		return nil
+	}
+	files, err := openLogs(d.nodeDir(id.Node))
 	if err != nil || len(files) == 0 {
 		return err
 	}
 	defer closeFiles(files)
 	var text []byte
-	for i := len(files) - 1; i >= 0 && len(text) < archiveBytes; i-- {
-		part, err := tailOf(files[i], archiveBytes-int64(len(text)))
+	for i := len(files) - 1; i >= 0 && len(text) < fleet.TailBytes; i-- {
+		part, err := tailOf(files[i], fleet.TailBytes-int64(len(text)))
 		if err != nil {
 			return err
 		}
 		text = append(part, text...)
 	}
-	if len(text) == 0 {
-		return nil
-	}
-	path := d.path("logs", name+".log")
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return d.trimArchive()
+	return d.opts.Tails.Keep(id, bytes.NewReader(text))
 }
 
 // tailOf reads the last whole lines of a file, up to limit bytes.
@@ -306,26 +278,4 @@ func tailOf(f *os.File, limit int64) ([]byte, error) {
 		text = text[bytes.IndexByte(text, '\n')+1:]
 	}
 	return text, err
-}
-
-// trimArchive removes the oldest logs.
-func (d *Driver) trimArchive() error {
-	entries, err := os.ReadDir(d.path("logs"))
-	if err != nil || len(entries) <= archiveCount {
-		return err
-	}
-	age := func(e fs.DirEntry) time.Time {
-		if fi, err := e.Info(); err == nil {
-			return fi.ModTime()
-		}
-		return time.Time{}
-	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return age(b).Compare(age(a)) })
-	var errs []error
-	for _, e := range entries[archiveCount:] {
-		if err := os.Remove(d.path("logs", e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

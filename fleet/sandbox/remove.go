@@ -94,7 +94,7 @@ func stopSignal(name string) (syscall.Signal, error) {
 	return s, nil
 }
 
-// clear kills what runs of a node and removes all it left, but the end of its log. It may be repeated.
+// clear kills what runs of a node and removes all it left; the end of its log is handed on. It may be repeated.
 func (d *Driver) clear(r record) error {
 	if r.PID != 0 {
 		if err := d.kill(r); err != nil {
@@ -102,7 +102,7 @@ func (d *Driver) clear(r record) error {
 		}
 	}
 	dir := d.nodeDir(r.ID.Node)
-	if err := d.archiveLog(r.ID.Node); err != nil {
+	if err := d.keepTail(r.ID); err != nil {
 		d.opts.Log.Warn("cannot keep the end of a log", "node", r.ID.Node, "error", err)
 	}
 	d.network.detach(r.Slot)

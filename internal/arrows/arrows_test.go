@@ -40,6 +40,7 @@ var rules = []rule{
 	{"fleet", []string{"images"}, "the contract of the drivers knows images only"},
 	{"fleet/fleettest", []string{"fleet", "images"}, "the suite knows the contract, not a driver"},
 	{"fleet/docker", []string{"fleet", "images"}, "a driver knows its contract and images, not other drivers or who calls it"},
+	{"fleet/tails", []string{"fleet"}, "what is kept of nodes knows their names and lines, not who ran them"},
 	{"fleet/sandbox", []string{"fleet", "images", "sandbox"},
 		"a driver knows its contract and images, and this one what isolates a command"},
 	{"router", nil, "the contract of the backends stands alone"},

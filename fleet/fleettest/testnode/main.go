@@ -82,6 +82,9 @@ func (n *node) handler() http.Handler {
 	mux.HandleFunc("/chmod", func(w http.ResponseWriter, r *http.Request) { refuse(w, os.Chmod(r.FormValue("path"), 0o700)) })
 	mux.HandleFunc("/remove", func(w http.ResponseWriter, r *http.Request) { refuse(w, os.Remove(r.FormValue("path"))) })
 	mux.HandleFunc("/spawn", func(w http.ResponseWriter, r *http.Request) { refuse(w, spawn(r.FormValue("path"))) })
+	mux.HandleFunc("/link", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, os.Symlink(r.FormValue("to"), r.FormValue("path")))
+	})
 	mux.HandleFunc("/read", func(w http.ResponseWriter, r *http.Request) {
 		data, err := os.ReadFile(r.FormValue("path"))
 		if err != nil {
