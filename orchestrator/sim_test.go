@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -40,6 +42,7 @@ type simulation struct {
 	trace  []string
 	images int
 	long   map[string]string // nodes with long connections, and their fleets
+	tasks  []Task
 }
 
 func (s *simulation) play() {
@@ -47,6 +50,7 @@ func (s *simulation) play() {
 	s.router.Deafen(s.rand.IntN(2) == 0)
 	s.router.OnApply(s.checkClosing)
 	s.watchShots()
+	s.hooks.answer(s.unreliable())
 	s.note("up 1")
 	s.images = 1
 	s.up(1, 3, shortWarm)
@@ -151,7 +155,7 @@ func (s *simulation) watchShots() {
 func (s *simulation) move() {
 	nodes := s.running("")
 	pick := func() string { return nodes[s.rand.IntN(len(nodes))] }
-	switch n := s.rand.IntN(15); {
+	switch n := s.rand.IntN(17); {
 	case n == 0 && len(nodes) > 0:
 		name := pick()
 		s.note("kill %s", name)
@@ -193,6 +197,8 @@ func (s *simulation) move() {
 		s.hold(pick(), 1+s.rand.IntN(50))
 	case n == 11 && len(nodes) > 0:
 		s.hold(pick(), 0)
+	case n == 13 || n == 14:
+		s.runTask(n == 13)
 	case n == 12:
 		s.note("the router dies")
 		s.router.Restart()
@@ -208,7 +214,64 @@ func (s *simulation) move() {
 func shortWarm(c *config.App) {
 	c.Cutover.KeepPrevious = config.Duration(30 * time.Second)
 	c.Cutover.Drain.LongConnections = config.Duration(40 * time.Second)
+	c.Hooks = config.Hooks{AfterLaunch: aHook("al"), BeforeStep: aHook("bs"), BeforeShoot: aHook("shoot"), OnAbort: aHook("abort")}
+	c.Jobs = map[string]config.Job{"job": {Cmd: exits("0"), Schedule: "* * * * *", Timeout: config.Duration(time.Hour), OnOverlap: config.OverlapSkip}}
 	sticky(20 * time.Second)(c)
+}
+
+// runTask runs a command that ends at once, or only when something ends it.
+func (s *simulation) runTask(ends bool) {
+	cmd := sleeps
+	if ends {
+		cmd = exits("3")
+	}
+	task, err := s.o.RunTask(context.Background(), TaskRequest{Key: shop, By: "ann", Command: cmd})
+	s.note("run %q: %s %v", cmd, task.Node, err)
+	if err == nil {
+		s.tasks = append(s.tasks, task)
+	}
+}
+
+// unreliable is hooks that take a second, and of which every ninth fails and every thirteenth hangs.
+func (s *simulation) unreliable() func(context.Context, hook.Command, func(string)) (hook.Exit, error) {
+	var n atomic.Int64
+	return func(ctx context.Context, c hook.Command, line func(string)) (hook.Exit, error) {
+		i := n.Add(1)
+		wait := time.Second
+		if i%13 == 0 {
+			wait = c.Timeout
+		}
+		line("runs")
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return hook.Exit{}, ctx.Err()
+		}
+		if i%9 == 0 || i%13 == 0 {
+			return hook.Exit{Code: 1}, nil
+		}
+		return hook.Exit{}, nil
+	}
+}
+
+// endTasks ends those that run, and checks that none was run twice.
+func (s *simulation) endTasks() {
+	list, err := s.o.Tasks(context.Background(), shop, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, task := range list {
+		if task.Ended.IsZero() {
+			if err := s.o.StopTask(context.Background(), shop, task.ID, "ann"); err != nil {
+				s.t.Error(err)
+			}
+		}
+	}
+	for _, task := range append(s.tasks, list...) {
+		if n := s.driver.Boots(task.Node); n > 1 {
+			s.t.Errorf("%s was run %d times", task.Node, n)
+		}
+	}
 }
 
 func (s *simulation) ask(req Request) {
@@ -236,9 +299,10 @@ func (s *simulation) heal() {
 	s.mu.Lock()
 	clear(s.sick)
 	s.mu.Unlock()
+	s.endTasks()
 	s.until("rest", func(st *State) bool {
 		serving := st.serving()
-		return len(st.Operations) == 0 && len(st.Fleets) == 1 && serving != nil && serving.healthy() == st.size(serving) &&
+		return len(st.Operations)+len(st.Tasks) == 0 && len(st.Fleets) == 1 && serving != nil && serving.healthy() == st.size(serving) &&
 			len(serving.Nodes) == st.size(serving)
 	})
 	var named []string
