@@ -136,7 +136,6 @@ func (f *fake) CopyOut(_ context.Context, _ orchestrator.Key, _, path string) (i
 	return io.NopCloser(io.MultiReader(strings.NewReader("archive"), iotest.ErrReader(errors.New("it broke")))), nil
 }
 
-// Exec copies its input to its output, says its sizes on stderr and exits with 7.
 func (f *fake) RunTask(_ context.Context, r orchestrator.TaskRequest) (orchestrator.Task, error) {
 	if r.Job == "busy" {
 		return orchestrator.Task{}, fault.New(fault.Busy, "job busy is run by bob")
@@ -173,6 +172,7 @@ func (f *fake) PutFile(_ context.Context, digest string, r io.Reader) error {
 	return err
 }
 
+// Exec copies its input to its output, says its sizes on stderr and exits with 7.
 func (f *fake) Exec(ctx context.Context, _ orchestrator.Key, node string, s orchestrator.ExecSpec) (int, error) {
 	if s.Command[0] == "wait" {
 		<-ctx.Done()
@@ -454,6 +454,50 @@ func TestFiles(t *testing.T) {
 	}
 	if _, err := c.CopyOut(t.Context(), shop(), "n1", "/none"); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+func TestTasks(t *testing.T) {
+	c := serve(t, newFake(), nil, nil)
+	ctx := t.Context()
+	begun, err := c.RunTask(ctx, shop(), api.TaskRequest{By: "ann@laptop", Command: []string{"/x", "y"}, Attached: true})
+	if err != nil || begun.ID != "task-1" || begun.By != "ann@laptop" || begun.Done() || begun.Seconds != 0 {
+		t.Errorf("run: %+v, %v", begun, err)
+	}
+	if _, err := c.RunTask(ctx, shop(), api.TaskRequest{Job: "busy"}); !fault.Is(err, fault.Busy) {
+		t.Errorf("a busy job: %v", err)
+	}
+	ended, err := c.Task(ctx, shop(), "task-1", time.Minute)
+	if err != nil || !ended.Done() || ended.ExitCode != 3 || ended.Seconds != 2 {
+		t.Errorf("task: %+v, %v", ended, err)
+	}
+	if list, err := c.Tasks(ctx, shop(), "clean"); err != nil || len(list) != 1 || list[0].Job != "clean" {
+		t.Errorf("tasks: %+v, %v", list, err)
+	}
+	at := time.Date(2026, 11, 21, 16, 0, 0, 5, time.UTC)
+	out, err := c.TaskOutput(ctx, shop(), "task-1", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if text, err := io.ReadAll(out); err != nil || string(text) != "2026-11-21T16:00:00.000000005Z out of task-1\n" {
+		t.Errorf("output: %q, %v", text, err)
+	}
+	if err := c.StopTask(ctx, shop(), "task-1", "ann"); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestHookFiles(t *testing.T) {
+	c := serve(t, newFake(), nil, nil)
+	if missing, err := c.MissingFiles(t.Context(), []string{"a", "b"}); err != nil || len(missing) != 1 || missing[0] != "b" {
+		t.Errorf("missing: %v, %v", missing, err)
+	}
+	if err := c.PutFile(t.Context(), "abc", 3, strings.NewReader("abc")); err != nil {
+		t.Errorf("put: %v", err)
+	}
+	if err := c.PutFile(t.Context(), "abc", 3, strings.NewReader("xyz")); !fault.Is(err, fault.Invalid) {
+		t.Errorf("put of another: %v", err)
 	}
 }
 

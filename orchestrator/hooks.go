@@ -79,7 +79,7 @@ func (r *round) passes(op *Operation, point config.Point, percent int) bool {
 	if op.Failure != nil {
 		p.reason = op.Failure.Message
 	}
-	waits := op.Hooks.Point != ""
+	waited := op.Hooks.Point == p.name()
 	done, failed := r.runHooks(p)
 	switch {
 	case failed != "" && !p.lenient:
@@ -88,7 +88,7 @@ func (r *round) passes(op *Operation, point config.Point, percent int) bool {
 		return false
 	case !done:
 		r.wait(op, "the hook %s: %s", p.name(), rel.Config.Hooks.At(point)[op.Hooks.Next])
-	case waits:
+	case waited:
 		op.Waits = "" // what is waited for next counts from now
 	}
 	return done

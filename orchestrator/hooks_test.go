@@ -173,6 +173,39 @@ func TestRollbackIsNotStoppedByHooks(t *testing.T) {
 	})
 }
 
+// While a hook runs nothing is decided anew, however often: a state that is never at rest is written for ever.
+func TestWaitingForAHookChangesNothing(t *testing.T) {
+	for _, point := range []config.Point{config.BeforeLaunch, config.AfterLaunch, config.BeforeCutover, config.BeforeStep, config.AfterStep, config.AfterCutover} {
+		t.Run(string(point), func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				r.hooks.answer(func(ctx context.Context, c hook.Command, _ func(string)) (hook.Exit, error) {
+					if c.Env["RELEASE_HOOK_POINT"] == string(point) {
+						<-ctx.Done()
+					}
+					return hook.Exit{}, ctx.Err()
+				})
+				r.submit(Request{Kind: KindUp, Image: image(1), Config: shopConfig(1, allHooks)})
+				s := r.until("the hook", func(s *State) bool {
+					return len(r.hooks.calls()) > 0 && strings.HasPrefix(r.hooks.calls()[len(r.hooks.calls())-1], string(point))
+				})
+				err := r.o.call(context.Background(), func() {
+					s = r.o.apps[shop].state
+					f := r.o.facts(s, time.Now().Add(time.Millisecond))
+					f.Elapsed = time.Millisecond
+					after, actions, events, _ := next(s, f)
+					before, _ := fingerprint(s)
+					if now, _ := fingerprint(after); string(now) != string(before) || len(events) > 0 || len(actions) == 0 {
+						t.Errorf("%d actions, events %v, and the state changes from\n%s\nto\n%s", len(actions), events, before, now)
+					}
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
 // An abort ends a hook that hangs.
 func TestAbortEndsHook(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {

@@ -21,6 +21,7 @@ type Arguments struct {
 	Release    string   `json:"release,omitempty"`
 	Percent    int      `json:"percent,omitempty"`
 	Size       int      `json:"size,omitempty"`
+	Role       string   `json:"role,omitempty"`
 	Nodes      []string `json:"nodes,omitempty"`
 	Force      bool     `json:"force,omitempty"`
 	KeepFailed bool     `json:"keep_failed,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -56,6 +58,7 @@ type simulation struct {
 	images int
 	roles  []string
 	long   map[string]string // nodes with long connections, and their fleets
+	tasks  []Task
 }
 
 func (s *simulation) play() {
@@ -63,6 +66,7 @@ func (s *simulation) play() {
 	s.router.Deafen(s.rand.IntN(2) == 0)
 	s.router.OnApply(s.checkClosing)
 	s.watchShots()
+	s.hooks.answer(s.unreliable())
 	s.note("up 1")
 	s.images = 1
 	s.wait(s.submit(s.release()))
@@ -167,7 +171,7 @@ func (s *simulation) watchShots() {
 func (s *simulation) move() {
 	nodes := s.running("")
 	pick := func() string { return nodes[s.rand.IntN(len(nodes))] }
-	switch n := s.rand.IntN(16); {
+	switch n := s.rand.IntN(18); {
 	case n == 0 && len(nodes) > 0:
 		name := pick()
 		s.note("kill %s", name)
@@ -211,6 +215,8 @@ func (s *simulation) move() {
 		s.hold(pick(), 0)
 	case n == 13 && len(nodes) > 0:
 		s.ask(Request{Kind: KindQuarantine, Nodes: []string{pick()}, For: time.Duration(1+s.rand.IntN(120)) * time.Second, End: s.rand.IntN(4) == 0})
+	case n == 14 || n == 15:
+		s.runTask(n == 14)
 	case n == 12:
 		s.note("the router dies")
 		s.router.Restart()
@@ -238,7 +244,64 @@ func (s *simulation) release() Request {
 func shortWarm(c *config.App) {
 	c.Cutover.KeepPrevious = config.Duration(30 * time.Second)
 	c.Cutover.Drain.LongConnections = config.Duration(40 * time.Second)
+	c.Hooks = config.Hooks{AfterLaunch: aHook("al"), BeforeStep: aHook("bs"), BeforeShoot: aHook("shoot"), OnAbort: aHook("abort")}
+	c.Jobs = map[string]config.Job{"job": {Cmd: exits("0"), Schedule: "* * * * *", Timeout: config.Duration(time.Hour), OnOverlap: config.OverlapSkip}}
 	sticky(20 * time.Second)(c)
+}
+
+// runTask runs a command that ends at once, or only when something ends it.
+func (s *simulation) runTask(ends bool) {
+	cmd := sleeps
+	if ends {
+		cmd = exits("3")
+	}
+	task, err := s.o.RunTask(context.Background(), TaskRequest{Key: shop, By: "ann", Command: cmd})
+	s.note("run %q: %s %v", cmd, task.Node, err)
+	if err == nil {
+		s.tasks = append(s.tasks, task)
+	}
+}
+
+// unreliable is hooks that take a second, and of which every ninth fails and every thirteenth hangs.
+func (s *simulation) unreliable() func(context.Context, hook.Command, func(string)) (hook.Exit, error) {
+	var n atomic.Int64
+	return func(ctx context.Context, c hook.Command, line func(string)) (hook.Exit, error) {
+		i := n.Add(1)
+		wait := time.Second
+		if i%13 == 0 {
+			wait = c.Timeout
+		}
+		line("runs")
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return hook.Exit{}, ctx.Err()
+		}
+		if i%9 == 0 || i%13 == 0 {
+			return hook.Exit{Code: 1}, nil
+		}
+		return hook.Exit{}, nil
+	}
+}
+
+// endTasks ends those that run, and checks that none was run twice.
+func (s *simulation) endTasks() {
+	list, err := s.o.Tasks(context.Background(), shop, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, task := range list {
+		if task.Ended.IsZero() {
+			if err := s.o.StopTask(context.Background(), shop, task.ID, "ann"); err != nil {
+				s.t.Error(err)
+			}
+		}
+	}
+	for _, task := range append(s.tasks, list...) {
+		if n := s.driver.Boots(task.Node); n > 1 {
+			s.t.Errorf("%s was run %d times", task.Node, n)
+		}
+	}
 }
 
 func (s *simulation) ask(req Request) {
@@ -278,9 +341,10 @@ func (s *simulation) heal() {
 	s.mu.Lock()
 	clear(s.sick)
 	s.mu.Unlock()
+	s.endTasks()
 	s.until("rest", func(st *State) bool {
 		serving := st.serving()
-		if len(st.Operations) > 0 || serving == nil || len(st.Fleets) != len(st.release(serving.ID.Release).Config.RoleNames()) {
+		if len(st.Operations)+len(st.Tasks) > 0 || serving == nil || len(st.Fleets) != len(st.release(serving.ID.Release).Config.RoleNames()) {
 			return false
 		}
 		return !slices.ContainsFunc(st.Fleets, func(fl *Fleet) bool {

@@ -1,5 +1,7 @@
 package orchestrator
 
+import "slices"
+
 // keepSize boots nodes that are missing and lets those go that are too many or have been replaced.
 func (r *round) keepSize() {
 	for _, fl := range r.s.Fleets {
@@ -9,7 +11,7 @@ func (r *round) keepSize() {
 		if fl.kept() && !fl.Prepared && fl.State != FleetLaunching {
 			r.bring(fl)
 		}
-		if len(fl.Nodes) == 0 && fl.kept() && !r.mayBoot(fl) {
+		if len(fl.Nodes) == 0 && fl.kept() && !r.itsTurn(fl) {
 			continue
 		}
 		if fl.kept() && fl.Prepared {
@@ -22,9 +24,9 @@ func (r *round) keepSize() {
 	}
 }
 
-// mayBoot says whether it is a new fleet's turn: what its role needs is well and can be reached, and the accessories are in
+// itsTurn says whether it is a new fleet's turn: what its role needs is well and can be reached, and the accessories are in
 // place, or its predecessor is gone if it is one of them.
-func (r *round) mayBoot(fl *Fleet) bool {
+func (r *round) itsTurn(fl *Fleet) bool {
 	role := r.s.roleOf(fl)
 	for _, need := range role.Needs {
 		if !r.well(fl, need) {

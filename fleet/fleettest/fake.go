@@ -72,6 +72,7 @@ type engine struct {
 	watchers map[chan fleet.FleetID]struct{}
 	nextPID  int
 	prepared map[string]int
+	booted   map[string]int
 }
 
 type fakeNode struct {
@@ -96,7 +97,7 @@ func NewFake(opts FakeOptions) *Fake {
 	return &Fake{opts: opts, engine: &engine{
 		nodes: map[string]*fakeNode{}, fail: map[Method]error{}, failNode: map[string]error{},
 		hang: map[Method]chan struct{}{}, watchers: map[chan fleet.FleetID]struct{}{}, nextPID: 1000,
-		prepared: map[string]int{},
+		prepared: map[string]int{}, booted: map[string]int{},
 	}}
 }
 
@@ -216,6 +217,7 @@ func (f *Fake) ensure(spec fleet.Spec, want fleet.NodeSpec) (fleet.Node, error) 
 		return fleet.Node{}, err
 	}
 	f.nodes[want.Name] = n
+	f.booted[want.Name]++
 	f.notify(spec.Fleet)
 	return n.view(), nil
 }

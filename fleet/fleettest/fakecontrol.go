@@ -141,6 +141,13 @@ func (f *Fake) All() []fleet.Node {
 	return nodes
 }
 
+// Boots is how often a node of that name was booted, those removed since included.
+func (f *Fake) Boots(node string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.booted[node]
+}
+
 // SpecOf is the spec that a node was booted from; false when there is no such node.
 func (f *Fake) SpecOf(node string) (fleet.Spec, bool) {
 	f.mu.Lock()
