@@ -84,7 +84,7 @@ func (c *cli) runArgs(f *runFlags) cobra.PositionalArgs {
 // run begins a task and stays with it until its end.
 func (c *cli) run(ctx context.Context, app *config.App, f runFlags) error {
 	if f.image != "" {
-		image, err := c.imageFor(ctx, app, []string{f.image})
+		image, err := c.resolve(ctx, app, f.image)
 		if err != nil {
 			return err
 		}
