@@ -21,7 +21,8 @@ import (
 // Orchestrator is what the console asks; *orchestrator.Orchestrator is one.
 type Orchestrator interface {
 	Submit(ctx context.Context, r orchestrator.Request) (orchestrator.Operation, error)
-	Steer(ctx context.Context, k orchestrator.Key, verb, by string) error
+	Plan(ctx context.Context, r orchestrator.Request) (orchestrator.Plan, error)
+	Steer(ctx context.Context, k orchestrator.Key, w orchestrator.Word) ([]string, error)
 	Operation(ctx context.Context, k orchestrator.Key, id string) (orchestrator.Operation, error)
 	Traffic(ctx context.Context, k orchestrator.Key) (orchestrator.Reading, error)
 	Status(ctx context.Context, k orchestrator.Key) (orchestrator.Status, error)
@@ -50,7 +51,7 @@ type Images interface {
 	Tag(ctx context.Context, digest, name string) error
 }
 
-// Options are what a Server needs; Standing, Leads, Forget, ForgetHost, Log and Now may be nil.
+// Options are what a Server needs; Standing, Leads, Forget, ForgetHost, UserOf, Log and Now may be nil.
 type Options struct {
 	Orchestrator Orchestrator
 	Images       Images
@@ -60,9 +61,11 @@ type Options struct {
 	Forget       func(ctx context.Context, edge string) error // takes it that an edge, such as the router of another agent, serves nobody any more
 	// ForgetHost takes it that a machine is gone for good with all that ran there.
 	ForgetHost func(ctx context.Context, ask api.ForgetHost) (api.Forgotten, error)
-	Stop       func() // begins the agent's end; returns at once
-	Log        *slog.Logger
-	Now        func() time.Time
+	// UserOf names a user by the id that the agent sees, and says whether it is the machine's root; nil: "uid 1000", not root.
+	UserOf func(uid int) (name string, root bool)
+	Stop   func() // begins the agent's end; returns at once
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Server answers the API.
@@ -100,6 +103,7 @@ func (s *Server) routes() map[string]handler {
 		"POST " + app + "operations":        s.submit,
 		"GET " + app + "operations":         s.history,
 		"GET " + app + "operations/{id}":    s.operation,
+		"POST " + app + "plan":              s.plan,
 		"POST " + app + "steer":             s.steer,
 		"GET " + app + "events":             s.events,
 		"GET " + app + "releases":           s.releases,
@@ -132,6 +136,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           s,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       s.called,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 	}

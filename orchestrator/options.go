@@ -32,7 +32,7 @@ type Images interface {
 }
 
 // Options are what an orchestrator works with. Boots, Holder, Shared, Leads, Log, Now, Rand, Check, Secret, Hooks, Mask,
-// Verify, Lost and MakeRoom may be left out.
+// Verify, Approvers, Lost and MakeRoom may be left out.
 type Options struct {
 	Installation string
 	Store        store.Store
@@ -56,6 +56,8 @@ type Options struct {
 	// Verify says why an image is not what a release requires, fault.Denied when it is not signed as it should be; nil: a
 	// release that requires something is refused.
 	Verify func(image images.Digest, require config.Require) error
+	// Approvers are the users who may approve for a group of cutover.steps; a group that is not there: everybody.
+	Approvers map[string][]string
 	// Lost says that the store is new and the installation is not: what it pinned stays until it is known what runs.
 	Lost bool
 	// MakeRoom frees disk space that is kept in reserve, and says whether there was any. It is asked when a full disk is in

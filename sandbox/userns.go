@@ -265,7 +265,11 @@ func accountName() string {
 // HostUID is the user id that this process has outside of the user namespace that it may have entered: 0 only for the
 // machine's root (or that of the container that it runs in).
 func HostUID() int {
-	uid := os.Geteuid()
+	return HostIDOf(os.Geteuid())
+}
+
+// HostIDOf is the same of another user id, as this process sees it.
+func HostIDOf(uid int) int {
 	for _, r := range guest.ReadMap("/proc/self/uid_map") {
 		if uid >= r.Inside && uid-r.Inside < r.Count {
 			return r.Start + uid - r.Inside

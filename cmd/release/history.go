@@ -54,6 +54,10 @@ func (o *output) history(w io.Writer, r api.HistoryResult) {
 			what += " from " + op.From
 		}
 		outcome, shown := "done", o.green("done")
+		for _, a := range op.Approvals {
+			outcome += fmt.Sprintf(", %d %% approved by %s", a.Percent, a.By)
+			shown = o.green("done") + strings.TrimPrefix(outcome, "done")
+		}
 		if op.Failure != nil {
 			outcome = op.Failure.Message
 			shown = o.red(outcome)

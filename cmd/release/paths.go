@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -118,4 +119,13 @@ func (c *cli) who() string {
 		name = sudo
 	}
 	return name + "@" + host
+}
+
+// userOf names the user that this process sees under an id, and says whether that is the machine's root.
+func userOf(uid int) (name string, root bool) {
+	id := sandbox.HostIDOf(uid)
+	if u, err := user.LookupId(strconv.Itoa(id)); err == nil {
+		return u.Username, id == 0
+	}
+	return fmt.Sprintf("uid %d", id), id == 0
 }

@@ -28,6 +28,7 @@ launch.`,
 		},
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
 	return cmd
 }
 
@@ -45,5 +46,6 @@ func (c *cli) replaceVerb() *cobra.Command {
 		},
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
 	return cmd
 }

@@ -98,7 +98,7 @@ func (a *agent) run(ctx context.Context) error {
 		Agent: api.Agent{
 			Version: programVersion(), PID: os.Getpid(), Since: time.Now(), StateDir: a.dir, ImagesDir: a.images.Dir(),
 		},
-		Standing: a.lead.standing, Leads: a.lead.leads, Forget: a.lead.forget, ForgetHost: a.lead.forgetHost,
+		Standing: a.lead.standing, Leads: a.lead.leads, Forget: a.lead.forget, ForgetHost: a.lead.forgetHost, UserOf: userOf,
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.lead.run(ctx) })

@@ -118,8 +118,8 @@ func (l *leadership) options(s store.Store) orchestrator.Options {
 	return orchestrator.Options{
 		Installation: a.installation, Store: s, Drivers: a.fleets, Router: a.router, Images: a.images,
 		Slots: a.settings.Ports.Size(), Boots: a.settings.Limits.Boots, Holder: a.name, Shared: l.shared, Log: a.log,
-		Verify:   func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
-		MakeRoom: a.reserve.release, Lost: a.lost, Hooks: a.hooks.Run, Mask: hides,
+		Verify:    func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
+		Approvers: a.settings.Approvers, MakeRoom: a.reserve.release, Lost: a.lost, Hooks: a.hooks.Run, Mask: hides,
 	}
 }
 
