@@ -65,7 +65,7 @@ func (r *round) step(op *Operation) {
 }
 
 func (r *round) phase(op *Operation, p Phase, format string, args ...any) {
-	op.Phase, op.Waits, op.WaitsSince = p, "", time.Time{}
+	op.Phase, op.Waits, op.WaitsSince, op.Gate = p, "", time.Time{}, ""
 	r.sayOp("phase", op, format, args...)
 }
 
@@ -84,7 +84,7 @@ func (r *round) wait(op *Operation, format string, args ...any) time.Duration {
 	return r.f.Now.Sub(op.WaitsSince)
 }
 
-// stepHold watches the share for as long as the step asks, then goes on to the next.
+// stepHold watches the share for as long as the step asks and until it is approved, then goes on to the next.
 func (r *round) stepHold(op *Operation) {
 	fleets := r.s.fleetsOf(op)
 	if r.f.Elapsed == 0 {
@@ -106,6 +106,9 @@ func (r *round) stepHold(op *Operation) {
 		return
 	}
 	op.HoldLeft = 0
+	if r.gated(op) {
+		return
+	}
 	if len(op.Steps) == 1 && !r.counted(op.ShiftedAt) {
 		return
 	}

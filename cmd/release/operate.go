@@ -22,6 +22,9 @@ type asked struct {
 	undoes  bool // an operation that ends aborted is what was asked for
 	image   string
 	images  []string // ROLE=IMAGE, as they were given
+	dryRun  bool     // only say what would be done
+	plans   bool     // the same, for the verb plan
+	out     string   // file for the plan
 }
 
 // detachFlag adds --detach.
@@ -46,7 +49,10 @@ func (c *cli) operate(ctx context.Context, a asked) error {
 		return err
 	}
 	a.request.By = c.who()
-	sub, err := client.Submit(ctx, appOf(a.app), a.request)
+	if a.dryRun || a.plans {
+		return c.showPlan(ctx, client, a)
+	}
+	sub, err := c.submit(ctx, client, a)
 	if err != nil {
 		return err
 	}
@@ -54,6 +60,16 @@ func (c *cli) operate(ctx context.Context, a asked) error {
 		return c.out.result(a.result(sub.Operation), func(w io.Writer) { fmt.Fprintln(w, sub.Operation.ID) })
 	}
 	return c.follow(ctx, client, a, sub)
+}
+
+// heldBy says which person an operation waits for.
+func heldBy(op api.Operation) error {
+	if op.Gate != "" && !op.Paused {
+		return fault.New(fault.Held, "%s of %s: held at %d %%, waits for approval by %s: release approve", op.Kind, op.Release, op.Percent, op.Gate).
+			WithHint("release approve lets it go on, release abort routes back")
+	}
+	return fault.New(fault.Held, "%s of %s is held at %d %%", op.Kind, op.Release, op.Percent).
+		WithHint("release resume goes on, release abort routes back")
 }
 
 func (a asked) result(op api.Operation) api.OperationResult {
@@ -80,8 +96,7 @@ func (c *cli) follow(ctx context.Context, client *api.Client, a asked, sub api.S
 		c.out.tails(op.Failure.Logs)
 		return c.failed(a, op, op.Failure.Fault())
 	case !op.Done():
-		held := fault.New(fault.Held, "%s of %s is held at %d %%", op.Kind, op.Release, op.Percent)
-		return c.failed(a, op, held.WithHint("release resume goes on, release abort routes back"))
+		return c.failed(a, op, heldBy(op))
 	}
 	return c.out.result(a.result(op), func(w io.Writer) {
 		fmt.Fprintln(w, c.summary(a, op))
