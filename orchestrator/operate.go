@@ -44,6 +44,9 @@ func (r *round) step(op *Operation) {
 		r.stepDestroy(op)
 		return
 	}
+	if op.stuck() {
+		return
+	}
 	switch op.Phase {
 	case PhasePrepare:
 		r.stepPrepare(op)
@@ -84,7 +87,8 @@ func (r *round) stepHold(op *Operation) {
 	if r.f.Elapsed == 0 {
 		op.Baseline = r.f.Traffic // counters seen by an earlier agent cannot be compared
 	}
-	if f := r.verdict(op, fl); f != nil {
+	compared := r.weigh(op, fl)
+	if f := r.verdict(op, fl, compared); f != nil {
 		r.abort(op, f)
 		return
 	}
@@ -101,10 +105,12 @@ func (r *round) stepHold(op *Operation) {
 	if len(op.Steps) == 1 && !r.counted(op.ShiftedAt) {
 		return
 	}
+	if !r.passed(op, fl, compared) {
+		return
+	}
 	if !r.passes(op, config.AfterStep, op.Percent) || len(op.Steps) == 1 && op.Percent == 100 && !r.passes(op, config.AfterCutover, 100) {
 		return
 	}
-	r.tellUnjudged(op, fl)
 	op.Steps = op.Steps[1:]
 	if len(op.Steps) > 0 {
 		r.phase(op, PhaseShift, "the step of %d %% is passed", op.Percent)

@@ -32,6 +32,9 @@ func (r *round) stepShift(op *Operation) {
 	if moves := op.Percent != want || fl.Weight != want; moves && (!r.passes(op, config.BeforeCutover, 0) || !r.passes(op, config.BeforeStep, want)) {
 		return
 	} else if moves {
+		if op.Steps[0].OneWay && op.OneWay == "" {
+			op.OneWay = fmt.Sprintf("the step of %d %% is one-way", want)
+		}
 		op.Percent = want
 		r.reweigh(fl, want, op.Kind != KindRollback) // nobody is to stay on a release that is rolled back
 		r.sayOp("step", op, "%s gets %d %%", op.Release, want)
@@ -45,6 +48,7 @@ func (r *round) stepShift(op *Operation) {
 	}
 	op.HoldLeft = op.Steps[0].Hold
 	op.Baseline, op.ShiftedAt = r.f.Traffic, r.f.Confirmed
+	r.beginWeighing(op, fl)
 	if r.f.Unserved != "" {
 		r.sayOp("unserved", op, "%s has %d %% of the route, but %s", op.Release, want, r.f.Unserved)
 	}
