@@ -20,7 +20,14 @@ func (r *round) abort(op *Operation, f *Failure) {
 	f.Hint = "look first: release status · go on all the same: release resume · route back all the same: release rollback --force"
 	op.Failure, op.Paused = f, true
 	r.sayOp("stuck", op, "%s", f.Message)
-	r.wait(op, "a person: release resume, or release rollback --force")
+	r.stayStuck(op)
+}
+
+// stayStuck calls a person, by the hooks that an abort has, and waits for one.
+func (r *round) stayStuck(op *Operation) {
+	if r.passes(op, config.OnAbort, op.Percent) {
+		r.wait(op, "a person: release resume, or release rollback --force")
+	}
 }
 
 // stuck says whether an operation failed and is held, since it cannot be undone.
@@ -29,6 +36,7 @@ func (op *Operation) stuck() bool { return op.Paused && op.Failure != nil }
 // unstick goes on with an operation that is held because it failed: what was seen so far is not held against it any more.
 func (r *round) unstick(op *Operation) {
 	op.Failure, op.Evidence, op.Baseline = nil, nil, r.f.Traffic
+	op.Hooks.again(config.OnAbort)
 }
 
 // routeBack begins the way back. What is asked of the fleet that failed is decided when the way back is confirmed.
@@ -112,6 +120,7 @@ func (r *round) abortBy(op *Operation, by string, force bool) error {
 		return fault.New(fault.Denied, "route back from %s: %s, so the old release may not work any more", op.Release, op.OneWay).
 			WithHint("go on: release resume · route back all the same: release rollback --force")
 	}
+	op.Hooks.again(config.OnAbort)
 	r.routeBack(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)})
 	return nil
 }

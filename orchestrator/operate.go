@@ -45,6 +45,7 @@ func (r *round) step(op *Operation) {
 		return
 	}
 	if op.stuck() {
+		r.stayStuck(op)
 		return
 	}
 	switch op.Phase {

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,7 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 	oneWay := func(c *config.App) {
 		watched(c)
 		c.Cutover.Steps[1].OneWay = true
+		c.Hooks.OnAbort = []config.Hook{{Cmd: []string{"./page"}, Timeout: config.Duration(time.Minute)}}
 	}
 	stuck := func(t *testing.T, r *rig) Operation {
 		r.up(1, 1, oneWay)
@@ -207,6 +209,20 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		wantWeights(r, map[string]int{"r1": 50, "r2": 50})
+		if calls := r.hooks.calls(); len(calls) != 1 {
+			t.Fatalf("hooks that ran: %q, want the page, once", calls)
+		}
+		var told struct {
+			Code    fault.Code
+			Percent int
+			Verdict Verdict
+		}
+		if err := json.Unmarshal([]byte(r.hooks.last["on_abort"].Env["RELEASE_HOOK_VERDICT"]), &told); err != nil {
+			t.Fatal(err)
+		}
+		if told.Code != fault.NeedsPerson || told.Percent != 50 || told.Verdict.Outcome != canary.Worse || told.Verdict.New.Requests == 0 {
+			t.Errorf("the page was told %+v", told)
+		}
 		if err := r.o.Steer(t.Context(), shop, "abort", "bob"); !fault.Is(err, fault.Denied) {
 			t.Fatalf("abort: %v", err)
 		}
