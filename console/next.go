@@ -11,6 +11,8 @@ import (
 // next is the command that a person would type now.
 func next(s api.Status, state orchestrator.State) string {
 	switch {
+	case s.Operation != nil && s.Operation.Paused && s.Operation.OneWay != "":
+		return "release resume   (or: release rollback --force)"
 	case s.Operation != nil && s.Operation.Paused:
 		return "release resume   (or: release abort)"
 	case s.Operation != nil:

@@ -263,7 +263,7 @@ func (r *round) steps(rel *Release, present int) []Step {
 	var steps []Step
 	for _, st := range rel.Config.Cutover.Steps {
 		if st.Percent > present {
-			steps = append(steps, Step{Percent: st.Percent, Hold: st.Hold.Std()})
+			steps = append(steps, Step{Percent: st.Percent, Hold: st.Hold.Std(), OneWay: st.OneWay})
 		}
 	}
 	if len(steps) == 0 || steps[len(steps)-1].Percent != 100 {
@@ -352,8 +352,7 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 		if under.Kind == KindRollback || under.Kind == KindDestroy {
 			return nil, busy(r.s.Key, under)
 		}
-		r.abortBy(under, req.By)
-		return under, nil
+		return under, r.abortBy(under, req.By, req.Force)
 	}
 	rel, err := r.previous(req.Release)
 	if err != nil {

@@ -80,8 +80,7 @@ func (c *cli) follow(ctx context.Context, client *api.Client, a asked, sub api.S
 		c.out.tails(op.Failure.Logs)
 		return c.failed(a, op, op.Failure.Fault())
 	case !op.Done():
-		held := fault.New(fault.Held, "%s of %s is held at %d %%", op.Kind, op.Release, op.Percent)
-		return c.failed(a, op, held.WithHint("release resume goes on, release abort routes back"))
+		return c.failed(a, op, heldFault(op))
 	}
 	return c.out.result(a.result(op), func(w io.Writer) {
 		fmt.Fprintln(w, c.summary(a, op))
@@ -91,6 +90,19 @@ func (c *cli) follow(ctx context.Context, client *api.Client, a asked, sub api.S
 			}
 		}
 	})
+}
+
+// heldFault says why an operation waits for a person, and for which word.
+func heldFault(op api.Operation) error {
+	why := op.Held
+	if why != "" {
+		why = ": " + why
+	}
+	back := "release abort routes back"
+	if op.OneWay != "" {
+		back = "release rollback --force routes back, though " + op.OneWay
+	}
+	return fault.New(fault.Held, "%s of %s is held at %d %%%s", op.Kind, op.Release, op.Percent, why).WithHint("release resume goes on, %s", back)
 }
 
 // failed gives the error back after the result that carries it is written.
