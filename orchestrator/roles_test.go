@@ -27,10 +27,12 @@ func withRoles(change ...func(roles map[string]config.Role)) func(*config.App) {
 			return r
 		}
 		public := c.Route
+		worker := part(config.Role{Command: []string{"/app", "work"}})
+		worker.Health.Exec = &config.ExecCheck{Command: []string{"/app", "well"}} // nothing else tells of a role without a route
 		roles := map[string]config.Role{
 			"web":    part(config.Role{Needs: []string{"api"}, Route: &public}),
 			"api":    part(config.Role{Internal: true, Route: &internal}),
-			"worker": part(config.Role{Command: []string{"/app", "work"}}),
+			"worker": worker,
 		}
 		for _, ch := range change {
 			ch(roles)
