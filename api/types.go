@@ -164,23 +164,50 @@ type Operation struct {
 	Waits      string     `json:"waits,omitempty"` // what it waits for, for people
 	WaitsSince time.Time  `json:"waits_since,omitzero"`
 	Ledger     Ledger     `json:"ledger"`
-	Auto       bool       `json:"auto,omitempty"` // replace: nobody asked, nodes failed
+	Auto       bool       `json:"auto,omitempty"`     // replace: nobody asked, nodes failed
+	Held       string     `json:"held,omitempty"`     // why it waits for a person, if it paused by itself
+	OneWay     string     `json:"one_way,omitempty"`  // what cannot be undone any more; "": all can
+	Verdict    *Verdict   `json:"verdict,omitempty"`  // under way: what the comparison comes to now
+	Verdicts   []Verdict  `json:"verdicts,omitempty"` // that decided something, oldest first
 	Failure    *Error     `json:"failure,omitempty"`
 	Ended      time.Time  `json:"ended,omitzero"`
 	Seconds    float64    `json:"seconds"` // from its start to its end, or to now
 }
 
-// Held says whether the operation waits for a person.
-func (o Operation) Held() bool { return o.Paused || o.Gate != "" }
+// Halted says whether the operation waits for a person.
+func (o Operation) Halted() bool { return o.Paused || o.Gate != "" }
 
 // Done says whether the operation has ended.
 func (o Operation) Done() bool { return !o.Ended.IsZero() }
+
+// Verdict is what the comparison of a new release with the old one came to, with its numbers.
+type Verdict struct {
+	At       time.Time      `json:"at,omitzero"`
+	Percent  int            `json:"percent"`          // the new release's share then
+	Outcome  string         `json:"outcome"`          // worse, good, open
+	Aspect   string         `json:"aspect,omitempty"` // what is worse: errors, p50, p90, p99
+	Reason   string         `json:"reason"`
+	New      VerdictNumbers `json:"new"`
+	Old      VerdictNumbers `json:"old"`        // at the same time
+	PWorse   float64        `json:"p_worse"`    // chance of such evidence against a release that is not worse, whenever one looks
+	PNotGood float64        `json:"p_not_good"` // chance of such evidence for a release that is worse than tolerated
+}
+
+// VerdictNumbers are one release's in the step.
+type VerdictNumbers struct {
+	Requests uint64  `json:"requests"`
+	Errors   uint64  `json:"errors"`
+	P50      float64 `json:"p50"` // seconds; 0: unknown
+	P90      float64 `json:"p90"`
+	P99      float64 `json:"p99"`
+}
 
 // Step is one stop of a cutover.
 type Step struct {
 	Percent int     `json:"percent"`
 	Hold    float64 `json:"hold"`              // seconds
 	Approve string  `json:"approve,omitempty"` // the group of whom one must approve before the next step
+	OneWay  bool    `json:"one_way,omitempty"`
 }
 
 // Ledger is what an operation cost the users, counted at the router from its start to its end. Requests, Failed, Retried
@@ -386,6 +413,7 @@ type Event struct {
 	InFlight  int       `json:"in_flight,omitempty"` // draining: requests left, long connections included
 	Long      int       `json:"long,omitempty"`      // draining: long connections left
 	Ledger    *Ledger   `json:"ledger,omitempty"`    // of an end: what it cost
+	Verdict   *Verdict  `json:"verdict,omitempty"`   // of a comparison: what it came to
 	Message   string    `json:"message"`
 }
 

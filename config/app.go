@@ -139,7 +139,8 @@ type ExecCheck struct {
 // Cutover is the plan for moving traffic.
 type Cutover struct {
 	Steps        []Step   `yaml:"steps" json:"steps" doc:"Shares of the traffic that the new release gets one after the other; the last is 100." default:"[{percent: 100}]"`
-	AbortOn      *AbortOn `yaml:"abort_on,omitempty" json:"abort_on,omitempty" doc:"When to go back to the old release without being asked."`
+	Verdict      *Verdict `yaml:"verdict,omitempty" json:"verdict,omitempty" doc:"How the new release is compared with the old one in steps that are held. Default: as below where there is abort_on; off never compares."`
+	AbortOn      *AbortOn `yaml:"abort_on,omitempty" json:"abort_on,omitempty" doc:"Limits beyond which to go back to the old release without being asked."`
 	KeepPrevious Duration `yaml:"keep_previous" json:"keep_previous" doc:"How long the old fleet stays warm after the cutover." default:"15m"`
 	Drain        Drain    `yaml:"drain" json:"drain" doc:"How nodes that leave the route finish what they have."`
 }
@@ -149,6 +150,7 @@ type Step struct {
 	Percent int      `yaml:"percent,required" json:"percent" doc:"Share of all requests." minimum:"1" maximum:"100"`
 	Hold    Duration `yaml:"hold,omitempty" json:"hold,omitempty" doc:"How long to watch before the next step."`
 	Approve string   `yaml:"approve,omitempty" json:"approve,omitempty" doc:"Group of whom one must approve, by release approve, before the next step. Default: nobody need." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
+	OneWay  bool     `yaml:"one_way,omitempty" json:"one_way,omitempty" doc:"There is no way back by itself from this step on: what goes wrong is held, and a person decides."`
 }
 
 // AbortOn compares the new release with the old one. A zero limit is not set.

@@ -271,6 +271,7 @@ func parseNetwork(text string) (string, bool) {
 
 func (c *checker) cutover(cut *Cutover) {
 	c.steps(cut.Steps)
+	c.verdict(cut.Verdict)
 	a := cut.AbortOn
 	if a == nil {
 		return

@@ -95,6 +95,11 @@ func TestErrors(t *testing.T) {
 		"abort rate zero":    {"cutover: {abort_on: {error_rate: 0%}}\n", `4:34: cutover.abort_on.error_rate must be above 0%`},
 		"abort ratio":        {"cutover: {abort_on: {p99_over_old: 0.5x}}\n", `4:36: cutover.abort_on.p99_over_old must be at least 1x`},
 		"abort ratio no x":   {"cutover: {abort_on: {p99_over_old: 1.5}}\n", `4:36: cutover.abort_on.p99_over_old: "1.5" is not a ratio such as 1.5x`},
+		"verdict word":       {"cutover: {verdict: never}\n", `4:20: unknown value "never" for cutover.verdict`},
+		"verdict list":       {"cutover: {verdict: []}\n", `4:20: cutover.verdict must be off or a mapping, not a list`},
+		"verdict key":        {"cutover: {verdict: {false_alarm: 1%}}\n", `4:21: unknown key "false_alarm" in cutover.verdict, did you mean "false_alarms"?`},
+		"verdict sure":       {"cutover: {verdict: {false_alarms: 0%, good_within: {slow: 60%}}}\n", "4:35: cutover.verdict.false_alarms must be above 0% and at most 50%, not 0%\n4:59: cutover.verdict.good_within.slow must be above 0% and at most 50%, not 60%"},
+		"verdict ratio":      {"cutover: {verdict: {worse_from: {latency: 0.9x}}}\n", `4:43: cutover.verdict.worse_from.latency must be at least 1x`},
 		"overlay key":        {"environments: {staging: {flett: {}, app: x}}\n", "4:26: unknown key \"flett\" in environments.staging, did you mean \"fleet\"?\n4:37: unknown key \"app\" in environments.staging"},
 		"overlay inner":      {"environments:\n  staging:\n    fleet: {sizes: 2}\n", `6:13: unknown key "sizes" in environments.staging.fleet, did you mean "size"?`},
 		"overlay meaning":    {"environments:\n  staging:\n    cutover: {steps: [{percent: 5}]}\n", `6:33: environments.staging.cutover.steps[0].percent is the last and must be 100`},
@@ -139,7 +144,7 @@ func TestUnknownEnvironment(t *testing.T) {
 	if got, want := all[0].Hint, "valid here: dev, production, staging"; got != want {
 		t.Errorf("got %s", got)
 	}
-	if all[0].Line != 22 || all[0].Column != 1 {
+	if all[0].Line != 23 || all[0].Column != 1 {
 		t.Errorf("at %d:%d", all[0].Line, all[0].Column)
 	}
 	if _, err := config.Load(write(t, small), "staging"); !strings.Contains(fault.All(err)[0].Hint, "no environments") {

@@ -35,10 +35,11 @@ route:
   balance: {slow_start: 30s, eject_after: 0, max_in_flight: 100, max_queue: 10, queue_wait: 1s, timeout: 1m}
 cutover:
   steps: [{percent: 10, hold: 2m}, {percent: 50, hold: 2m}, {percent: 100}]
+  verdict: {false_alarms: 0.5%, missed: 2%, worse_from: {errors: 0.2%, latency: 2x}, good_within: {errors: 2%, slow: 5%}, enough: 1000, wait: 10m}
   abort_on: {error_rate: 1%, p99_over_old: 1.5x, min_requests: 200}
   keep_previous: 15m
   drain: {timeout: 30s, sessions: 1h, long_connections: 10m, close_within: 10s}
-environments: {staging: {fleet: {size: 1}, route: {listen: ":8081"}, health: {tcp: {}}, cutover: {abort_on: }}, dev: }
+environments: {staging: {fleet: {size: 1}, route: {listen: ":8081"}, health: {tcp: {}}, cutover: {verdict: off, abort_on: }}, dev: }
 `
 
 func write(t *testing.T, content string) string {
@@ -113,6 +114,8 @@ func TestFull(t *testing.T) {
 	want.Route.Balance = config.Balance{SlowStart: seconds(30), EjectAfter: 0, MaxInFlight: 100, MaxQueue: 10, QueueWait: seconds(1), Timeout: minutes(1)}
 	want.Cutover.Steps = []config.Step{{Percent: 10, Hold: minutes(2)}, {Percent: 50, Hold: minutes(2)}, {Percent: 100}}
 	want.Cutover.Drain.Sessions = config.Duration(time.Hour)
+	want.Cutover.Verdict = &config.Verdict{FalseAlarms: 0.5, Missed: 2, WorseFrom: config.WorseFrom{Errors: 0.2, Latency: 2},
+		GoodWithin: config.GoodWithin{Errors: 2, Slow: 5}, Enough: 1000, Wait: minutes(10)}
 	want.Cutover.AbortOn = &config.AbortOn{ErrorRate: 1, P99OverOld: 1.5, MinRequests: 200}
 	same(t, want, got)
 	if p := got.At("cutover", "steps", 1, "percent"); p.Line != 18 || p.Column != 46 {
@@ -133,6 +136,9 @@ func TestOverlay(t *testing.T) {
 	}
 	if got.Cutover.AbortOn != nil {
 		t.Error("an empty value did not take away abort_on")
+	}
+	if v, on := got.Cutover.Judged(); on || !v.Off {
+		t.Errorf("the overlay's off did not replace the app's verdict: %+v", v)
 	}
 	want := load(t, full, "production")
 	want.Env = "dev"

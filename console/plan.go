@@ -66,7 +66,7 @@ func plannedFleet(fl *orchestrator.PlannedFleet) api.PlannedFleet {
 func stepsOf(steps []orchestrator.Step) []api.Step {
 	out := []api.Step{}
 	for _, st := range steps {
-		out = append(out, api.Step{Percent: st.Percent, Hold: st.Hold.Seconds(), Approve: st.Approve})
+		out = append(out, api.Step{Percent: st.Percent, Hold: st.Hold.Seconds(), Approve: st.Approve, OneWay: st.OneWay})
 	}
 	return out
 }

@@ -24,7 +24,7 @@ func costing(o orchestrator.Operation, cost orchestrator.Ledger, now time.Time) 
 	out := api.Operation{
 		ID: o.ID, Kind: string(o.Kind), By: o.By, Origin: originOf(o.Origin), Asked: argumentsOf(o.Asked), At: o.At, Phase: string(o.Phase), Release: o.Release, From: o.From,
 		Percent: o.Percent, HoldLeft: o.HoldLeft.Seconds(), Paused: o.Paused, Gate: o.Gate, Waits: o.Waits, WaitsSince: o.WaitsSince,
-		Ledger: ledgerOf(cost), Auto: o.Auto, Failure: failureOf(o.Failure), Ended: o.Ended, Seconds: end.Sub(o.At).Seconds(),
+		Ledger: ledgerOf(cost), Auto: o.Auto, Held: o.Held, OneWay: o.OneWay, Failure: failureOf(o.Failure), Ended: o.Ended, Seconds: end.Sub(o.At).Seconds(),
 	}
 	if len(o.Steps) > 0 {
 		out.Steps = stepsOf(o.Steps)
@@ -32,7 +32,17 @@ func costing(o orchestrator.Operation, cost orchestrator.Ledger, now time.Time) 
 	for _, a := range o.Approvals {
 		out.Approvals = append(out.Approvals, api.Approval(a))
 	}
+	for _, v := range o.Verdicts {
+		out.Verdicts = append(out.Verdicts, *verdictOf(v))
+	}
 	return out
+}
+
+func verdictOf(v orchestrator.Verdict) *api.Verdict {
+	return &api.Verdict{
+		At: v.At, Percent: v.Percent, Outcome: string(v.Outcome), Aspect: v.Aspect, Reason: v.Reason,
+		New: api.VerdictNumbers(v.New), Old: api.VerdictNumbers(v.Old), PWorse: v.PWorse, PNotGood: v.PNotGood,
+	}
 }
 
 func failureOf(f *orchestrator.Failure) *api.Error {
@@ -55,6 +65,9 @@ func eventOf(e orchestrator.Event) api.Event {
 		l := ledgerOf(*e.Ledger)
 		out.Ledger = &l
 	}
+	if e.Verdict != nil {
+		out.Verdict = verdictOf(*e.Verdict)
+	}
 	return out
 }
 
@@ -72,6 +85,9 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 	}
 	for _, o := range s.Operations {
 		wire := costing(*o, o.Cost(st.Counted), now)
+		if v := s.Present(o); v != nil {
+			wire.Verdict = verdictOf(orchestrator.Verdict{At: now, Percent: o.Percent, Verdict: *v})
+		}
 		if o.Kind.Exclusive() {
 			out.Operation = &wire
 		} else {

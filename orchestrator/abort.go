@@ -9,9 +9,41 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// abort begins the way back. What is asked of the fleet that failed is decided when the way back is confirmed.
+// abort ends an operation that went wrong by itself. As long as all can be undone it routes back. After something that cannot
+// (Operation.OneWay) the old release may not work any more: the operation is held at its present split, and a person decides.
 func (r *round) abort(op *Operation, f *Failure) {
+	if op.OneWay == "" {
+		r.routeBack(op, f)
+		return
+	}
+	f.Code = fault.NeedsPerson
+	f.Message = fmt.Sprintf("%s; held at %d %%, since %s", f.Message, op.Percent, op.OneWay)
+	f.Hint = "look first: release status · go on all the same: release resume · route back all the same: release rollback --force"
+	op.Failure, op.Paused = f, true
+	r.sayOp("stuck", op, "%s", f.Message)
+	r.stayStuck(op)
+}
+
+// stayStuck calls a person, by the hooks that an abort has, and waits for one.
+func (r *round) stayStuck(op *Operation) {
+	if r.passes(op, config.OnAbort, op.Percent) {
+		r.wait(op, "a person: release resume, or release rollback --force")
+	}
+}
+
+// stuck says whether an operation failed and is held, since it cannot be undone.
+func (op *Operation) stuck() bool { return op.Paused && op.Failure != nil }
+
+// unstick goes on with an operation that is held because it failed: what was seen so far is not held against it any more.
+func (r *round) unstick(op *Operation) {
+	op.Failure, op.Evidence, op.Baseline = nil, nil, r.f.Traffic
+	op.Hooks.again(config.OnAbort)
+}
+
+// routeBack begins the way back. What is asked of the fleet that failed is decided when the way back is confirmed.
+func (r *round) routeBack(op *Operation, f *Failure) {
 	op.Failure, op.ShiftedAt = f, time.Time{}
+	op.Paused, op.Held = false, ""
 	r.sayOp("abort", op, "%s", f.Message)
 	r.phase(op, PhaseAborting, "routing back")
 	fleets := r.s.fleetsOf(op)
@@ -88,11 +120,17 @@ func (r *round) condemn(fl *Fleet, why string) {
 	r.setFleet(fl, FleetShooting, "%s is being shot: %s%s", r.s.nameOf(fl), why, r.staying(fl))
 }
 
-// abortBy aborts an operation because a person said so.
-func (r *round) abortBy(op *Operation, by string) {
-	if op.Phase == PhaseAborting {
-		return
+// abortBy aborts an operation because a person said so. What cannot be undone any more needs their force.
+func (r *round) abortBy(op *Operation, by string, force bool) error {
+	switch {
+	case op.Phase == PhaseAborting:
+		return nil
+	case op.OneWay != "" && !force:
+		return fault.New(fault.Denied, "route back from %s: %s, so the old release may not work any more", op.Release, op.OneWay).
+			WithHint("go on: release resume · route back all the same: release rollback --force")
 	}
 	op.AbortedBy = by
-	r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)})
+	op.Hooks.again(config.OnAbort)
+	r.routeBack(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)})
+	return nil
 }

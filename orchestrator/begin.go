@@ -271,7 +271,7 @@ func (r *round) steps(rel *Release, present, target int) []Step {
 	for _, st := range rel.Config.Cutover.Steps {
 		gate := st.Approve != "" && !rel.approved(st.Approve, st.Percent) && (target == 0 || st.Percent < target && present < target)
 		if gate || target == 0 && st.Percent > present {
-			steps = append(steps, Step{Percent: max(st.Percent, present), Hold: st.Hold.Std(), Approve: st.Approve})
+			steps = append(steps, Step{Percent: max(st.Percent, present), Hold: st.Hold.Std(), Approve: st.Approve, OneWay: st.OneWay})
 		}
 	}
 	last := cmp.Or(target, 100)
@@ -358,8 +358,7 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 		if under.Kind == KindRollback || under.Kind == KindDestroy {
 			return nil, busy(r.s.Key, under)
 		}
-		r.abortBy(under, req.By)
-		return under, nil
+		return under, r.abortBy(under, req.By, req.Force)
 	}
 	rel, err := r.previous(req.Release)
 	if err != nil {

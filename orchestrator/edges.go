@@ -185,7 +185,7 @@ func (e *edgesSeen) add(now, before router.NodeTraffic) {
 	if countsOfNode(now) == countsOfNode(before) {
 		return
 	}
-	e.traffic[now.Fleet] = e.traffic[now.Fleet].plus(count(now).since(count(before)))
+	e.traffic[now.Fleet] = e.traffic[now.Fleet].Plus(count(now).Since(count(before)))
 }
 
 func (e *edgesSeen) sample(at time.Time) {
@@ -201,8 +201,8 @@ func (e *edgesSeen) rates(id string) Rates {
 		return Rates{}
 	}
 	from, to := e.samples[0], e.samples[len(e.samples)-1]
-	d := to.traffic[id].since(from.traffic[id])
-	r := Rates{P99: d.quantile(0.99)}
+	d := to.traffic[id].Since(from.traffic[id])
+	r := Rates{P99: d.Quantile(0.99)}
 	if s := to.at.Sub(from.at).Seconds(); s > 0 {
 		r.RequestsPerSecond = float64(d.Requests) / s
 	}

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -30,6 +31,11 @@ func (h HookRun) clone() HookRun {
 	return h
 }
 
+// again lets the hooks of a point run once more when it is reached again.
+func (h *HookRun) again(point config.Point) {
+	h.Passed = slices.DeleteFunc(h.Passed, func(name string) bool { return name == string(point) })
+}
+
 // HookSpec is one hook to run.
 type HookSpec struct {
 	config.Hook
@@ -49,6 +55,7 @@ type hookPoint struct {
 	performer string
 	from      string
 	reason    string
+	verdict   string
 	lenient   bool // what fails is said, and the next one runs
 }
 
@@ -77,7 +84,7 @@ func (r *round) passes(op *Operation, point config.Point, percent int) bool {
 		lenient: back || point == config.OnAbort,
 	}
 	if op.Failure != nil {
-		p.reason = op.Failure.Message
+		p.reason, p.verdict = op.Failure.Message, hookVerdict(op)
 	}
 	waited := op.Hooks.Point == p.name()
 	done, failed := r.runHooks(p)
@@ -92,6 +99,26 @@ func (r *round) passes(op *Operation, point config.Point, percent int) bool {
 		op.Waits = "" // what is waited for next counts from now
 	}
 	return done
+}
+
+// hookVerdict is why an operation failed, as JSON: {"code", "message", "percent", "one_way", "verdict"}, where verdict is the last
+// comparison of the releases, if there was one.
+func hookVerdict(op *Operation) string {
+	v := struct {
+		Code    fault.Code `json:"code"`
+		Message string     `json:"message"`
+		Percent int        `json:"percent"`
+		OneWay  string     `json:"one_way,omitempty"`
+		Verdict *Verdict   `json:"verdict,omitempty"`
+	}{Code: op.Failure.Code, Message: op.Failure.Message, Percent: op.Percent, OneWay: op.OneWay}
+	if n := len(op.Verdicts); n > 0 {
+		v.Verdict = &op.Verdicts[n-1]
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "" // it has nothing that JSON has not
+	}
+	return string(b)
 }
 
 // fleetHooks runs the hooks of a fleet that is shot, and says whether they have ended. None keeps it alive.
@@ -200,5 +227,6 @@ func (r *round) hookEnv(p hookPoint) map[string]string {
 		"RELEASE_HOOK_OPERATION": p.operation,
 		"RELEASE_HOOK_PERFORMER": p.performer,
 		"RELEASE_HOOK_REASON":    p.reason,
+		"RELEASE_HOOK_VERDICT":   p.verdict,
 	}
 }

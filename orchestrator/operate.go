@@ -48,6 +48,10 @@ func (r *round) step(op *Operation) {
 		r.stepDestroy(op)
 		return
 	}
+	if op.stuck() {
+		r.stayStuck(op)
+		return
+	}
 	switch op.Phase {
 	case PhasePrepare:
 		r.stepPrepare(op)
@@ -90,8 +94,10 @@ func (r *round) stepHold(op *Operation) {
 	if r.f.Elapsed == 0 {
 		op.Baseline = r.f.Traffic // counters seen by an earlier agent cannot be compared
 	}
+	lead := r.s.fleet(op.Fleet) // of several roles the one that users meet first is compared; the limits hold for all
+	compared := r.weigh(op, lead)
 	for _, fl := range fleets {
-		if f := r.verdict(op, fl); f != nil {
+		if f := r.verdict(op, fl, compared); f != nil {
 			r.abort(op, f)
 			return
 		}
@@ -106,19 +112,14 @@ func (r *round) stepHold(op *Operation) {
 		return
 	}
 	op.HoldLeft = 0
-	if r.gated(op) {
+	if len(op.Steps) == 1 && !r.counted(op.ShiftedAt) {
 		return
 	}
-	if len(op.Steps) == 1 && !r.counted(op.ShiftedAt) {
+	if !r.passed(op, lead, compared) || r.gated(op) {
 		return
 	}
 	if !r.passes(op, config.AfterStep, op.Percent) || len(op.Steps) == 1 && op.Percent == 100 && !r.passes(op, config.AfterCutover, 100) {
 		return
-	}
-	for _, fl := range fleets {
-		if r.s.routed(fl) {
-			r.tellUnjudged(op, fl)
-		}
 	}
 	op.Steps = op.Steps[1:]
 	switch {

@@ -146,7 +146,8 @@ func fingerprint(s *State) ([]byte, error) {
 	}
 	c.Operations = clonePointers(s.Operations)
 	for _, op := range c.Operations {
-		op.HoldLeft = op.HoldLeft.Truncate(timerGrain)
+		op.HoldLeft, op.Unclear = op.HoldLeft.Truncate(timerGrain), op.Unclear.Truncate(timerGrain)
+		op.Evidence = nil // grows with every reading; it is written with whatever else is
 	}
 	return json.Marshal(&c)
 }

@@ -61,7 +61,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 			r.up(1, 1, steps)
 			r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(1, steps)})
 		}, Request{Kind: KindCutover}, 4 * time.Minute, PlannedNodes{2, 2, 1}},
-		"up with hooks":            {func(r *rig) { r.up(1, 1) }, Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, allHooks)}, time.Minute, PlannedNodes{1, 2, 1}},
+		"up with hooks": {func(r *rig) { r.up(1, 1) }, Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, allHooks)}, time.Minute, PlannedNodes{1, 2, 1}},
 		"up of several roles": {func(r *rig) { r.up(1, 2, withRoles()) },
 			Request{Kind: KindUp, Image: image(2), Config: shopConfig(2, withRoles(), steps)}, 4 * time.Minute, PlannedNodes{6, 12, 6}},
 		"rollback to a warm fleet": {func(r *rig) { r.up(1, 1); r.up(2, 1) }, Request{Kind: KindRollback}, 0, PlannedNodes{2, 2, 1}},

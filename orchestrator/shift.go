@@ -29,6 +29,9 @@ func (r *round) stepShift(op *Operation) {
 		if !r.passes(op, config.BeforeCutover, 0) || !r.passes(op, config.BeforeStep, want) {
 			return
 		}
+		if op.Steps[0].OneWay && op.OneWay == "" {
+			op.OneWay = fmt.Sprintf("the step of %d %% is one-way", want)
+		}
 		op.Percent = want
 		if op.FirstAt.IsZero() {
 			op.FirstAt = r.f.Now
@@ -50,6 +53,7 @@ func (r *round) stepShift(op *Operation) {
 	}
 	op.HoldLeft = op.Steps[0].Hold
 	op.Baseline, op.ShiftedAt = r.f.Traffic, r.f.Confirmed
+	r.beginWeighing(op, r.s.fleet(op.Fleet))
 	if r.f.Unserved != "" {
 		r.sayOp("unserved", op, "%s has %d %% of the route, but %s", op.Release, want, r.f.Unserved)
 	}

@@ -130,7 +130,7 @@ func (r *round) doomed(fl *Fleet, n *Node) bool {
 // refill mints the nodes that are missing. Nodes that are gone are made up for at once, in steps when they are many. Running
 // ones are replaced a few at a time, and hardly at all when that does not help.
 func (r *round) refill(fl *Fleet) {
-	r.weigh(fl)
+	r.sense(fl)
 	if r.f.Now.Before(fl.NotBefore) {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator/canary"
 )
 
 // schema is the version of everything this package writes to the store.
@@ -185,14 +186,11 @@ type Step struct {
 	Percent int           `json:"percent"`
 	Hold    time.Duration `json:"hold"`
 	Approve string        `json:"approve,omitempty"` // the group of whom one must approve; "": nobody need
+	OneWay  bool          `json:"one_way,omitempty"` // once begun there is no way back by itself
 }
 
 // Traffic is what the edges counted for one fleet.
-type Traffic struct {
-	Requests uint64   `json:"requests"`
-	Errors   uint64   `json:"errors"` // 5xx answers of nodes, and connections that failed or broke
-	Latency  []uint64 `json:"latency,omitempty"`
-}
+type Traffic = canary.Traffic
 
 // Operation is something under way, or its record once it ended.
 type Operation struct {
@@ -234,9 +232,23 @@ type Operation struct {
 
 	Hooks HookRun `json:"hooks,omitzero"` // how far they are
 
-	Failure   *Failure  `json:"failure,omitempty"`    // why it was or is being aborted
+	Evidence *canary.Evidence `json:"evidence,omitempty"` // what the steps have shown; a new one at each change
+	Unclear  time.Duration    `json:"unclear,omitempty"`  // for how long the step was held beyond its time, for a verdict
+	Held     string           `json:"held,omitempty"`     // why it waits for a person, if it paused by itself
+	Accepted bool             `json:"accepted,omitempty"` // the step may be left: it has its verdict, or a person said so
+	Verdicts []Verdict        `json:"verdicts,omitempty"` // oldest first
+	OneWay   string           `json:"one_way,omitempty"`  // what cannot be undone any more, for people; "": all can
+
+	Failure   *Failure  `json:"failure,omitempty"`    // why it was or is being aborted; fault.NeedsPerson: why it is held
 	AbortedBy string    `json:"aborted_by,omitempty"` // the person who aborted it, if it was one
 	Ended     time.Time `json:"ended,omitzero"`
+}
+
+// Verdict is what a comparison of the releases came to, when it decided something.
+type Verdict struct {
+	At      time.Time `json:"at"`
+	Percent int       `json:"percent"`
+	canary.Verdict
 }
 
 // Failure says why an operation did not reach what was asked.
@@ -307,6 +319,7 @@ type Event struct {
 	InFlight  int       `json:"in_flight,omitempty"` // draining: requests left, long connections included
 	Long      int       `json:"long,omitempty"`      // draining: long connections left
 	Ledger    *Ledger   `json:"ledger,omitempty"`    // what an operation, or what draining a fleet cost
+	Verdict   *Verdict  `json:"verdict,omitempty"`   // of a comparison: what it came to
 	Message   string    `json:"message"`             // one line for people
 	Epoch     uint64    `json:"epoch"`               // of the agent that wrote it
 }

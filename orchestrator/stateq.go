@@ -37,6 +37,7 @@ func (s *State) clone() *State {
 		op.Before = maps.Clone(op.Before)
 		op.Baseline = maps.Clone(op.Baseline)
 		op.Hooks = op.Hooks.clone()
+		op.Verdicts = slices.Clone(op.Verdicts)
 	}
 	return &c
 }

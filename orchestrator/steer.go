@@ -51,10 +51,13 @@ func (r *round) steer(w Word) error {
 	case "pause":
 		op.Paused = true
 	case "resume":
-		op.Paused, op.Waits = false, ""
+		if op.stuck() {
+			r.unstick(op)
+		}
+		op.Accepted = op.Held != "" // it goes on as it is
+		op.Paused, op.Waits, op.Held = false, "", ""
 	case "abort":
-		r.abortBy(op, w.By)
-		return nil
+		return r.abortBy(op, w.By, false)
 	case "approve":
 		return r.approve(op, w)
 	default:

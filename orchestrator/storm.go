@@ -112,8 +112,8 @@ func (r *round) weather(fl *Fleet) weather {
 	return w
 }
 
-// weigh notes what holds replacing in a fleet, and tells when that changes.
-func (r *round) weigh(fl *Fleet) {
+// sense notes what holds replacing in a fleet, and tells when that changes.
+func (r *round) sense(fl *Fleet) {
 	if fl.State == FleetLaunching || fl.Storm == (Storm{}) && fl.healthy() == len(fl.Nodes) {
 		return // its gate decides; nothing to decide
 	}

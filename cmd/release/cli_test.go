@@ -89,7 +89,7 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{name: "percent out of range", args: "cutover --percent 101", files: good, code: 2, says: []string{"101 is not from 1 to 100"}},
 		{name: "percent 0", args: "cutover --percent 0", files: good, code: 2, says: []string{"release rollback"}},
 		{name: "missing argument", args: "scale", code: 2, says: []string{"the size is missing", "release scale [ROLE=]SIZE"}},
-		{name: "extra argument", args: "status now", code: 2, says: []string{`"now" is one argument too many`}},
+		{name: "extra argument", args: "history now", code: 2, says: []string{`"now" is one argument too many`}},
 		{name: "bad size", args: "scale none", files: good, code: 2, says: []string{"not a number of nodes"}},
 		{name: "no config", args: "status", code: 2, says: []string{"release.yaml", "release init"}},
 		{name: "named config missing", args: "status -c gone.yaml", code: 2, says: []string{"gone.yaml"}},

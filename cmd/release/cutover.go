@@ -12,8 +12,8 @@ func (c *cli) cutoverVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cutover [RELEASE]",
 		Short: "Shift traffic to the launched release",
-		Long: `Runs the remaining cutover steps of the release to 100 %, watches, and goes back by itself when abort_on says
-so. With --percent it sets that split and holds it.`,
+		Long: `Runs the remaining cutover steps of the release to 100 %, watches, and goes back by itself when the release is
+worse than the old one or abort_on says so. With --percent it sets that split and holds it.`,
 		Example: `  release cutover --percent 10
   release cutover r8
   release cutover --plan shop.plan`,
@@ -45,7 +45,8 @@ func (c *cli) rollbackVerb() *cobra.Command {
 		Use:   "rollback",
 		Short: "Route back to the release before",
 		Long: `Routes back to the last release that was complete: at once when its fleet is warm, else by booting the same
-image, proving it healthy and then routing. During a launch or cutover it aborts that one.`,
+image, proving it healthy and then routing. During a launch or cutover it aborts that one; past a one-way step that needs
+--force.`,
 		Example: `  release rollback
   release rollback --to r6`,
 		Args: noArgs(),
@@ -54,6 +55,7 @@ image, proving it healthy and then routing. During a launch or cutover it aborts
 	detachFlag(cmd, &a.detach)
 	dryRunFlag(cmd, &a.dryRun)
 	cmd.Flags().StringVar(&a.request.Release, "to", "", "the `release` to go back to (default: the last that was complete)")
+	cmd.Flags().BoolVar(&a.request.Force, "force", false, "route back also past a one-way step, and without enough healthy nodes")
 	_ = cmd.RegisterFlagCompletionFunc("to", c.completeReleases)
 	return cmd
 }

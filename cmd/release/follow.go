@@ -76,7 +76,7 @@ func (f *follower) watch(ctx context.Context) (api.Operation, error) {
 	op, err := f.wait(ctx)
 	stopStatus()
 	cancel()
-	if streamErr := <-shown; err == nil && streamErr != nil && !errors.Is(streamErr, context.Canceled) && !op.Done() && !op.Held() {
+	if streamErr := <-shown; err == nil && streamErr != nil && !errors.Is(streamErr, context.Canceled) && !op.Done() && !op.Halted() {
 		err = streamErr
 	}
 	if err != nil {
@@ -97,7 +97,7 @@ func (f *follower) show(e api.Event) error {
 func (f *follower) wait(ctx context.Context) (api.Operation, error) {
 	for {
 		op, err := f.client.Operation(ctx, f.app, f.id, longPoll)
-		if err != nil || op.Done() || op.Held() {
+		if err != nil || op.Done() || op.Halted() {
 			return op, err
 		}
 		f.sayWaits(op)

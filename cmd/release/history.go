@@ -15,7 +15,7 @@ func (c *cli) historyVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "List releases and what was done with them",
 		Long: `Lists the releases, and the operations that ended with who asked for them and what they cost the users. With -v also by
-release and cause. release show tells all of one release.`,
+release and cause, and the verdicts of cutovers with their numbers. release show tells all of one release.`,
 		Example: "  release history\n  release history --json", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			app, err := c.app()
@@ -55,6 +55,7 @@ func (o *output) history(w io.Writer, r api.HistoryResult) {
 	}
 	fmt.Fprintf(w, "%s\n\n%s\n", strings.Join(releases.lines(""), "\n"), strings.Join(ops.lines(""), "\n"))
 	if o.verbose {
+		o.historyVerdicts(w, r.Operations)
 		o.historyCosts(w, r.Operations)
 	}
 }

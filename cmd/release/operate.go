@@ -62,16 +62,6 @@ func (c *cli) operate(ctx context.Context, a asked) error {
 	return c.follow(ctx, client, a, sub)
 }
 
-// heldBy says which person an operation waits for.
-func heldBy(op api.Operation) error {
-	if op.Gate != "" && !op.Paused {
-		return fault.New(fault.Held, "%s of %s: held at %d %%, waits for approval by %s: release approve", op.Kind, op.Release, op.Percent, op.Gate).
-			WithHint("release approve lets it go on, release abort routes back")
-	}
-	return fault.New(fault.Held, "%s of %s is held at %d %%", op.Kind, op.Release, op.Percent).
-		WithHint("release resume goes on, release abort routes back")
-}
-
 func (a asked) result(op api.Operation) api.OperationResult {
 	r := api.ResultOf(op)
 	r.Image = a.image
@@ -96,7 +86,7 @@ func (c *cli) follow(ctx context.Context, client *api.Client, a asked, sub api.S
 		c.out.tails(op.Failure.Logs)
 		return c.failed(a, op, op.Failure.Fault())
 	case !op.Done():
-		return c.failed(a, op, heldBy(op))
+		return c.failed(a, op, heldFault(op))
 	}
 	return c.out.result(a.result(op), func(w io.Writer) {
 		fmt.Fprintln(w, c.summary(a, op))
@@ -106,6 +96,27 @@ func (c *cli) follow(ctx context.Context, client *api.Client, a asked, sub api.S
 			}
 		}
 	})
+}
+
+// heldFault says why an operation waits for a person, and for which word.
+func heldFault(op api.Operation) error {
+	if op.Gate != "" && !op.Paused {
+		return fault.New(fault.Held, "%s of %s: held at %d %%, waits for approval by %s: release approve", op.Kind, op.Release, op.Percent, op.Gate).
+			WithHint("release approve lets it go on, %s", wayBack(op))
+	}
+	why := op.Held
+	if why != "" {
+		why = ": " + why
+	}
+	return fault.New(fault.Held, "%s of %s is held at %d %%%s", op.Kind, op.Release, op.Percent, why).WithHint("release resume goes on, %s", wayBack(op))
+}
+
+// wayBack says how an operation is undone.
+func wayBack(op api.Operation) string {
+	if op.OneWay != "" {
+		return "release rollback --force routes back, though " + op.OneWay
+	}
+	return "release abort routes back"
 }
 
 // failed gives the error back after the result that carries it is written.

@@ -88,7 +88,7 @@ func (c *cli) run(ctx context.Context, app *config.App, f runFlags) error {
 		if err != nil {
 			return err
 		}
-		if err := c.upload(ctx, app, image); err != nil {
+		if err := c.upload(ctx, app, image, app.App); err != nil {
 			return err
 		}
 		f.ask.Image = image

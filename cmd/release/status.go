@@ -238,6 +238,12 @@ func (o *output) operationLines(s api.Status, now time.Time) []string {
 		if op.Failure != nil {
 			lines = append(lines, "             "+o.red(op.Failure.Message))
 		}
+		if op.Held != "" {
+			lines = append(lines, "             "+o.yellow("held: "+op.Held))
+		}
+		if op.Verdict != nil {
+			lines = append(lines, "             "+verdictText(op, *op.Verdict))
+		}
 	}
 	if s.Operation != nil {
 		add(*s.Operation)

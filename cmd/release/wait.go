@@ -79,7 +79,7 @@ func (c *cli) sayQueue(ctx context.Context, client *api.Client, app api.App) {
 func queueText(s api.Status) string {
 	op := s.Operation
 	text := fmt.Sprintf("waiting for %s of %s by %s (%s)", op.Kind, op.Release, op.By, op.ID)
-	if op.Held() {
+	if op.Halted() {
 		text += ", which waits for " + op.Waits
 	}
 	if n := len(s.Queue); n > 1 {

@@ -118,6 +118,7 @@ route: {listen: ":8080"}
 cutover:
   steps: [{percent: 10, hold: 10s}, {percent: 50, hold: 10s}, {percent: 100}]
   abort_on: {error_rate: 1%%}
+  verdict: off    # with traffic to compare releases by, leave this out
 environments:
   staging: {fleet: {size: 1}, route: {listen: ":8081"}}
 `, name, health, recipe)
