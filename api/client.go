@@ -64,9 +64,15 @@ func (c *Client) Submit(ctx context.Context, app App, r Request) (s Submitted, e
 	return s, c.call(ctx, http.MethodPost, app.path("operations"), r, &s)
 }
 
-// Steer says pause, resume or abort to the operation under way.
-func (c *Client) Steer(ctx context.Context, app App, s Steer) error {
-	return c.call(ctx, http.MethodPost, app.path("steer"), s, nil)
+// Plan says what a request would do. Errors are those of Submit; a freeze is in the plan, unless the request is a dry run.
+func (c *Client) Plan(ctx context.Context, app App, r Request) (p Plan, err error) {
+	return p, c.call(ctx, http.MethodPost, app.path("plan"), r, &p)
+}
+
+// Steer says a word to the operation under way, or that none may begin. fault.NotFound: there is nothing to steer; fault.Denied:
+// the caller may not approve.
+func (c *Client) Steer(ctx context.Context, app App, s Steer) (done Steered, err error) {
+	return done, c.call(ctx, http.MethodPost, app.path("steer"), s, &done)
 }
 
 // Operation reads one operation. With wait it answers when the operation has ended or the time is over.

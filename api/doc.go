@@ -8,8 +8,9 @@
 //	GET    /v1/apps/{app}/{env}/status                  Status
 //	POST   /v1/apps/{app}/{env}/operations              Request → Submitted
 //	GET    /v1/apps/{app}/{env}/operations              History
-//	GET    /v1/apps/{app}/{env}/operations/{id}?wait=S  Operation; with wait: when it ended, or after so many seconds
-//	POST   /v1/apps/{app}/{env}/steer                   Steer
+//	POST   /v1/apps/{app}/{env}/plan                    Request → Plan: what it would do
+//	GET    /v1/apps/{app}/{env}/operations/{id}?wait=S  Operation; with wait: when it ended or waits for a person, or after so many seconds
+//	POST   /v1/apps/{app}/{env}/steer                   Steer → Steered
 //	GET    /v1/apps/{app}/{env}/events?after=N&follow=1 Event, one JSON object a line
 //	GET    /v1/apps/{app}/{env}/releases                Releases
 //	GET    /v1/apps/{app}/{env}/traffic                 Traffic: what the edges have counted

@@ -80,7 +80,10 @@ type Request struct {
 	End        bool              `json:"end,omitempty"`     // quarantine: shoot the nodes that are in it
 	Force      bool              `json:"force,omitempty"`
 	KeepFailed bool              `json:"keep_failed,omitempty"`
-	Files      []File            `json:"files,omitempty"` // launch, up: what hooks need; the agent has their content
+	Files      []File            `json:"files,omitempty"`   // launch, up: what hooks need; the agent has their content
+	Plan       json.RawMessage   `json:"plan,omitempty"`    // basis of the plan that is run (Plan.Basis): refuse if the world has moved
+	DryRun     bool              `json:"dry_run,omitempty"` // of a plan: refuse what would be refused
+	Wait       bool              `json:"wait,omitempty"`    // answer when its turn has come: while another operation is under way, and others wait longer
 }
 
 // File is a file that hooks of a release need.
@@ -101,10 +104,44 @@ type Submitted struct {
 	EventSeq  uint64    `json:"event_seq"`
 }
 
-// Steer is a word to the operation under way.
+// Steer is a word to the operation under way, or that none may begin.
 type Steer struct {
-	Verb string `json:"verb"` // pause, resume, abort
-	By   string `json:"by"`
+	Verb   string    `json:"verb"` // pause, resume, abort, approve, freeze, unfreeze
+	By     string    `json:"by"`
+	As     string    `json:"as,omitempty"`      // approve: the user for whom the caller acts; "": itself
+	Reason string    `json:"reason,omitempty"`  // freeze
+	Until  time.Time `json:"until,omitzero"`    // freeze; none: until unfreeze
+	DryRun bool      `json:"dry_run,omitempty"` // say what would be done, and do nothing
+}
+
+// Steered is what a word did, or would do: the lines that the journal gets of it.
+type Steered struct {
+	Done []string `json:"done"`
+}
+
+// Waiting is a request that waits for its turn.
+type Waiting struct {
+	Kind    string    `json:"kind"`
+	By      string    `json:"by"`
+	Since   time.Time `json:"since"`
+	Release string    `json:"release,omitempty"`
+	Image   string    `json:"image,omitempty"`
+}
+
+// Freeze says that nobody may begin an operation on the app.
+type Freeze struct {
+	Reason string    `json:"reason"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Until  time.Time `json:"until,omitzero"` // none: until unfreeze
+}
+
+// Approval is a person's word that a cutover may go on beyond a step.
+type Approval struct {
+	Group   string    `json:"group"`
+	Percent int       `json:"percent"`
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
 }
 
 // Operation is something under way, or its record once Ended is set.
@@ -122,6 +159,8 @@ type Operation struct {
 	Steps      []Step     `json:"steps,omitempty"` // to come, the one under way first
 	HoldLeft   float64    `json:"hold_left,omitempty"`
 	Paused     bool       `json:"paused,omitempty"`
+	Gate       string     `json:"gate,omitempty"` // the group whose approval it waits for
+	Approvals  []Approval `json:"approvals,omitempty"`
 	Waits      string     `json:"waits,omitempty"` // what it waits for, for people
 	WaitsSince time.Time  `json:"waits_since,omitzero"`
 	Ledger     Ledger     `json:"ledger"`
@@ -134,6 +173,9 @@ type Operation struct {
 	Ended      time.Time  `json:"ended,omitzero"`
 	Seconds    float64    `json:"seconds"` // from its start to its end, or to now
 }
+
+// Halted says whether the operation waits for a person.
+func (o Operation) Halted() bool { return o.Paused || o.Gate != "" }
 
 // Done says whether the operation has ended.
 func (o Operation) Done() bool { return !o.Ended.IsZero() }
@@ -163,7 +205,8 @@ type VerdictNumbers struct {
 // Step is one stop of a cutover.
 type Step struct {
 	Percent int     `json:"percent"`
-	Hold    float64 `json:"hold"` // seconds
+	Hold    float64 `json:"hold"`              // seconds
+	Approve string  `json:"approve,omitempty"` // the group of whom one must approve before the next step
 	OneWay  bool    `json:"one_way,omitempty"`
 }
 
@@ -235,6 +278,8 @@ type Status struct {
 	Background []Operation `json:"background,omitempty"` // replacements and scaling under way
 	Tasks      []Task      `json:"tasks,omitempty"`      // commands under way in nodes of their own
 	Jobs       []Job       `json:"jobs,omitempty"`       // those of the release that has the traffic
+	Freeze     *Freeze     `json:"freeze,omitempty"`     // nobody may begin an operation
+	Queue      []Waiting   `json:"queue,omitempty"`      // who waits for the operation to end, the next one first
 	Next       string      `json:"next,omitempty"`       // the command that a person would type next
 	Found      []Found     `json:"found,omitempty"`      // fleets of the app that no record knows
 }

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/strictyaml"
@@ -11,16 +12,17 @@ import (
 
 // Agent is an agent.yaml: what belongs to the machine and not to an app. Everything has a default.
 type Agent struct {
-	Images       string       `yaml:"images,omitempty" json:"images,omitempty" doc:"Folder of the image store. Default: RELEASE_IMAGES_DIR, else the user's own."`
-	Ports        PortRange    `yaml:"ports" json:"ports" doc:"Ports that nodes on the machine's own network get, first-last; keep it below the kernel's ephemeral range." default:"20000-29999"`
-	Subnet       Subnet       `yaml:"subnet,omitempty" json:"subnet,omitzero" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28. Default: a free /16 of 10.0.0.0/8, chosen once."`
-	DockerSubnet Subnet       `yaml:"docker_subnet" json:"docker_subnet" doc:"IPv4 network of the bridge of docker nodes, from /16 to /28." default:"10.214.0.0/16"`
-	Store        AgentStore   `yaml:"store" json:"store,omitzero" doc:"Where the agent keeps its state: embedded, a file of its own (the default), or consul, which several agents may share."`
-	Router       AgentRouter  `yaml:"router" json:"router" doc:"What users' requests go through."`
-	Logs         AgentLogs    `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`
-	Hooks        AgentHooks   `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"How the commands of apps are run that hooks name."`
-	Limits       AgentLimits  `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
-	History      AgentHistory `yaml:"history" json:"history" doc:"How much of what was done is kept, of each app and environment."`
+	Images       string              `yaml:"images,omitempty" json:"images,omitempty" doc:"Folder of the image store. Default: RELEASE_IMAGES_DIR, else the user's own."`
+	Ports        PortRange           `yaml:"ports" json:"ports" doc:"Ports that nodes on the machine's own network get, first-last; keep it below the kernel's ephemeral range." default:"20000-29999"`
+	Subnet       Subnet              `yaml:"subnet,omitempty" json:"subnet,omitzero" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28. Default: a free /16 of 10.0.0.0/8, chosen once."`
+	DockerSubnet Subnet              `yaml:"docker_subnet" json:"docker_subnet" doc:"IPv4 network of the bridge of docker nodes, from /16 to /28." default:"10.214.0.0/16"`
+	Store        AgentStore          `yaml:"store" json:"store,omitzero" doc:"Where the agent keeps its state: embedded, a file of its own (the default), or consul, which several agents may share."`
+	Router       AgentRouter         `yaml:"router" json:"router" doc:"What users' requests go through."`
+	Logs         AgentLogs           `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`
+	Hooks        AgentHooks          `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"How the commands of apps are run that hooks name."`
+	Limits       AgentLimits         `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
+	History      AgentHistory        `yaml:"history" json:"history" doc:"How much of what was done is kept, of each app and environment."`
+	Approvers    map[string][]string `yaml:"approvers,omitempty" json:"approvers,omitempty" doc:"Users who may approve for each group that cutover.steps names. For a group that is not there everybody may who can use the agent."`
 
 	root *strictyaml.Node
 }
@@ -114,6 +116,7 @@ func (c *checker) agent(a *Agent) {
 	if a.Store.Consul != nil {
 		c.consul(a.Store.Consul, "store", "consul")
 	}
+	c.approvers(a.Approvers)
 	c.haproxy(&a.Router)
 	if a.Router.Metrics != "" && !validListen(a.Router.Metrics) {
 		c.fail(c.at("router", "metrics"), "router.metrics %q must be host:port or :port, with an IP address or localhost as host", a.Router.Metrics)
@@ -124,6 +127,23 @@ func (c *checker) agent(a *Agent) {
 	}
 	if c.root.Get("logs").Get("size") != nil && a.Logs.Size < leastLog && c.decodes(new(Bytes), "logs", "size") {
 		c.fail(c.at("logs", "size"), "logs.size must be at least %s", leastLog)
+	}
+}
+
+// approvers are users by the groups that they approve for.
+func (c *checker) approvers(groups map[string][]string) {
+	for _, group := range sortedKeys(groups) {
+		if !validName(group) {
+			c.fail(c.root.LocateKey("approvers", group), "group %q in approvers must be 1 to %d of a-z, 0-9 and -, beginning with a letter", group, maxName)
+		}
+		if len(groups[group]) == 0 && c.decodes(new([]string), "approvers", group) {
+			c.fail(c.at("approvers", group), "approvers.%s names nobody, so nothing could be approved", group)
+		}
+		for i, name := range groups[group] {
+			if name == "" || strings.ContainsAny(name, " \t@:") {
+				c.fail(c.at("approvers", group, i), "approvers.%s[%d] %q is not the name of a user", group, i, name)
+			}
+		}
 	}
 }
 

@@ -149,6 +149,7 @@ type Cutover struct {
 type Step struct {
 	Percent int      `yaml:"percent,required" json:"percent" doc:"Share of all requests." minimum:"1" maximum:"100"`
 	Hold    Duration `yaml:"hold,omitempty" json:"hold,omitempty" doc:"How long to watch before the next step."`
+	Approve string   `yaml:"approve,omitempty" json:"approve,omitempty" doc:"Group of whom one must approve, by release approve, before the next step. Default: nobody need." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
 	OneWay  bool     `yaml:"one_way,omitempty" json:"one_way,omitempty" doc:"There is no way back by itself from this step on: what goes wrong is held, and a person decides."`
 }
 

@@ -302,6 +302,13 @@ func (c *checker) steps(steps []Step) {
 			c.fail(c.at("cutover", "steps", i, "percent"), "cutover.steps[%d].percent must be above the step before it, %d", i, before)
 		}
 		before = s.Percent
+		if s.Approve != "" && !validName(s.Approve) {
+			c.fail(c.at("cutover", "steps", i, "approve"), "cutover.steps[%d].approve %q must be 1 to %d of a-z, 0-9 and -, beginning with a letter", i, s.Approve, maxName)
+		}
+		if s.Approve != "" && i == len(steps)-1 {
+			c.fail(c.at("cutover", "steps", i, "approve"), "cutover.steps[%d].approve: after the last step there is nothing to approve", i).
+				WithHint("put it on the step before")
+		}
 	}
 	if last := len(steps) - 1; steps[last].Percent != 100 {
 		c.fail(c.at("cutover", "steps", last, "percent"), "cutover.steps[%d].percent is the last and must be 100", last).

@@ -130,6 +130,12 @@ func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, erro
 		Kind: orchestrator.Kind(in.Kind), Key: key, By: in.By, Image: in.Image, Images: in.Images, Release: in.Release,
 		Percent: in.Percent, Size: in.Size, Role: in.Role, Nodes: in.Nodes, Force: in.Force, KeepFailed: in.KeepFailed,
 		For: time.Duration(in.For * float64(time.Second)), End: in.End,
+		DryRun: in.DryRun, Wait: in.Wait,
+	}
+	if len(in.Plan) > 0 {
+		if err := json.Unmarshal(in.Plan, &req.Plan); err != nil {
+			return req, fault.New(fault.Invalid, "read the plan of %s: %w", key, err)
+		}
 	}
 	for _, f := range in.Files {
 		req.Files = append(req.Files, orchestrator.HookFile(f))
@@ -141,18 +147,6 @@ func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, erro
 		return req, fault.New(fault.Invalid, "read the configuration of %s: %w", key, err)
 	}
 	return req, nil
-}
-
-func (s *Server) steer(w http.ResponseWriter, r *http.Request) error {
-	var in api.Steer
-	if err := readJSON(w, r, &in); err != nil {
-		return err
-	}
-	who, _ := by(r, in.By)
-	if err := s.Orchestrator.Steer(r.Context(), keyOf(r), in.Verb, who); err != nil {
-		return err
-	}
-	return answer(w, struct{}{})
 }
 
 func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
@@ -167,7 +161,7 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, out)
 }
 
-// operation answers at once, or with wait when the operation has ended or been paused or the time is over.
+// operation answers at once, or with wait when the operation has ended, waits for a person, or the time is over.
 func (s *Server) operation(w http.ResponseWriter, r *http.Request) error {
 	wait, err := waitOf(r)
 	if err != nil {
@@ -181,7 +175,7 @@ func (s *Server) operation(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if !op.Ended.IsZero() || op.Paused || ctx.Err() != nil {
+		if !op.Ended.IsZero() || op.Paused || op.Gate != "" || ctx.Err() != nil {
 			return answer(w, operationOf(op, s.Now()))
 		}
 		select {

@@ -22,7 +22,8 @@ import (
 type Orchestrator interface {
 	Archive
 	Submit(ctx context.Context, r orchestrator.Request) (orchestrator.Operation, error)
-	Steer(ctx context.Context, k orchestrator.Key, verb, by string) error
+	Plan(ctx context.Context, r orchestrator.Request) (orchestrator.Plan, error)
+	Steer(ctx context.Context, k orchestrator.Key, w orchestrator.Word) ([]string, error)
 	Operation(ctx context.Context, k orchestrator.Key, id string) (orchestrator.Operation, error)
 	Traffic(ctx context.Context, k orchestrator.Key) (orchestrator.Reading, error)
 	Status(ctx context.Context, k orchestrator.Key) (orchestrator.Status, error)
@@ -103,6 +104,7 @@ func (s *Server) routes() map[string]handler {
 		"POST " + app + "operations":        s.submit,
 		"GET " + app + "operations":         s.history,
 		"GET " + app + "operations/{id}":    s.operation,
+		"POST " + app + "plan":              s.plan,
 		"POST " + app + "steer":             s.steer,
 		"GET " + app + "events":             s.events,
 		"GET " + app + "releases":           s.releases,

@@ -59,11 +59,18 @@ func (f *fake) Submit(_ context.Context, r orchestrator.Request) (orchestrator.O
 	return f.op, f.refuse
 }
 
-func (f *fake) Steer(_ context.Context, _ orchestrator.Key, verb, by string) error {
+func (f *fake) Steer(_ context.Context, _ orchestrator.Key, w orchestrator.Word) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.steered = verb + " by " + by
-	return nil
+	f.steered = w.Verb + " by " + w.By
+	return []string{w.Name}, nil
+}
+
+func (f *fake) Plan(_ context.Context, r orchestrator.Request) (orchestrator.Plan, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = r
+	return orchestrator.Plan{Kind: r.Kind, Key: r.Key, Holds: 2 * time.Minute, Basis: orchestrator.Basis{Image: r.Image}}, f.refuse
 }
 
 func (f *fake) Operation(_ context.Context, _ orchestrator.Key, id string) (orchestrator.Operation, error) {
@@ -300,8 +307,12 @@ func TestSubmitWaitAndSteer(t *testing.T) {
 	if !o.Done() || o.Percent != 50 || o.Seconds != 2 || o.Failure == nil || o.Failure.Logs[0].Lines[0] != "boom" {
 		t.Errorf("operation: %+v", o)
 	}
-	if err := c.Steer(t.Context(), shop(), api.Steer{Verb: "abort", By: "bob"}); err != nil || f.steered != "abort by bob" {
+	if _, err := c.Steer(t.Context(), shop(), api.Steer{Verb: "abort", By: "bob"}); err != nil || f.steered != "abort by bob" {
 		t.Errorf("steer: %q, %v", f.steered, err)
+	}
+	done, err := c.Steer(t.Context(), shop(), api.Steer{Verb: "approve", By: "root@desk", As: "ann"})
+	if err != nil || len(done.Done) != 1 || done.Done[0] != "ann" || f.steered != "approve by ann (root@desk)" {
+		t.Errorf("approve: %v, %q, %v", done, f.steered, err)
 	}
 }
 
@@ -333,7 +344,7 @@ func TestWhoAsks(t *testing.T) {
 			if f.asked.By != c.want || o == nil || o.User != c.user || o.PID != os.Getpid() || !strings.HasPrefix(o.Via, "unix:/") {
 				t.Errorf("by %q, from %+v; want by %q", f.asked.By, o, c.want)
 			}
-			if err := client.Steer(t.Context(), shop(), api.Steer{Verb: "abort", By: c.said}); err != nil || f.steered != "abort by "+c.want {
+			if _, err := client.Steer(t.Context(), shop(), api.Steer{Verb: "abort", By: c.said}); err != nil || f.steered != "abort by "+c.want {
 				t.Errorf("steer: %q, %v", f.steered, err)
 			}
 		})

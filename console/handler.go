@@ -35,7 +35,7 @@ func httpStatus(c fault.Code) int {
 		return http.StatusNotFound
 	case fault.Denied:
 		return http.StatusForbidden
-	case fault.Busy, fault.Exists, fault.Held:
+	case fault.Busy, fault.Exists, fault.Held, fault.Conflict:
 		return http.StatusConflict
 	case fault.Unsupported:
 		return http.StatusNotImplemented

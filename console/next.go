@@ -11,12 +11,16 @@ import (
 // next is the command that a person would type now.
 func next(s api.Status, state orchestrator.State) string {
 	switch {
+	case s.Operation != nil && s.Operation.Gate != "":
+		return "release approve   (or: release abort)"
 	case s.Operation != nil && s.Operation.Paused && s.Operation.OneWay != "":
 		return "release resume   (or: release rollback --force)"
 	case s.Operation != nil && s.Operation.Paused:
 		return "release resume   (or: release abort)"
 	case s.Operation != nil:
 		return "release events --follow   (or: release abort)"
+	case s.Freeze != nil:
+		return "release unfreeze"
 	case len(s.Fleets) == 0:
 		return "release up"
 	case held(s):

@@ -23,11 +23,14 @@ func costing(o orchestrator.Operation, cost orchestrator.Ledger, now time.Time) 
 	}
 	out := api.Operation{
 		ID: o.ID, Kind: string(o.Kind), By: o.By, Origin: originOf(o.Origin), Asked: argumentsOf(o.Asked), At: o.At, Phase: string(o.Phase), Release: o.Release, From: o.From,
-		Percent: o.Percent, HoldLeft: o.HoldLeft.Seconds(), Paused: o.Paused, Waits: o.Waits, WaitsSince: o.WaitsSince,
+		Percent: o.Percent, HoldLeft: o.HoldLeft.Seconds(), Paused: o.Paused, Gate: o.Gate, Waits: o.Waits, WaitsSince: o.WaitsSince,
 		Ledger: ledgerOf(cost), Auto: o.Auto, Held: o.Held, OneWay: o.OneWay, Failure: failureOf(o.Failure), Ended: o.Ended, Seconds: end.Sub(o.At).Seconds(),
 	}
-	for _, step := range o.Steps {
-		out.Steps = append(out.Steps, api.Step{Percent: step.Percent, Hold: step.Hold.Seconds(), OneWay: step.OneWay})
+	if len(o.Steps) > 0 {
+		out.Steps = stepsOf(o.Steps)
+	}
+	for _, a := range o.Approvals {
+		out.Approvals = append(out.Approvals, api.Approval(a))
 	}
 	for _, v := range o.Verdicts {
 		out.Verdicts = append(out.Verdicts, *verdictOf(v))
@@ -97,9 +100,20 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 		}
 	}
 	out.Jobs = jobsOf(st.Jobs)
+	out.Freeze = freezeOf(s.Frozen(now))
+	for _, w := range st.Queue {
+		out.Queue = append(out.Queue, api.Waiting{Kind: string(w.Kind), By: w.By, Since: w.Since, Release: w.Release, Image: w.Image})
+	}
 	out.Found = FoundOf(st.Found)
 	out.Next = next(out, s)
 	return out
+}
+
+func freezeOf(f *orchestrator.Freeze) *api.Freeze {
+	if f == nil {
+		return nil
+	}
+	return &api.Freeze{Reason: f.Reason, By: f.By, At: f.At, Until: f.Until}
 }
 
 // FoundOf is what was found without a record, on the wire.

@@ -134,33 +134,3 @@ func (r *round) abortBy(op *Operation, by string, force bool) error {
 	r.routeBack(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)})
 	return nil
 }
-
-// steer pauses, resumes or aborts the exclusive operation. resume is also said to fleets in which replacing is held.
-func (r *round) steer(verb, by string) error {
-	op := r.s.exclusive()
-	if verb == "resume" && r.resumeFleets(by) && (op == nil || !op.Paused) {
-		return nil
-	}
-	if op == nil {
-		return fault.New(fault.NotFound, "%s %s: nothing is under way", verb, r.s.Key).WithHint("release status shows what runs")
-	}
-	if op.Kind == KindDestroy {
-		return fault.New(fault.Busy, "%s %s: a destroy cannot be steered", verb, r.s.Key)
-	}
-	switch verb {
-	case "pause":
-		op.Paused = true
-	case "resume":
-		if op.stuck() {
-			r.unstick(op)
-		}
-		op.Accepted = op.Held != "" // it goes on as it is
-		op.Paused, op.Waits, op.Held = false, "", ""
-	case "abort":
-		return r.abortBy(op, by, false)
-	default:
-		return fault.New(fault.Invalid, "steer %s: unknown verb %q", r.s.Key, verb)
-	}
-	r.sayOp(verb, op, "%s by %s", verb, by)
-	return nil
-}

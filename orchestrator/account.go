@@ -17,7 +17,7 @@ func (r *round) counted(reached time.Time) bool {
 
 // settle closes an operation's record. What an exclusive one cost is kept with its release too.
 func (r *round) settle(op *Operation) {
-	op.Ended, op.Waits = r.f.Now, ""
+	op.Ended, op.Waits, op.Gate = r.f.Now, "", ""
 	op.Ledger = r.f.Ledger.since(op.LedgerFrom)
 	op.LedgerFrom, op.Baseline, op.Evidence = Ledger{}, nil, nil
 	if rel := r.s.release(op.Release); rel != nil && op.Kind.Exclusive() {

@@ -25,6 +25,9 @@ type Request struct {
 	For        time.Duration     // quarantine: until the nodes may be shot; 0: as the configuration says
 	End        bool              // quarantine: shoot the nodes that are in it
 	Files      []HookFile        // launch, up: what the configuration's hooks need; the store has them
+	Plan       *Basis            // launch, up, cutover: refuse if the world is not that of the plan any more; nil: there is no plan
+	DryRun     bool              // for Plan: refuse what would be refused
+	Wait       bool              // until what is under way has ended, and those have run who wait longer
 }
 
 // Status is one app in one environment as it is now.
@@ -38,6 +41,7 @@ type Status struct {
 	Found   []Found        // fleets of the app that no record knows
 	Jobs    []JobStatus    // of the release that jobs run with
 	Counted Ledger         // what the edges counted since the app is known
+	Queue   []Waiting      // who waits for what is under way, the next one first
 }
 
 // Deadline is when what is left on a fleet that lost its traffic is ended at the latest; zero for any other.

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -44,6 +45,9 @@ func (a asked) of(role string) askedRole {
 func begin(s *State, f Facts, req asked) (*State, *Operation, []Event, error) {
 	r := &round{s: s.clone(), f: f}
 	op, err := r.begin(req)
+	if err == nil && op.Number > s.NextOperation {
+		err = cmp.Or(r.frozen(op), r.moved(s, op, req.Plan))
+	}
 	return r.s, op, r.events, err
 }
 
@@ -109,9 +113,11 @@ func sameConfig(a, b *config.App) bool {
 }
 
 func busy(key Key, op *Operation) error {
-	return fault.New(fault.Busy, "%s: %s of %s by %s is under way since %s (%s)", key, op.Kind,
+	f := fault.New(fault.Busy, "%s: %s of %s by %s is under way since %s (%s)", key, op.Kind,
 		orText(op.Release, "all fleets"), op.By, op.At.Format("15:04:05"), op.ID).
-		WithHint("follow it with: release status · end it with: release abort")
+		WithHint("wait for it with --wait · follow it with: release status · end it with: release abort")
+	f.Cause = errUnderWay
+	return f
 }
 
 // operation mints an operation and takes what is needed to undo and to account for it.
@@ -167,7 +173,7 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 	op.Release = rel.ID
 	r.s.moves(op, r.fresh(rel, req))
 	if req.Kind == KindUp {
-		op.Steps = r.steps(rel, 0)
+		op.Steps = r.steps(rel, 0, 0)
 	}
 	r.sayOp("begin", op, "%s of %s by %s", req.Kind, rel.ID, req.By)
 	if bad := r.rejected(rel); bad != nil {
@@ -255,19 +261,22 @@ func (r *round) incarnate(rel *Release, role string, on askedRole) *Fleet {
 	return fl
 }
 
-// steps are the stops from the present share on. The first release of all goes straight to 100.
-func (r *round) steps(rel *Release, present int) []Step {
+// steps are the stops from the present share to another, or with 0 those of the release on to 100. No way leads past a gate:
+// steps that need an approval and have none are stops in any case. The first release of all goes straight to 100.
+func (r *round) steps(rel *Release, present, target int) []Step {
 	if r.s.serving() == nil {
 		return []Step{{Percent: 100}}
 	}
 	var steps []Step
 	for _, st := range rel.Config.Cutover.Steps {
-		if st.Percent > present {
-			steps = append(steps, Step{Percent: st.Percent, Hold: st.Hold.Std(), OneWay: st.OneWay})
+		gate := st.Approve != "" && !rel.approved(st.Approve, st.Percent) && (target == 0 || st.Percent < target && present < target)
+		if gate || target == 0 && st.Percent > present {
+			steps = append(steps, Step{Percent: max(st.Percent, present), Hold: st.Hold.Std(), Approve: st.Approve, OneWay: st.OneWay})
 		}
 	}
-	if len(steps) == 0 || steps[len(steps)-1].Percent != 100 {
-		steps = append(steps, Step{Percent: 100})
+	last := cmp.Or(target, 100)
+	if len(steps) == 0 || steps[len(steps)-1].Percent != last {
+		steps = append(steps, Step{Percent: last})
 	}
 	return steps
 }
@@ -287,10 +296,7 @@ func (r *round) beginCutover(req asked) (*Operation, error) {
 	op := r.operation(req, PhaseShift)
 	op.Release, op.Percent = rel.ID, fl.Weight
 	r.s.moves(op, r.s.members(rel))
-	op.Steps = []Step{{Percent: percent}}
-	if percent == 0 {
-		op.Steps = r.steps(rel, fl.Weight)
-	}
+	op.Steps = r.steps(rel, fl.Weight, percent)
 	r.sayOp("begin", op, "cutover of %s to %d %% by %s", rel.ID, op.Steps[len(op.Steps)-1].Percent, req.By)
 	return op, nil
 }
@@ -360,6 +366,9 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 	}
 	if fl := r.s.fleetOf(rel.ID); fl != nil && fl.Weight == 100 {
 		return r.already(req, rel.ID, 100), nil
+	}
+	if err := r.ungated(rel); err != nil {
+		return nil, err
 	}
 	phase := PhaseShift
 	if r.mustBoot(rel) {

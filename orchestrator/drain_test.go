@@ -435,7 +435,7 @@ func TestSessionsAndTheWayBack(t *testing.T) {
 		r.up(1, 1, held)
 		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, held)})
 		r.until("10 %", func(*State) bool { return r.weights()["r2"] == 10 })
-		if err := r.o.Steer(t.Context(), shop, "abort", "ann"); err != nil {
+		if err := r.steer("abort"); err != nil {
 			t.Fatal(err)
 		}
 		r.wait(op)

@@ -14,18 +14,19 @@ type Facts struct {
 	Now       time.Time
 	Elapsed   time.Duration // since the round before; 0 in an agent's first round, so that time nobody watched does not count
 	Nodes     map[string]NodeFact
-	Routes    []router.Route     // this app's, in the newest table that every edge confirmed
-	Refused   error              // why the router refuses the newest routes of this app, if it does
-	Unread    error              // why nobody knows what the router serves, if so
-	Late      error              // why not every edge is known to have the newest table, if it takes long
-	Unserved  string             // why no edge serves anything, if so
-	Traffic   map[string]Traffic // by fleet id
-	Ledger    Ledger             // what the edges counted for this app since it is known
-	Observed  time.Time          // when the newest reading of the edges began
-	Confirmed time.Time          // when the newest table that every edge has was confirmed
-	StickyKey string             // signs this app's sticky cookie, hex
-	Found     FoundFact          // of this app: what carries our id and no record knows
-	Results   map[string]Result  // of actions, by key
+	Routes    []router.Route      // this app's, in the newest table that every edge confirmed
+	Refused   error               // why the router refuses the newest routes of this app, if it does
+	Unread    error               // why nobody knows what the router serves, if so
+	Late      error               // why not every edge is known to have the newest table, if it takes long
+	Unserved  string              // why no edge serves anything, if so
+	Traffic   map[string]Traffic  // by fleet id
+	Ledger    Ledger              // what the edges counted for this app since it is known
+	Observed  time.Time           // when the newest reading of the edges began
+	Confirmed time.Time           // when the newest table that every edge has was confirmed
+	StickyKey string              // signs this app's sticky cookie, hex
+	Found     FoundFact           // of this app: what carries our id and no record knows
+	Approvers map[string][]string // who may approve for a group; one that is not there: everybody
+	Results   map[string]Result   // of actions, by key
 	// Progress is how far actions under way are, by key, for those that take long and say so.
 	Progress map[string]fleet.Progress
 	Output   map[string][]string  // what hooks have printed so far, by the key of their action

@@ -222,7 +222,7 @@ func TestAbortEndsHook(t *testing.T) {
 		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, allHooks)})
 		r.until("the hook", func(s *State) bool { return slices.Contains(r.hooks.calls(), "before_cutover 0 bc") })
 		began := time.Now()
-		if err := r.o.Steer(context.Background(), shop, "abort", "bob"); err != nil {
+		if err := r.steer("abort"); err != nil {
 			t.Fatal(err)
 		}
 		<-ended

@@ -53,7 +53,7 @@ func TestKeptFleetThatHadTraffic(t *testing.T) {
 		}
 		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(2, steps), KeepFailed: true})
 		r.until("10 %", func(*State) bool { return r.weights()["r2"] == 10 })
-		if err := r.o.Steer(context.Background(), shop, "abort", "ann"); err != nil {
+		if err := r.steer("abort"); err != nil {
 			t.Fatal(err)
 		}
 		r.wait(op)
@@ -85,7 +85,7 @@ func TestUnknownAppLeavesNoTrace(t *testing.T) {
 				t.Errorf("%s: %v", req.Kind, err)
 			}
 		}
-		if err := r.o.Steer(context.Background(), shop, "abort", "ann"); !fault.Is(err, fault.NotFound) {
+		if err := r.steer("abort"); !fault.Is(err, fault.NotFound) {
 			t.Errorf("abort: %v, want not found", err)
 		}
 		time.Sleep(time.Minute)

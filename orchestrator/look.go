@@ -28,7 +28,7 @@ func (o *Orchestrator) facts(s *State, now time.Time) Facts {
 		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Found: o.foundHere(s), Progress: w.progress, Output: w.output, Epoch: o.epoch, Mint: o.mint,
 		Routes: w.table.routesOf(s.Key), Ledger: w.edges.counted.of(s.Key), Observed: w.edges.at, Confirmed: w.table.confirmed,
 		StickyKey: stickyKey(o.secret, s.Key), Refused: w.table.refused[s.Key].err,
-		Unread: w.table.unread, Late: w.table.late, Unserved: w.edges.unserved, Quarantine: o.opts.Quarantine,
+		Unread: w.table.unread, Late: w.table.late, Unserved: w.edges.unserved, Quarantine: o.opts.Quarantine, Approvers: o.opts.Approvers,
 	}
 	for _, fl := range s.holders() {
 		id := fl.ID.String()

@@ -54,6 +54,7 @@ type Orchestrator struct {
 	apps    map[Key]*app
 	views   map[Key]view
 	found   []Found
+	queue   map[Key][]*Waiting
 	changed chan struct{}
 }
 
@@ -86,7 +87,7 @@ func New(opts Options) (*Orchestrator, error) {
 	o := &Orchestrator{
 		opts: opts, log: opts.Log, prober: healthcheck.NewProber(healthcheck.Options{Log: opts.Log, Check: opts.Check}),
 		inbox: make(chan func(), 64), ready: make(chan struct{}), over: make(chan struct{}),
-		lookNow: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), looks: newLooker(), apps: map[Key]*app{}, views: map[Key]view{},
+		lookNow: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), looks: newLooker(), apps: map[Key]*app{}, views: map[Key]view{}, queue: map[Key][]*Waiting{},
 		changed: make(chan struct{}),
 	}
 	o.world = newWorld()
@@ -307,11 +308,19 @@ func (o *Orchestrator) mint() (string, int) {
 }
 
 // Submit begins an operation, or attaches to the same one under way. Errors: fault.Busy when another is under way,
-// fault.NotFound for releases and nodes that are not there, what the driver or the image says.
+// fault.NotFound for releases and nodes that are not there, what the driver or the image says. A request that waits is only refused
+// by what does not go over.
 func (o *Orchestrator) Submit(ctx context.Context, req Request) (Operation, error) {
 	if err := o.waitReady(ctx); err != nil {
 		return Operation{}, err
 	}
+	if req.Wait {
+		return o.inTurn(ctx, req)
+	}
+	return o.submit(ctx, req)
+}
+
+func (o *Orchestrator) submit(ctx context.Context, req Request) (Operation, error) {
 	ask, err := o.ask(ctx, req)
 	if err != nil {
 		return Operation{}, err
@@ -319,6 +328,9 @@ func (o *Orchestrator) Submit(ctx context.Context, req Request) (Operation, erro
 	var op Operation
 	var failed error
 	err = o.call(ctx, func() {
+		if failed = ctx.Err(); failed != nil {
+			return // who asked has gone
+		}
 		a := o.app(req.Key)
 		s, begun, events, err := begin(a.state, o.facts(a.state, o.opts.Now()), ask)
 		if err == nil {
@@ -359,21 +371,26 @@ func (o *Orchestrator) app(key Key) *app {
 	return &app{state: &State{Schema: schema, Key: key}}
 }
 
-// Steer pauses, resumes or aborts what is under way.
-func (o *Orchestrator) Steer(ctx context.Context, key Key, verb, by string) error {
+// Steer does what a word to an app says, and gives what the journal got of it. Errors: fault.NotFound when there is nothing to
+// steer, fault.Denied when the caller may not approve.
+func (o *Orchestrator) Steer(ctx context.Context, key Key, w Word) ([]string, error) {
 	if err := o.waitReady(ctx); err != nil {
-		return err
+		return nil, err
 	}
+	var done []string
 	var failed error
 	err := o.call(ctx, func() {
 		a := o.app(key)
 		r := &round{s: a.state.clone(), f: o.facts(a.state, o.opts.Now())}
-		if failed = r.steer(verb, by); failed == nil {
+		if failed = r.steer(w); failed == nil && !w.DryRun {
 			_, failed = o.commit(ctx, a, r.s, r.events, records{})
+		}
+		for _, e := range r.events {
+			done = append(done, e.Message)
 		}
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return failed
+	return done, failed
 }

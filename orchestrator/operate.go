@@ -69,7 +69,7 @@ func (r *round) step(op *Operation) {
 }
 
 func (r *round) phase(op *Operation, p Phase, format string, args ...any) {
-	op.Phase, op.Waits, op.WaitsSince = p, "", time.Time{}
+	op.Phase, op.Waits, op.WaitsSince, op.Gate = p, "", time.Time{}, ""
 	r.sayOp("phase", op, format, args...)
 }
 
@@ -88,7 +88,7 @@ func (r *round) wait(op *Operation, format string, args ...any) time.Duration {
 	return r.f.Now.Sub(op.WaitsSince)
 }
 
-// stepHold watches the share for as long as the step asks, then goes on to the next.
+// stepHold watches the share for as long as the step asks and until it is approved, then goes on to the next.
 func (r *round) stepHold(op *Operation) {
 	fleets := r.s.fleetsOf(op)
 	if r.f.Elapsed == 0 {
@@ -115,7 +115,7 @@ func (r *round) stepHold(op *Operation) {
 	if len(op.Steps) == 1 && !r.counted(op.ShiftedAt) {
 		return
 	}
-	if !r.passed(op, lead, compared) {
+	if !r.passed(op, lead, compared) || r.gated(op) {
 		return
 	}
 	if !r.passes(op, config.AfterStep, op.Percent) || len(op.Steps) == 1 && op.Percent == 100 && !r.passes(op, config.AfterCutover, 100) {

@@ -194,12 +194,12 @@ func TestPauseHoldsTheSplit(t *testing.T) {
 		r.up(1, 1, steps)
 		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, steps)})
 		r.until("20 %", func(*State) bool { return r.weights()["r2"] == 20 })
-		if err := r.o.Steer(t.Context(), shop, "pause", "bob"); err != nil {
+		if err := r.steer("pause"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Minute)
 		wantWeights(r, map[string]int{"r1": 80, "r2": 20})
-		if err := r.o.Steer(t.Context(), shop, "resume", "bob"); err != nil {
+		if err := r.steer("resume"); err != nil {
 			t.Fatal(err)
 		}
 		r.wait(op)

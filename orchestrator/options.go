@@ -48,7 +48,7 @@ type Tails interface {
 }
 
 // Options are what an orchestrator works with. Boots, Quarantine, Holder, Shared, History, Leads, Log, Now, Rand, Check, Secret,
-// Hooks, Mask, Verify, Lost, Tails and MakeRoom may be left out.
+// Hooks, Mask, Verify, Approvers, Lost, Tails and MakeRoom may be left out.
 type Options struct {
 	Installation string
 	Store        store.Store
@@ -74,6 +74,8 @@ type Options struct {
 	// Verify says why an image is not what a release requires, fault.Denied when it is not signed as it should be; nil: a
 	// release that requires something is refused.
 	Verify func(image images.Digest, require config.Require) error
+	// Approvers are the users who may approve for a group of cutover.steps; a group that is not there: everybody.
+	Approvers map[string][]string
 	// Lost says that the store is new and the installation is not: what it pinned stays until it is known what runs.
 	Lost bool
 	// Tails is where drivers put the ends of the output of nodes that are removed; nil: nothing is kept.

@@ -281,7 +281,7 @@ func TestAbortByPersonKeepsNoHealthyNode(t *testing.T) {
 		}
 		r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(2, keepOne, slow)})
 		r.until("10 %", func(*State) bool { return r.weights()["r2"] == 10 })
-		if err := r.o.Steer(t.Context(), shop, "abort", "ann"); err != nil {
+		if err := r.steer("abort"); err != nil {
 			t.Fatal(err)
 		}
 		r.until("nothing of r2", func(s *State) bool { return len(r.running("r2")) == 0 && len(s.Fleets) == 1 })

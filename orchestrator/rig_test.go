@@ -68,7 +68,7 @@ func (r *rig) start() {
 		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: r.images,
 		Slots: max(1000, r.slots), FirstPort: 20_000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
-		Hooks: r.hooks.run, Mask: maskAll,
+		Hooks: r.hooks.run, Mask: maskAll, Approvers: map[string][]string{"ops": {"bob", "eve"}},
 		History: r.retention,
 	})
 	if err != nil {
@@ -145,6 +145,12 @@ func (r *rig) submit(req Request) Operation {
 func (r *rig) try(req Request) (Operation, error) {
 	req.Key, req.By = shop, "ann"
 	return r.o.Submit(context.Background(), req)
+}
+
+// steer says a word to what is under way.
+func (r *rig) steer(verb string) error {
+	_, err := r.o.Steer(context.Background(), shop, Word{Verb: verb, By: "ann", Name: "ann"})
+	return err
 }
 
 // done submits and waits for the end, which must be in order.

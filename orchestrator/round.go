@@ -7,6 +7,7 @@ import "fmt"
 // acts, and calls again until the state stays the same.
 func next(s *State, f Facts) (*State, []Action, []Event, records) {
 	r := &round{s: s.clone(), f: f}
+	r.thaw()
 	r.observeNodes()
 	r.operate()
 	r.schedule()

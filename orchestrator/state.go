@@ -73,6 +73,7 @@ type Release struct {
 	Incarnations int          `json:"incarnations"`           // minted so far
 	PreviewHash  string       `json:"preview_hash,omitempty"` // SHA-256 of the preview key, hex
 	Files        []HookFile   `json:"files,omitempty"`        // that its hooks need
+	Approvals    []Approval   `json:"approvals,omitempty"`    // of its cutover steps
 
 	// Of an app with roles, by role.
 	Images        map[string]string `json:"images,omitempty"`
@@ -180,10 +181,11 @@ const (
 	PhaseDone     Phase = "done"
 )
 
-// Step is one stop of a cutover: a share for the new release, and how long to stay there.
+// Step is one stop of a cutover: a share for the new release, how long to stay there, and who must say that it may go on.
 type Step struct {
 	Percent int           `json:"percent"`
 	Hold    time.Duration `json:"hold"`
+	Approve string        `json:"approve,omitempty"` // the group of whom one must approve; "": nobody need
 	OneWay  bool          `json:"one_way,omitempty"` // once begun there is no way back by itself
 }
 
@@ -209,6 +211,8 @@ type Operation struct {
 	Percent    int            `json:"percent"`           // the share of Release that is asked now
 	HoldLeft   time.Duration  `json:"hold_left,omitempty"`
 	Paused     bool           `json:"paused,omitempty"`
+	Gate       string         `json:"gate,omitempty"` // the group whose approval it waits for now
+	Approvals  []Approval     `json:"approvals,omitempty"`
 	Before     map[string]int `json:"before,omitempty"` // weights by fleet when it began, to go back to
 	Force      bool           `json:"force,omitempty"`
 	KeepFailed bool           `json:"keep_failed,omitempty"`
@@ -279,6 +283,7 @@ type State struct {
 	NextTask      int          `json:"next_task,omitempty"`
 	Jobs          []*JobState  `json:"jobs,omitempty"` // those with a schedule, and those that ran, by name
 	EventSeq      uint64       `json:"event_seq"`
+	Freeze        *Freeze      `json:"freeze,omitempty"`    // nobody may begin an operation; see Frozen
 	Destroyed     bool         `json:"destroyed,omitempty"` // a person had everything shot, and nothing was launched since
 	Repairs       []int        `json:"repairs,omitempty"`   // numbers of the automatic replacements whose records are kept
 

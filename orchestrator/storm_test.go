@@ -147,7 +147,7 @@ func TestResumeTriesAtOnce(t *testing.T) {
 		r.until("a long wait", func(s *State) bool { return time.Until(s.serving().Storm.NextAt) > 3*time.Minute })
 		r.setSick(image(1), false)
 		began := time.Now()
-		if err := r.o.Steer(t.Context(), shop, "resume", "ann"); err != nil {
+		if err := r.steer("resume"); err != nil {
 			t.Fatal(err)
 		}
 		r.until("a whole fleet", func(s *State) bool { fl := s.serving(); return fl.healthy() == 4 && len(fl.Nodes) == 4 })
@@ -155,7 +155,7 @@ func TestResumeTriesAtOnce(t *testing.T) {
 			t.Errorf("whole %s after a person said resume", took)
 		}
 		r.until("rest", func(s *State) bool { return len(s.Operations) == 0 })
-		if err := r.o.Steer(t.Context(), shop, "resume", "ann"); err == nil {
+		if err := r.steer("resume"); err == nil {
 			t.Error("resume with nothing held is accepted")
 		}
 	})

@@ -149,7 +149,7 @@ func TestResumeWithoutAVerdict(t *testing.T) {
 		r.up(1, 1, watched)
 		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, watched)})
 		r.until("the hold", func(s *State) bool { return s.exclusive() != nil && s.exclusive().Paused })
-		if err := r.o.Steer(t.Context(), shop, "resume", "bob"); err != nil {
+		if err := r.steer("resume"); err != nil {
 			t.Fatal(err)
 		}
 		s := r.until("the hold of the next step", func(s *State) bool { return s.exclusive().Paused && s.exclusive().Percent == 50 })
@@ -223,7 +223,7 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 		if told.Code != fault.NeedsPerson || told.Percent != 50 || told.Verdict.Outcome != canary.Worse || told.Verdict.New.Requests == 0 {
 			t.Errorf("the page was told %+v", told)
 		}
-		if err := r.o.Steer(t.Context(), shop, "abort", "bob"); !fault.Is(err, fault.Denied) {
+		if err := r.steer("abort"); !fault.Is(err, fault.Denied) {
 			t.Fatalf("abort: %v", err)
 		}
 		if _, err := r.try(Request{Kind: KindRollback}); !fault.Is(err, fault.Denied) {
@@ -234,7 +234,7 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 	t.Run("resume", func(t *testing.T) {
 		inRig(t, func(t *testing.T, r *rig) {
 			op := stuck(t, r)
-			if err := r.o.Steer(t.Context(), shop, "resume", "bob"); err != nil {
+			if err := r.steer("resume"); err != nil {
 				t.Fatal(err)
 			}
 			if op = r.wait(op); op.Failure != nil {

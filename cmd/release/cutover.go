@@ -8,13 +8,15 @@ import (
 
 func (c *cli) cutoverVerb() *cobra.Command {
 	var a asked
+	var file string
 	cmd := &cobra.Command{
 		Use:   "cutover [RELEASE]",
 		Short: "Shift traffic to the launched release",
 		Long: `Runs the remaining cutover steps of the release to 100 %, watches, and goes back by itself when the release is
 worse than the old one or abort_on says so. With --percent it sets that split and holds it.`,
 		Example: `  release cutover --percent 10
-  release cutover r8`,
+  release cutover r8
+  release cutover --plan shop.plan`,
 		Args:              between(0, 1, ""),
 		ValidArgsFunction: c.completeReleases,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -22,10 +24,16 @@ worse than the old one or abort_on says so. With --percent it sets that split an
 				return fault.New(fault.Invalid, "read --percent: %d is not from 1 to 100", a.request.Percent).
 					WithHint("release rollback takes the traffic away from a release")
 			}
+			if file != "" {
+				return c.runPlan(cmd.Context(), a, file, len(args) > 0 || cmd.Flags().Changed("percent"))
+			}
 			return c.simple(cmd, a, "cutover", args)
 		},
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
+	waitFlag(cmd, &a.request.Wait)
+	planFlag(cmd, &file)
 	cmd.Flags().IntVar(&a.request.Percent, "percent", 0, "set this `share` and hold it (default: the remaining steps to 100)")
 	cmd.Flags().BoolVar(&a.request.Force, "force", false, "shift also without enough healthy nodes")
 	return cmd
@@ -45,6 +53,7 @@ image, proving it healthy and then routing. During a launch or cutover it aborts
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.simple(cmd, a, "rollback", nil) },
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
 	cmd.Flags().StringVar(&a.request.Release, "to", "", "the `release` to go back to (default: the last that was complete)")
 	cmd.Flags().BoolVar(&a.request.Force, "force", false, "route back also past a one-way step, and without enough healthy nodes")
 	_ = cmd.RegisterFlagCompletionFunc("to", c.completeReleases)

@@ -35,7 +35,7 @@ type view interface {
 	close()
 }
 
-// run returns the operation once it ended or is paused. An error is fault.Running or fault.Interrupted when the
+// run returns the operation once it ended or waits for a person. An error is fault.Running or fault.Interrupted when the
 // operation goes on without us.
 func (f *follower) run(ctx context.Context) (api.Operation, error) {
 	defer f.view.close()
@@ -76,7 +76,7 @@ func (f *follower) watch(ctx context.Context) (api.Operation, error) {
 	op, err := f.wait(ctx)
 	stopStatus()
 	cancel()
-	if streamErr := <-shown; err == nil && streamErr != nil && !errors.Is(streamErr, context.Canceled) && !op.Done() && !op.Paused {
+	if streamErr := <-shown; err == nil && streamErr != nil && !errors.Is(streamErr, context.Canceled) && !op.Done() && !op.Halted() {
 		err = streamErr
 	}
 	if err != nil {
@@ -97,7 +97,7 @@ func (f *follower) show(e api.Event) error {
 func (f *follower) wait(ctx context.Context) (api.Operation, error) {
 	for {
 		op, err := f.client.Operation(ctx, f.app, f.id, longPoll)
-		if err != nil || op.Done() || op.Paused {
+		if err != nil || op.Done() || op.Halted() {
 			return op, err
 		}
 		f.sayWaits(op)

@@ -80,7 +80,11 @@ func (o *output) outcome(op api.Operation) (text, shown string) {
 	case !op.Done():
 		return op.Phase, o.yellow(op.Phase)
 	}
-	return "done", o.green("done")
+	approvals := ""
+	for _, a := range op.Approvals {
+		approvals += fmt.Sprintf(", %d %% approved by %s", a.Percent, a.By)
+	}
+	return "done" + approvals, o.green("done") + approvals
 }
 
 // historyCosts tells causes and each release's part of the operations that cost anything.

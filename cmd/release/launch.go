@@ -27,6 +27,8 @@ IMAGE is a digest, a unique prefix of one, a release (r8) or a name; without it 
 		},
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
+	waitFlag(cmd, &a.request.Wait)
 	cmd.Flags().BoolVar(&a.request.KeepFailed, "keep-failed", false, "do not shoot a fleet that never became healthy")
 	imageFlag(cmd, &a.images)
 	return cmd
@@ -40,6 +42,7 @@ func imageFlag(cmd *cobra.Command, images *[]string) {
 func (c *cli) upVerb() *cobra.Command {
 	var a asked
 	var b bakeFlags
+	var file string
 	cmd := &cobra.Command{
 		Use:   "up [IMAGE]",
 		Short: "Bake, launch and cut over to 100 %, in one step",
@@ -50,6 +53,9 @@ release.yaml. With nothing changed it does nothing.`,
 		Args:              between(0, 1, ""),
 		ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if file != "" {
+				return c.runPlan(cmd.Context(), a, file, len(args)+len(a.images) > 0)
+			}
 			if len(args)+len(a.images) > 0 {
 				return c.launch(cmd.Context(), a, "up", args)
 			}
@@ -57,8 +63,11 @@ release.yaml. With nothing changed it does nothing.`,
 		},
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
+	waitFlag(cmd, &a.request.Wait)
 	cmd.Flags().BoolVar(&a.request.KeepFailed, "keep-failed", false, "do not shoot a fleet that never became healthy")
 	imageFlag(cmd, &a.images)
+	planFlag(cmd, &file)
 	b.bind(cmd)
 	return cmd
 }

@@ -22,6 +22,9 @@ type asked struct {
 	undoes  bool // an operation that ends aborted is what was asked for
 	image   string
 	images  []string // ROLE=IMAGE, as they were given
+	dryRun  bool     // only say what would be done
+	plans   bool     // the same, for the verb plan
+	out     string   // file for the plan
 }
 
 // detachFlag adds --detach.
@@ -46,7 +49,10 @@ func (c *cli) operate(ctx context.Context, a asked) error {
 		return err
 	}
 	a.request.By = c.who()
-	sub, err := client.Submit(ctx, appOf(a.app), a.request)
+	if a.dryRun || a.plans {
+		return c.showPlan(ctx, client, a)
+	}
+	sub, err := c.submit(ctx, client, a)
 	if err != nil {
 		return err
 	}
@@ -94,15 +100,23 @@ func (c *cli) follow(ctx context.Context, client *api.Client, a asked, sub api.S
 
 // heldFault says why an operation waits for a person, and for which word.
 func heldFault(op api.Operation) error {
+	if op.Gate != "" && !op.Paused {
+		return fault.New(fault.Held, "%s of %s: held at %d %%, waits for approval by %s: release approve", op.Kind, op.Release, op.Percent, op.Gate).
+			WithHint("release approve lets it go on, %s", wayBack(op))
+	}
 	why := op.Held
 	if why != "" {
 		why = ": " + why
 	}
-	back := "release abort routes back"
+	return fault.New(fault.Held, "%s of %s is held at %d %%%s", op.Kind, op.Release, op.Percent, why).WithHint("release resume goes on, %s", wayBack(op))
+}
+
+// wayBack says how an operation is undone.
+func wayBack(op api.Operation) string {
 	if op.OneWay != "" {
-		back = "release rollback --force routes back, though " + op.OneWay
+		return "release rollback --force routes back, though " + op.OneWay
 	}
-	return fault.New(fault.Held, "%s of %s is held at %d %%%s", op.Kind, op.Release, op.Percent, why).WithHint("release resume goes on, %s", back)
+	return "release abort routes back"
 }
 
 // failed gives the error back after the result that carries it is written.

@@ -26,6 +26,8 @@ runs here, byte for byte.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.promote(cmd.Context(), a, from) },
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
+	waitFlag(cmd, &a.request.Wait)
 	cmd.Flags().BoolVar(&a.request.KeepFailed, "keep-failed", false, "do not shoot a fleet that never became healthy")
 	cmd.Flags().StringVar(&from, "from", "", "the `environment` to take the images from (default: the one that promote names)")
 	_ = cmd.RegisterFlagCompletionFunc("from", c.completeEnvironments)

@@ -55,6 +55,7 @@ back into its fleet. Without a node it lists those in quarantine.`,
 	cmd.Flags().DurationVar(&keep, "for", 0, "`time` to keep them (default: fleet.quarantine_for of release.yaml, 2h)")
 	cmd.Flags().BoolVar(&a.request.End, "end", false, "shoot these nodes, which are in quarantine")
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
 	return cmd
 }
 

@@ -51,8 +51,8 @@ func newRoot(c *cli) *cobra.Command {
 	}
 	add("app", c.initVerb(), c.validateVerb(), c.configVerb())
 	add("image", c.bakeVerb(), c.lockVerb(), c.outdatedVerb(), c.imagesVerb())
-	add("run", c.upVerb(), c.launchVerb(), c.cutoverVerb(), c.rollbackVerb(), c.promoteVerb(), c.scaleVerb(), c.replaceVerb(), c.quarantineVerb(), c.runVerb(),
-		c.steerVerb("pause"), c.steerVerb("resume"), c.steerVerb("abort"), c.destroyVerb())
+	add("run", c.planVerb(), c.upVerb(), c.launchVerb(), c.cutoverVerb(), c.rollbackVerb(), c.promoteVerb(), c.scaleVerb(), c.replaceVerb(), c.quarantineVerb(), c.runVerb(),
+		c.steerVerb("pause"), c.steerVerb("resume"), c.steerVerb("abort"), c.approveVerb(), c.freezeVerb(), c.unfreezeVerb(), c.destroyVerb())
 	add("look", c.statusVerb(), c.topVerb(), c.historyVerb(), c.showVerb(), c.diffVerb(), c.statsVerb(), c.eventsVerb(), c.logsVerb(), c.execVerb(), c.cpVerb())
 	add("machine", c.agentVerb(), c.routerVerb(), c.hostVerb(), c.doctorVerb(), c.completionVerb(), c.versionVerb())
 	root.AddCommand(c.serveFilesVerb())

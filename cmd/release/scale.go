@@ -34,6 +34,7 @@ release.yaml has another size than at the last launch.`,
 		},
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
 	return cmd
 }
 
@@ -51,5 +52,6 @@ func (c *cli) replaceVerb() *cobra.Command {
 		},
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
 	return cmd
 }

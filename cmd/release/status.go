@@ -94,6 +94,9 @@ const manyNodes = 12
 // statusLines is the one screen.
 func (o *output) statusLines(s api.Status, now time.Time) []string {
 	lines := []string{o.bold(s.App + "/" + s.Env), ""}
+	if s.Freeze != nil {
+		lines = append(lines, "  "+o.freezeLine(s.Freeze), "")
+	}
 	for _, r := range s.Routes {
 		lines = append(lines, o.routeLines(r)...)
 	}
@@ -115,6 +118,7 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 	lines = append(lines, "")
 	lines = append(lines, o.operationLines(s, now)...)
 	lines = append(lines, o.taskLines(s, now)...)
+	lines = append(lines, o.queueLines(s.Queue, now)...)
 	if s.Next != "" {
 		lines = append(lines, "  next       "+o.cyan(s.Next))
 	}

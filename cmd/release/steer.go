@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -18,49 +19,106 @@ func (c *cli) steerVerb(verb string) *cobra.Command {
 		"resume": "Go on with the cutover that is held, or with replacing nodes where that is held",
 		"abort":  "Route back and end the operation under way",
 	}
-	return &cobra.Command{
+	var dry bool
+	cmd := &cobra.Command{
 		Use: verb, Short: short[verb], Example: "  release " + verb, Args: noArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.steer(cmd, verb) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dry {
+				return c.wouldSay(cmd, api.Steer{Verb: verb})
+			}
+			return c.steer(cmd, verb)
+		},
 	}
+	dryRunFlag(cmd, &dry)
+	return cmd
 }
 
-func (c *cli) steer(cmd *cobra.Command, verb string) error {
-	ctx := cmd.Context()
+// steerResult is the result of a word with --dry-run.
+type steerResult struct {
+	api.Head
+	DryRun bool     `json:"dry_run"`
+	Would  []string `json:"would"` // the lines that the journal would get
+}
+
+// wouldSay shows what a word would do.
+func (c *cli) wouldSay(cmd *cobra.Command, word api.Steer) error {
 	app, err := c.app()
 	if err != nil {
 		return err
 	}
-	client, err := c.connect(ctx)
+	client, err := c.connect(cmd.Context())
 	if err != nil {
 		return err
 	}
-	status, err := client.Status(ctx, appOf(app))
+	word.By, word.DryRun = c.who(), true
+	done, err := client.Steer(cmd.Context(), appOf(app), word)
 	if err != nil {
 		return err
 	}
-	held := slices.ContainsFunc(status.Fleets, func(fl api.Fleet) bool { return fl.Storm != nil })
-	if status.Operation == nil && !(verb == "resume" && held) {
-		return fault.New(fault.NotFound, "%s %s/%s: nothing is under way", verb, app.App, app.Env).WithHint("release status shows what runs")
-	}
-	if err := client.Steer(ctx, appOf(app), api.Steer{Verb: verb, By: c.who()}); err != nil {
+	r := steerResult{Head: api.NewHead(nil), DryRun: true, Would: append([]string{}, done.Done...)}
+	return c.out.result(r, func(w io.Writer) {
+		fmt.Fprintln(w, c.out.yellow("dry run, nothing is done"))
+		for _, line := range r.Would {
+			fmt.Fprintf(w, "%s/%s: %s\n", app.App, app.Env, line)
+		}
+		if len(r.Would) == 0 {
+			fmt.Fprintf(w, "%s/%s: nothing to do\n", app.App, app.Env)
+		}
+	})
+}
+
+func (c *cli) steer(cmd *cobra.Command, verb string) error {
+	ctx := cmd.Context()
+	a, client, sub, err := c.underWay(ctx, verb)
+	if err != nil {
 		return err
 	}
-	a := asked{app: app, undoes: true}
-	if status.Operation == nil {
-		return c.out.result(a.result(api.Operation{}), func(w io.Writer) {
-			fmt.Fprintf(w, "%s/%s: nodes are replaced again as they fail\n", app.App, app.Env)
+	a.undoes = true
+	if _, err := client.Steer(ctx, appOf(a.app), api.Steer{Verb: verb, By: c.who()}); err != nil {
+		return err
+	}
+	if sub.Operation.ID == "" {
+		return c.out.result(a.result(sub.Operation), func(w io.Writer) {
+			fmt.Fprintf(w, "%s/%s: nodes are replaced again as they fail\n", a.app.App, a.app.Env)
 		})
 	}
 	if verb == "abort" {
-		return c.follow(ctx, client, a, api.Submitted{Operation: *status.Operation, EventSeq: status.EventSeq})
+		return c.follow(ctx, client, a, sub)
 	}
-	op, err := client.Operation(ctx, appOf(app), status.Operation.ID, 0)
+	op, err := client.Operation(ctx, appOf(a.app), sub.Operation.ID, 0)
 	if err != nil {
 		return err
 	}
 	return c.out.result(a.result(op), func(w io.Writer) {
-		fmt.Fprintf(w, "%s/%s: %s of %s: %sd at %d %%\n", app.App, app.Env, op.Kind, op.Release, verb, op.Percent)
+		fmt.Fprintf(w, "%s/%s: %s of %s: %sd at %d %%\n", a.app.App, a.app.Env, op.Kind, op.Release, verb, op.Percent)
 	})
+}
+
+// underWay is the operation under way, as it would be followed from now on. For resume it may be none, where replacing nodes is
+// held.
+func (c *cli) underWay(ctx context.Context, verb string) (asked, *api.Client, api.Submitted, error) {
+	app, err := c.app()
+	if err != nil {
+		return asked{}, nil, api.Submitted{}, err
+	}
+	client, err := c.connect(ctx)
+	if err != nil {
+		return asked{}, nil, api.Submitted{}, err
+	}
+	status, err := client.Status(ctx, appOf(app))
+	if err != nil {
+		return asked{}, nil, api.Submitted{}, err
+	}
+	held := slices.ContainsFunc(status.Fleets, func(fl api.Fleet) bool { return fl.Storm != nil })
+	switch {
+	case status.Operation != nil:
+	case verb == "resume" && held:
+		return asked{app: app}, client, api.Submitted{EventSeq: status.EventSeq}, nil
+	default:
+		return asked{}, nil, api.Submitted{}, fault.New(fault.NotFound, "%s %s/%s: nothing is under way", verb, app.App, app.Env).
+			WithHint("release status shows what runs")
+	}
+	return asked{app: app}, client, api.Submitted{Operation: *status.Operation, EventSeq: status.EventSeq}, nil
 }
 
 func (c *cli) destroyVerb() *cobra.Command {
@@ -77,6 +135,9 @@ func (c *cli) destroyVerb() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if a.dryRun {
+				return c.simple(cmd, a, "destroy", nil)
+			}
 			question := fmt.Sprintf("Shoot all fleets of %s/%s?", app.App, app.Env)
 			if err := c.confirm(question); err != nil {
 				return err
@@ -85,5 +146,7 @@ func (c *cli) destroyVerb() *cobra.Command {
 		},
 	}
 	detachFlag(cmd, &a.detach)
+	dryRunFlag(cmd, &a.dryRun)
+	waitFlag(cmd, &a.request.Wait)
 	return cmd
 }

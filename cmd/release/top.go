@@ -22,11 +22,12 @@ type topResult struct {
 
 // topSample is an app's traffic over one interval.
 type topSample struct {
-	At      time.Time  `json:"at"`
-	Seconds float64    `json:"seconds"` // of the interval
-	Routes  []topRoute `json:"routes"`
-	Fleets  []topRow   `json:"fleets"`
-	Nodes   []topRow   `json:"nodes"`
+	At      time.Time   `json:"at"`
+	Seconds float64     `json:"seconds"` // of the interval
+	Freeze  *api.Freeze `json:"freeze,omitempty"`
+	Routes  []topRoute  `json:"routes"`
+	Fleets  []topRow    `json:"fleets"`
+	Nodes   []topRow    `json:"nodes"`
 }
 
 // topEvent is a sample among the events of --json.
@@ -140,7 +141,7 @@ func (o *output) topView() (show func(topSample), done func()) {
 
 // sampleOf is what was counted between two readings.
 func sampleOf(before, now api.Traffic, status api.Status) topSample {
-	s := topSample{At: now.At, Seconds: now.At.Sub(before.At).Seconds(), Routes: []topRoute{}, Fleets: []topRow{}, Nodes: []topRow{}}
+	s := topSample{At: now.At, Seconds: now.At.Sub(before.At).Seconds(), Freeze: status.Freeze, Routes: []topRoute{}, Fleets: []topRow{}, Nodes: []topRow{}}
 	d := deltaOf(before, now)
 	for _, r := range d.routes {
 		s.Routes = append(s.Routes, topRoute{
@@ -223,6 +224,9 @@ func percentile(counts []uint64, q float64) float64 {
 
 func (o *output) topLines(s topSample) []string {
 	var lines []string
+	if s.Freeze != nil {
+		lines = append(lines, o.freezeLine(s.Freeze))
+	}
 	for _, r := range s.Routes {
 		line := fmt.Sprintf("%s  %.0f requests/s", o.bold(r.Route), r.PerSecond)
 		for _, c := range []struct {

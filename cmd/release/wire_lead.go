@@ -119,8 +119,8 @@ func (l *leadership) options(s store.Store) orchestrator.Options {
 		Installation: a.installation, Store: s, Drivers: a.fleets, Router: a.router, Images: a.images,
 		Slots: a.settings.Ports.Size(), FirstPort: a.settings.Ports.First, Boots: a.settings.Limits.Boots, Quarantine: a.settings.Limits.Quarantine,
 		Holder: a.name, Shared: l.shared, Log: a.log,
-		Verify:   func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
-		MakeRoom: a.reserve.release, Lost: a.lost, Tails: a.tails, Hooks: a.hooks.Run, Mask: hides,
+		Verify:    func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
+		Approvers: a.settings.Approvers, MakeRoom: a.reserve.release, Lost: a.lost, Tails: a.tails, Hooks: a.hooks.Run, Mask: hides,
 		History: orchestrator.Retention{Keep: a.settings.History.Keep.Std(), Operations: a.settings.History.Operations},
 	}
 }

@@ -23,12 +23,20 @@ func (l leading) Submit(ctx context.Context, r orchestrator.Request) (orchestrat
 	return o.Submit(ctx, r)
 }
 
-func (l leading) Steer(ctx context.Context, k orchestrator.Key, verb, by string) error {
+func (l leading) Plan(ctx context.Context, r orchestrator.Request) (orchestrator.Plan, error) {
 	o, err := l.now(ctx)
 	if err != nil {
-		return err
+		return orchestrator.Plan{}, err
 	}
-	return o.Steer(ctx, k, verb, by)
+	return o.Plan(ctx, r)
+}
+
+func (l leading) Steer(ctx context.Context, k orchestrator.Key, w orchestrator.Word) ([]string, error) {
+	o, err := l.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return o.Steer(ctx, k, w)
 }
 
 func (l leading) Operation(ctx context.Context, k orchestrator.Key, id string) (orchestrator.Operation, error) {

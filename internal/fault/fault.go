@@ -23,6 +23,7 @@ const (
 	Unsupported Code = "unsupported"   // this machine or driver cannot do it
 	NoSpace     Code = "no_space"      // a disk or a range is full
 	Exists      Code = "exists"        // the port, name or file is taken
+	Conflict    Code = "conflict"      // what a plan rests on has changed since
 	RolledBack  Code = "rolled_back"   // failed and rolled back: users are on the old release
 	NeedsPerson Code = "needs_person"  // failed and a person must act
 	Busy        Code = "busy"          // another operation holds the lock
