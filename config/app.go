@@ -15,16 +15,18 @@ const DefaultEnv = "production"
 // App is one release.yaml with one environment's overlay merged and all defaults filled in. As JSON it is complete and
 // reads back equal: this is how it travels to the agent and is kept in the journal.
 type App struct {
-	App     string         `yaml:"app,required" json:"app" doc:"Name of the app: 1 to 20 of a-z, 0-9 and -, beginning with a letter." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
-	Env     string         `yaml:"-" json:"env"`
-	Recipe  string         `yaml:"recipe,omitempty" json:"recipe,omitempty" doc:"The recipe, or a Dockerfile, relative to this file. Not needed when images are always given by name."`
-	Fleet   Fleet          `yaml:"fleet" json:"fleet" doc:"The nodes that run a release."`
-	Health  Health         `yaml:"health" json:"health" doc:"How it is proven that a node is well. Without a kind of check: a TCP connection to the image's first port."`
-	Route   Route          `yaml:"route,required" json:"route" doc:"The entry that users reach."`
-	Cutover Cutover        `yaml:"cutover" json:"cutover" doc:"How traffic moves from one release to the next."`
-	Hooks   Hooks          `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"Commands that the agent runs at points of an operation, in order."`
-	Jobs    map[string]Job `yaml:"jobs,omitempty" json:"jobs,omitempty" doc:"Commands with a name that run in nodes of their own, by a schedule or by hand."`
-	Require Require        `yaml:"require,omitempty" json:"require,omitzero" doc:"What an image must show before it runs."`
+	App        string         `yaml:"app,required" json:"app" doc:"Name of the app: 1 to 20 of a-z, 0-9 and -, beginning with a letter." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
+	Env        string         `yaml:"-" json:"env"`
+	Recipe     string         `yaml:"recipe,omitempty" json:"recipe,omitempty" doc:"The recipe, or a Dockerfile, relative to this file. Not needed when images are always given by name."`
+	Fleet      Fleet          `yaml:"fleet" json:"fleet" doc:"The nodes that run a release."`
+	Health     Health         `yaml:"health" json:"health" doc:"How it is proven that a node is well. Without a kind of check: a TCP connection to the image's first port."`
+	Route      Route          `yaml:"route,required" json:"route" doc:"The entry that users reach."`
+	Cutover    Cutover        `yaml:"cutover" json:"cutover" doc:"How traffic moves from one release to the next."`
+	Hooks      Hooks          `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"Commands that the agent runs at points of an operation, in order."`
+	Jobs       map[string]Job `yaml:"jobs,omitempty" json:"jobs,omitempty" doc:"Commands with a name that run in nodes of their own, by a schedule or by hand."`
+	Migrations *Migrations    `yaml:"migrations,omitempty" json:"migrations,omitempty" doc:"How the app's database follows its releases."`
+	Schema     *SchemaRange   `yaml:"schema,omitempty" json:"schema,omitempty" doc:"The versions of the database's schema that the release runs on. Default: any."`
+	Require    Require        `yaml:"require,omitempty" json:"require,omitzero" doc:"What an image must show before it runs."`
 
 	path string
 	root *strictyaml.Node

@@ -56,6 +56,7 @@ func (c *checker) app(a *App) {
 	c.sticky(a)
 	c.cutover(&a.Cutover)
 	c.drain(a)
+	c.migrations(a.Migrations, a.Schema)
 }
 
 func (c *checker) fleet(f *Fleet) {

@@ -36,7 +36,7 @@ func (o *Orchestrator) ask(ctx context.Context, req Request) (asked, error) {
 			return ask, fault.New(fault.Invalid, "cut over %s: %d is not a percentage from 1 to 100", req.Key, req.Percent)
 		}
 		return ask, o.askTrust(req, (*round).cutsOverTo)
-	case KindReplace, KindDestroy:
+	case KindReplace, KindDestroy, KindContract:
 	default:
 		return ask, fault.New(fault.Invalid, "%s: no such operation: %q", req.Key, req.Kind)
 	}

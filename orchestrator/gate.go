@@ -18,7 +18,11 @@ const maxLaunchFailures = 3
 func (r *round) stepPrepare(op *Operation) {
 	fl := r.s.fleet(op.Fleet)
 	if fl.Prepared {
-		r.phase(op, PhaseBoot, "booting %s of %s", human.Count(r.s.size(fl), "node"), op.Release)
+		if m, due := r.s.expandOf(op); due {
+			r.beginMigration(op, m)
+			return
+		}
+		r.toBoot(op, fl)
 		return
 	}
 	if !r.trusted(op, fl, "boot") || !r.passes(op, config.BeforeLaunch, 0) {
@@ -47,6 +51,11 @@ func (r *round) stepPrepare(op *Operation) {
 				Message: fmt.Sprintf("prepare image of %s: not done within %s: %v", op.Release, human.Span(prepareWithin), res.Err)})
 		}
 	}
+}
+
+// toBoot goes on to the nodes, once all that must be there before them is.
+func (r *round) toBoot(op *Operation, fl *Fleet) {
+	r.phase(op, PhaseBoot, "booting %s of %s", human.Count(r.s.size(fl), "node"), op.Release)
 }
 
 func (r *round) stepBoot(op *Operation) {

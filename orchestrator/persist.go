@@ -138,6 +138,11 @@ func fingerprint(s *State) ([]byte, error) {
 	for _, fl := range c.Fleets {
 		fl.WarmLeft = fl.WarmLeft.Truncate(timerGrain)
 	}
+	if s.Database != nil {
+		db := *s.Database
+		db.AloneFor = db.AloneFor.Truncate(timerGrain)
+		c.Database = &db
+	}
 	c.Operations = clonePointers(s.Operations)
 	for _, op := range c.Operations {
 		op.HoldLeft = op.HoldLeft.Truncate(timerGrain)

@@ -27,6 +27,7 @@ func (s *State) clone() *State {
 		fl.Drifted = slices.Clone(fl.Drifted)
 	}
 	c.Repairs = slices.Clone(s.Repairs)
+	c.Database = s.Database.clone()
 	c.Tasks, c.Jobs = cloneTasks(s.Tasks), clonePointers(s.Jobs)
 	c.Operations = clonePointers(s.Operations)
 	for _, op := range c.Operations {
