@@ -81,6 +81,7 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 		}
 	}
 	out.Jobs = jobsOf(st.Jobs)
+	out.Database = databaseOf(s.Database)
 	out.Found = FoundOf(st.Found)
 	out.Next = next(out, s)
 	return out

@@ -13,6 +13,10 @@ import (
 func (r *round) abort(op *Operation, f *Failure) {
 	op.Failure, op.ShiftedAt = f, time.Time{}
 	r.sayOp("abort", op, "%s", f.Message)
+	if op.Kind == KindContract {
+		r.phase(op, PhaseAborting, "stopping")
+		return // no traffic was moved for it
+	}
 	r.phase(op, PhaseAborting, "routing back")
 	fleets := r.s.fleetsOf(op)
 	if slices.ContainsFunc(fleets, func(fl *Fleet) bool { return fl.Weight > 0 && !fl.Accessory }) {
@@ -36,6 +40,10 @@ func (op *Operation) way(failed *Fleet) map[string]int {
 }
 
 func (r *round) stepAbort(op *Operation) {
+	if r.stopMigration(op) {
+		r.wait(op, "the migration's command to end")
+		return
+	}
 	if !r.confirmed() && r.f.Refused == nil {
 		r.awaitEdges(op, "the way back")
 		return
@@ -94,7 +102,13 @@ func (r *round) abortBy(op *Operation, by string) {
 		return
 	}
 	op.AbortedBy = by
-	r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)})
+	f := &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)}
+	if op.OneWay != "" {
+		f.Code = fault.NeedsPerson
+		f.Message += "; " + op.OneWay + ", and nothing undoes it"
+		f.Hint = "look at what its commands did; release run --contract runs every command again"
+	}
+	r.abort(op, f)
 }
 
 // steer pauses, resumes or aborts the exclusive operation. resume is also said to fleets in which replacing is held.

@@ -9,6 +9,7 @@ func next(s *State, f Facts) (*State, []Action, []Event, records) {
 	r := &round{s: s.clone(), f: f}
 	r.observeNodes()
 	r.operate()
+	r.contractAlone()
 	r.schedule()
 	r.runTasks()
 	r.keepSize()
