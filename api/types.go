@@ -66,7 +66,7 @@ type Apps struct {
 
 // Request asks for an operation. Config is the resolved configuration as JSON (config.App).
 type Request struct {
-	Kind       string            `json:"kind"` // launch, cutover, up, rollback, destroy, scale, replace, quarantine
+	Kind       string            `json:"kind"` // launch, cutover, up, rollback, destroy, scale, replace, quarantine, contract
 	By         string            `json:"by"`   // "ann@laptop"
 	Config     json.RawMessage   `json:"config,omitempty"`
 	Image      string            `json:"image,omitempty"`   // digest
@@ -282,6 +282,7 @@ type Status struct {
 	Queue      []Waiting   `json:"queue,omitempty"`      // who waits for the operation to end, the next one first
 	Next       string      `json:"next,omitempty"`       // the command that a person would type next
 	Found      []Found     `json:"found,omitempty"`      // fleets of the app that no record knows
+	Database   *Database   `json:"database,omitempty"`   // of an app whose migrations ran
 }
 
 // Route is one entry that users, or other roles, reach, as all edges confirmed it.

@@ -20,14 +20,16 @@ type App struct {
 	Recipe string `yaml:"recipe,omitempty" json:"recipe,omitempty" doc:"The recipe, or a Dockerfile, relative to this file. Not needed when images are always given by name."`
 	// Fleet, Health and Route are those of the one role of an app without Roles; with Roles they are zero, and each role has
 	// its own.
-	Fleet   Fleet           `yaml:"fleet,omitempty" json:"fleet" doc:"The nodes that run a release; with roles, what they have in common."`
-	Health  Health          `yaml:"health,omitempty" json:"health" doc:"How it is proven that a node is well; with roles, what they have in common. Without a kind of check: a TCP connection to the image's first port."`
-	Route   Route           `yaml:"route,omitempty" json:"route" doc:"The entry that users reach. Needed without roles; with roles each has its own."`
-	Roles   map[string]Role `yaml:"roles,omitempty" json:"roles,omitempty" doc:"Parts of the app by name, each with nodes of its own, launched and cut over together as one release."`
-	Cutover Cutover         `yaml:"cutover" json:"cutover" doc:"How traffic moves from one release to the next."`
-	Hooks   Hooks           `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"Commands that the agent runs at points of an operation, in order."`
-	Jobs    map[string]Job  `yaml:"jobs,omitempty" json:"jobs,omitempty" doc:"Commands with a name that run in nodes of their own, by a schedule or by hand."`
-	Require Require         `yaml:"require,omitempty" json:"require,omitzero" doc:"What an image must show before it runs."`
+	Fleet      Fleet           `yaml:"fleet,omitempty" json:"fleet" doc:"The nodes that run a release; with roles, what they have in common."`
+	Health     Health          `yaml:"health,omitempty" json:"health" doc:"How it is proven that a node is well; with roles, what they have in common. Without a kind of check: a TCP connection to the image's first port."`
+	Route      Route           `yaml:"route,omitempty" json:"route" doc:"The entry that users reach. Needed without roles; with roles each has its own."`
+	Roles      map[string]Role `yaml:"roles,omitempty" json:"roles,omitempty" doc:"Parts of the app by name, each with nodes of its own, launched and cut over together as one release."`
+	Cutover    Cutover         `yaml:"cutover" json:"cutover" doc:"How traffic moves from one release to the next."`
+	Hooks      Hooks           `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"Commands that the agent runs at points of an operation, in order."`
+	Jobs       map[string]Job  `yaml:"jobs,omitempty" json:"jobs,omitempty" doc:"Commands with a name that run in nodes of their own, by a schedule or by hand."`
+	Migrations *Migrations     `yaml:"migrations,omitempty" json:"migrations,omitempty" doc:"How the app's database follows its releases."`
+	Schema     *SchemaRange    `yaml:"schema,omitempty" json:"schema,omitempty" doc:"The versions of the database's schema that the release runs on. Default: any."`
+	Require    Require         `yaml:"require,omitempty" json:"require,omitzero" doc:"What an image must show before it runs."`
 
 	// Promote is the environment whose images this one takes, by release promote; "": it bakes its own. It is not part of a
 	// release.

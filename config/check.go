@@ -64,6 +64,7 @@ func (c *checker) app(a *App) {
 	}
 	c.cutover(&a.Cutover)
 	c.drain(a)
+	c.migrations(a.Migrations, a.Schema)
 }
 
 func (c *checker) fleet(f *Fleet) {

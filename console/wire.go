@@ -104,6 +104,7 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 	for _, w := range st.Queue {
 		out.Queue = append(out.Queue, api.Waiting{Kind: string(w.Kind), By: w.By, Since: w.Since, Release: w.Release, Image: w.Image})
 	}
+	out.Database = databaseOf(s.Database)
 	out.Found = FoundOf(st.Found)
 	out.Next = next(out, s)
 	return out

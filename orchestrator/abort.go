@@ -12,7 +12,7 @@ import (
 // abort ends an operation that went wrong by itself. As long as all can be undone it routes back. After something that cannot
 // (Operation.OneWay) the old release may not work any more: the operation is held at its present split, and a person decides.
 func (r *round) abort(op *Operation, f *Failure) {
-	if op.OneWay == "" {
+	if op.OneWay == "" || op.Kind == KindContract { // no traffic was moved for a contract
 		r.routeBack(op, f)
 		return
 	}
@@ -45,6 +45,10 @@ func (r *round) routeBack(op *Operation, f *Failure) {
 	op.Failure, op.ShiftedAt = f, time.Time{}
 	op.Paused, op.Held = false, ""
 	r.sayOp("abort", op, "%s", f.Message)
+	if op.Kind == KindContract {
+		r.phase(op, PhaseAborting, "stopping")
+		return // no traffic was moved for it
+	}
 	r.phase(op, PhaseAborting, "routing back")
 	fleets := r.s.fleetsOf(op)
 	if slices.ContainsFunc(fleets, func(fl *Fleet) bool { return fl.Weight > 0 && !fl.Accessory }) {
@@ -68,6 +72,10 @@ func (op *Operation) way(failed *Fleet) map[string]int {
 }
 
 func (r *round) stepAbort(op *Operation) {
+	if r.stopMigration(op) {
+		r.wait(op, "the migration's command to end")
+		return
+	}
 	if !r.confirmed() && r.f.Refused == nil {
 		r.awaitEdges(op, "the way back")
 		return
@@ -125,12 +133,18 @@ func (r *round) abortBy(op *Operation, by string, force bool) error {
 	switch {
 	case op.Phase == PhaseAborting:
 		return nil
-	case op.OneWay != "" && !force:
+	case op.OneWay != "" && op.Kind != KindContract && !force:
 		return fault.New(fault.Denied, "route back from %s: %s, so the old release may not work any more", op.Release, op.OneWay).
 			WithHint("go on: release resume · route back all the same: release rollback --force")
 	}
 	op.AbortedBy = by
 	op.Hooks.again(config.OnAbort)
-	r.routeBack(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)})
+	f := &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)}
+	if op.Kind == KindContract && op.OneWay != "" {
+		f.Code = fault.NeedsPerson
+		f.Message += "; " + op.OneWay + ", and nothing undoes it"
+		f.Hint = "look at what its commands did; release run --contract runs every command again"
+	}
+	r.routeBack(op, f)
 	return nil
 }

@@ -63,6 +63,8 @@ func (r *round) begin(req asked) (*Operation, error) {
 		return r.beginDestroy(req)
 	case KindRollback:
 		return r.beginRollback(req)
+	case KindContract:
+		return r.beginContract(req)
 	}
 	if under := r.s.exclusive(); under != nil {
 		if r.same(under, req) {
@@ -153,6 +155,9 @@ func (r *round) already(req asked, release string, percent int) *Operation {
 func (r *round) beginLaunch(req asked) (*Operation, error) {
 	if done := r.unchanged(req); done != nil {
 		return done, nil
+	}
+	if err := r.launchFits(req); err != nil {
+		return nil, err
 	}
 	for _, fl := range r.s.Fleets {
 		if (!fl.HadWeight || fl.Kept) && fl.State != FleetShooting {
@@ -293,6 +298,9 @@ func (r *round) beginCutover(req asked) (*Operation, error) {
 	if fl.Weight == 100 || percent != 0 && fl.Weight == percent {
 		return r.already(req, rel.ID, fl.Weight), nil
 	}
+	if err := r.fits("cut over", rel.ID, rel.Config.Schema, r.s.version()); err != nil {
+		return nil, err
+	}
 	op := r.operation(req, PhaseShift)
 	op.Release, op.Percent = rel.ID, fl.Weight
 	r.s.moves(op, r.s.members(rel))
@@ -355,7 +363,7 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 		if under.Kind == KindRollback && (req.Release == "" || req.Release == under.Release) {
 			return under, nil
 		}
-		if under.Kind == KindRollback || under.Kind == KindDestroy {
+		if under.Kind == KindRollback || under.Kind == KindDestroy || under.Kind == KindContract {
 			return nil, busy(r.s.Key, under)
 		}
 		return under, r.abortBy(under, req.By, req.Force)
@@ -366,6 +374,9 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 	}
 	if fl := r.s.fleetOf(rel.ID); fl != nil && fl.Weight == 100 {
 		return r.already(req, rel.ID, 100), nil
+	}
+	if err := r.fits("roll back", rel.ID, rel.Config.Schema, r.s.version()); err != nil {
+		return nil, err
 	}
 	if err := r.ungated(rel); err != nil {
 		return nil, err
@@ -444,6 +455,7 @@ func (r *round) beginDestroy(req asked) (*Operation, error) {
 		if !op.Auto { // nobody asked for it, so nobody is told that it failed
 			op.Failure = &Failure{Code: fault.RolledBack, Message: "aborted: " + req.By + " destroys the app"}
 		}
+		r.leaveMigration(op, "the app was destroyed")
 		r.settle(op)
 		op.Phase = PhaseDone
 	}

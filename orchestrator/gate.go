@@ -16,11 +16,8 @@ import (
 const maxLaunchFailures = 3
 
 func (r *round) stepPrepare(op *Operation) {
-	lacking, nodes := false, 0
+	lacking := false
 	for _, fl := range r.s.fleetsOf(op) {
-		if fl.State == FleetLaunching {
-			nodes += r.s.size(fl)
-		}
 		if fl.Prepared || op.Phase != PhasePrepare {
 			continue
 		}
@@ -29,9 +26,14 @@ func (r *round) stepPrepare(op *Operation) {
 			r.prepare(op, fl)
 		}
 	}
-	if !lacking {
-		r.phase(op, PhaseBoot, "booting %s of %s", human.Count(nodes, "node"), op.Release)
+	if lacking {
+		return
 	}
+	if m, due := r.s.expandOf(op); due && !r.s.bringsAccessory(op) {
+		r.beginMigration(op, m)
+		return
+	}
+	r.toBoot(op)
 }
 
 // prepare brings a fleet's image to where it boots.
@@ -61,11 +63,23 @@ func (r *round) prepare(op *Operation, fl *Fleet) {
 	}
 }
 
+// toBoot goes on to the nodes, once all that must be there before them is.
+func (r *round) toBoot(op *Operation) {
+	nodes := 0
+	for _, fl := range r.s.bootable(op) {
+		if fl.State == FleetLaunching {
+			nodes += r.s.size(fl)
+		}
+	}
+	r.phase(op, PhaseBoot, "booting %s of %s", human.Count(nodes, "node"), op.Release)
+}
+
 // stepBoot waits for all fleets to be healthy, each for its time after those that it needs.
 func (r *round) stepBoot(op *Operation) {
 	var late *Fleet
 	within := time.Duration(0)
-	for _, fl := range r.s.fleetsOf(op) {
+	m, due := r.s.expandOf(op)
+	for _, fl := range r.s.bootable(op) {
 		if fl.State != FleetLaunching && fl.State != FleetReady {
 			continue
 		}
@@ -89,6 +103,10 @@ func (r *round) stepBoot(op *Operation) {
 			late.Reason = orText(late.Reason, "its nodes could not be booted within "+human.Span(within))
 			r.abort(op, r.launchFailure(op, late))
 		}
+	case due && !r.confirmed():
+		r.awaitRouter(op, 0) // commands reach the accessories by their routes
+	case due:
+		r.beginMigration(op, m)
 	case !r.passes(op, config.AfterLaunch, 0):
 	case op.Kind == KindLaunch:
 		r.stepPreview(op)

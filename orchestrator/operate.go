@@ -55,6 +55,8 @@ func (r *round) step(op *Operation) {
 	switch op.Phase {
 	case PhasePrepare:
 		r.stepPrepare(op)
+	case PhaseMigrate:
+		r.stepMigrate(op)
 	case PhaseBoot:
 		r.stepBoot(op)
 	case PhaseShift:

@@ -144,6 +144,11 @@ func fingerprint(s *State) ([]byte, error) {
 		fl.WarmLeft = fl.WarmLeft.Truncate(timerGrain)
 		fl.Nodes = coarse(fl.Nodes)
 	}
+	if s.Database != nil {
+		db := *s.Database
+		db.AloneFor = db.AloneFor.Truncate(timerGrain)
+		c.Database = &db
+	}
 	c.Operations = clonePointers(s.Operations)
 	for _, op := range c.Operations {
 		op.HoldLeft, op.Unclear = op.HoldLeft.Truncate(timerGrain), op.Unclear.Truncate(timerGrain)

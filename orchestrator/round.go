@@ -10,6 +10,7 @@ func next(s *State, f Facts) (*State, []Action, []Event, records) {
 	r.thaw()
 	r.observeNodes()
 	r.operate()
+	r.contractAlone()
 	r.schedule()
 	r.runTasks()
 	r.keepSize()

@@ -5,7 +5,7 @@ import "slices"
 // keepSize boots nodes that are missing and lets those go that are too many or have been replaced.
 func (r *round) keepSize() {
 	for _, fl := range r.s.Fleets {
-		if fl.Kept || fl.State == FleetLaunching && r.gaveUp(fl) {
+		if fl.Kept || fl.State == FleetLaunching && (r.gaveUp(fl) || r.s.awaitsExpand(fl)) {
 			continue
 		}
 		if fl.kept() && !fl.Prepared && fl.State != FleetLaunching {

@@ -162,6 +162,7 @@ const (
 	KindReplace  Kind = "replace"
 	// KindQuarantine takes nodes out of their fleets and keeps them, or lets them go.
 	KindQuarantine Kind = "quarantine"
+	KindContract   Kind = "contract" // the second phase of a migration
 )
 
 // Exclusive says whether the kind holds the lock of its app and environment.
@@ -172,6 +173,7 @@ type Phase string
 
 const (
 	PhasePrepare  Phase = "preparing image"
+	PhaseMigrate  Phase = "migrating the database"
 	PhaseBoot     Phase = "waiting for health"
 	PhaseShift    Phase = "shifting traffic"
 	PhaseHold     Phase = "holding"
@@ -216,11 +218,14 @@ type Operation struct {
 	Before     map[string]int `json:"before,omitempty"` // weights by fleet when it began, to go back to
 	Force      bool           `json:"force,omitempty"`
 	KeepFailed bool           `json:"keep_failed,omitempty"`
-	Size       int            `json:"size,omitempty"`  // scale
-	Role       string         `json:"role,omitempty"`  // scale, in an app with roles
-	Nodes      []string       `json:"nodes,omitempty"` // replace: the nodes that are to go; quarantine: those it is about
-	Auto       bool           `json:"auto,omitempty"`  // replace: nobody asked for it, nodes of Fleet failed
-	Waits      string         `json:"waits,omitempty"` // what it waits for, for people
+	Size       int            `json:"size,omitempty"`       // scale
+	Role       string         `json:"role,omitempty"`       // scale, in an app with roles
+	Nodes      []string       `json:"nodes,omitempty"`      // replace: the nodes that are to go; quarantine: those it is about
+	Auto       bool           `json:"auto,omitempty"`       // replace: nobody asked for it, nodes of Fleet failed
+	Migrating  string         `json:"migrating,omitempty"`  // the phase of a migration that it runs
+	Healthy    int            `json:"healthy,omitempty"`    // nodes that served well when that phase began
+	WorseSince time.Time      `json:"worse_since,omitzero"` // when there were fewer
+	Waits      string         `json:"waits,omitempty"`      // what it waits for, for people
 	WaitsSince time.Time      `json:"waits_since,omitzero"`
 	ToldAt     time.Time      `json:"told_at,omitzero"` // when the journal got the last entry on how far it is
 
@@ -284,6 +289,7 @@ type State struct {
 	Jobs          []*JobState  `json:"jobs,omitempty"` // those with a schedule, and those that ran, by name
 	EventSeq      uint64       `json:"event_seq"`
 	Freeze        *Freeze      `json:"freeze,omitempty"`    // nobody may begin an operation; see Frozen
+	Database      *Database    `json:"database,omitempty"`  // of an app with migrations that ran
 	Destroyed     bool         `json:"destroyed,omitempty"` // a person had everything shot, and nothing was launched since
 	Repairs       []int        `json:"repairs,omitempty"`   // numbers of the automatic replacements whose records are kept
 

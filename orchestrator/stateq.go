@@ -28,6 +28,7 @@ func (s *State) clone() *State {
 		fl.Drifted = slices.Clone(fl.Drifted)
 	}
 	c.Repairs = slices.Clone(s.Repairs)
+	c.Database = s.Database.clone()
 	c.Tasks, c.Jobs = cloneTasks(s.Tasks), clonePointers(s.Jobs)
 	c.Sizes, c.Addresses = maps.Clone(s.Sizes), maps.Clone(s.Addresses)
 	c.Operations = clonePointers(s.Operations)

@@ -119,9 +119,9 @@ func statsOf(releases []Release, ops []Operation, since, now time.Time) Stats {
 	return s
 }
 
-// take adds an operation that moved to the release. A rollback to it is no change: it was one before.
+// take adds an operation that moved to the release. A rollback to it is no change: it was one before; and a contract moves nobody.
 func (l *life) take(op Operation) {
-	if op.Kind == KindRollback || !op.Kind.Exclusive() {
+	if op.Kind == KindRollback || op.Kind == KindContract || !op.Kind.Exclusive() {
 		return
 	}
 	if first := op.first(); !first.IsZero() && l.first.IsZero() {

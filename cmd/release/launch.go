@@ -23,6 +23,9 @@ IMAGE is a digest, a unique prefix of one, a release (r8) or a name; without it 
 		Args:              between(0, 1, ""),
 		ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.checkedSQL(); err != nil {
+				return err
+			}
 			return c.launch(cmd.Context(), a, "launch", args)
 		},
 	}
@@ -53,6 +56,9 @@ release.yaml. With nothing changed it does nothing.`,
 		Args:              between(0, 1, ""),
 		ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.checkedSQL(); err != nil {
+				return err
+			}
 			if file != "" {
 				return c.runPlan(cmd.Context(), a, file, len(args)+len(a.images) > 0)
 			}

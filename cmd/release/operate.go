@@ -161,6 +161,8 @@ func (c *cli) summary(a asked, op api.Operation) string {
 		return fmt.Sprintf("%s: %s is ready, in %s; next: release cutover %s", where, op.Release, took, op.Release)
 	case op.Kind == "destroy":
 		return fmt.Sprintf("%s: all fleets are shot, in %s", where, took)
+	case op.Kind == "contract":
+		return fmt.Sprintf("%s: contract of %s done, in %s; %s", where, op.Release, took, ledgerText(op.Ledger))
 	case op.Kind == "scale", op.Kind == "replace", op.Kind == "quarantine":
 		return fmt.Sprintf("%s: %s done, in %s; %s", where, op.Kind, took, ledgerText(op.Ledger))
 	}

@@ -39,6 +39,9 @@ func (c *cli) promote(ctx context.Context, a asked, from string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkedSQL(); err != nil {
+		return err
+	}
 	from = cmp.Or(from, app.Promote)
 	switch from {
 	case "":

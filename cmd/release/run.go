@@ -14,10 +14,11 @@ import (
 
 // runFlags are the flags of run.
 type runFlags struct {
-	list   bool
-	detach bool
-	image  string
-	ask    api.TaskRequest
+	list     bool
+	contract bool
+	detach   bool
+	image    string
+	ask      api.TaskRequest
 }
 
 func (c *cli) runVerb() *cobra.Command {
@@ -26,11 +27,15 @@ func (c *cli) runVerb() *cobra.Command {
 		Use: "run [JOB] [flags] [-- COMMAND [ARGS...]]", Short: "Run a command once, in a node of its own",
 		Long: `Boots a node of the release's image with the app's environment and secrets, runs the command in it instead of the
 image's own, shows what it prints and ends with its exit code. Nothing is routed to the node, and it is removed afterwards.
-Ctrl-C stops the command. JOB is one of jobs: in release.yaml; --list shows them and the tasks that ran.`,
+Ctrl-C stops the command. JOB is one of jobs: in release.yaml; --list shows them and the tasks that ran.
+
+--contract runs the last part of the migrations of the release that has the traffic, when no other one has a fleet. It asks
+first; -y does not.`,
 		Example: `  release run -- /srv/app/manage clearsessions
   release run --release r8 -- /bin/sh -c 'ls -l /srv'
   release run cleanup
-  release run --list`,
+  release run --list
+  release run --contract -y`,
 		Args:              c.runArgs(&f),
 		ValidArgsFunction: c.completeJobs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,12 +46,16 @@ Ctrl-C stops the command. JOB is one of jobs: in release.yaml; --list shows them
 			if f.list {
 				return c.listTasks(cmd.Context(), app)
 			}
+			if f.contract {
+				return c.contract(cmd, app, f.detach)
+			}
 			return c.run(cmd.Context(), app, f)
 		},
 	}
 	detachFlag(cmd, &f.detach)
 	cmd.Flags().Lookup("detach").Usage = "print the task's id and do not wait for its end"
 	cmd.Flags().BoolVar(&f.list, "list", false, "show the jobs, and the tasks that run or ran")
+	cmd.Flags().BoolVar(&f.contract, "contract", false, "run the contract phase of migrations: in release.yaml; there is no way back behind it")
 	cmd.Flags().StringVar(&f.image, "image", "", "another `image` than the release's")
 	cmd.Flags().StringVar(&f.ask.Release, "release", "", "the `release` whose image, environment and secrets are used (default: the one with the traffic)")
 	cmd.Flags().StringVar(&f.ask.Role, "role", "", "the `role` whose they are (default: the only one)")
@@ -70,11 +79,13 @@ func (c *cli) runArgs(f *runFlags) cobra.PositionalArgs {
 		case len(before) > 1:
 			return fault.New(fault.Invalid, "%s: %q is one argument too many", cmd.CommandPath(), before[1]).
 				WithHint("a command stands behind two dashes: release run -- %s …", before[0])
+		case f.contract && (what || f.ask.Job != "" || f.list || f.image != "" || f.ask.Release != "" || f.ask.Role != ""):
+			return fault.New(fault.Invalid, "%s: --contract runs what release.yaml of the release says, and nothing else", cmd.CommandPath()).WithHint("%s", cmd.UseLine())
 		case f.list && (what || f.ask.Job != ""):
 			return fault.New(fault.Invalid, "%s: --list runs nothing", cmd.CommandPath()).WithHint("%s", cmd.UseLine())
 		case what && f.ask.Job != "":
 			return fault.New(fault.Invalid, "%s: there is a job, %q, and a command; choose one", cmd.CommandPath(), f.ask.Job).WithHint("%s", cmd.UseLine())
-		case !what && f.ask.Job == "" && !f.list:
+		case !what && f.ask.Job == "" && !f.list && !f.contract:
 			return fault.New(fault.Invalid, "%s: a job or a command is needed", cmd.CommandPath()).WithHint("%s", cmd.UseLine())
 		}
 		return nil

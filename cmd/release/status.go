@@ -119,6 +119,7 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 	lines = append(lines, o.operationLines(s, now)...)
 	lines = append(lines, o.taskLines(s, now)...)
 	lines = append(lines, o.queueLines(s.Queue, now)...)
+	lines = append(lines, o.databaseLines(s)...)
 	if s.Next != "" {
 		lines = append(lines, "  next       "+o.cyan(s.Next))
 	}

@@ -25,7 +25,7 @@ type validateResult struct {
 func (c *cli) validateVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "validate [RECIPE...]", Short: "Check release.yaml and its recipe, or recipes, and change nothing",
-		Long:    "Checks the app's file with the certificates that it names, and its recipe, or the recipes named. All problems are shown at once, each with its place.",
+		Long:    "Checks the app's file with the certificates and SQL files that it names, and its recipe, or the recipes named. All problems are shown at once, each with its place.",
 		Example: "  release validate\n  release validate recipes/*.yaml",
 		RunE: func(_ *cobra.Command, args []string) error {
 			files, err := c.validate(args)
@@ -53,6 +53,8 @@ func (c *cli) validate(paths []string) ([]string, error) {
 		if problems, err = tlsProblems(app); err != nil {
 			return nil, err
 		}
+		sql, errs := checkSQL(app)
+		files, problems = append(files, sql...), append(problems, errs...)
 		for _, p := range partsOf(app) {
 			if p.recipe == "" {
 				continue
