@@ -1,7 +1,6 @@
 package orchestrator
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -239,7 +238,7 @@ func TestAbortStopsExpand(t *testing.T) {
 		r.up(1, 1, onSchema(5, 7))
 		op := r.submit(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(1, onSchema(6, 7, expand(7, sleeps, exits("0"))))})
 		r.until("the command to run", func(s *State) bool { return len(s.Tasks) == 1 && !s.Tasks[0].Started.IsZero() })
-		if err := r.o.Steer(context.Background(), shop, "abort", "bob"); err != nil {
+		if err := r.steer("abort"); err != nil {
 			t.Fatal(err)
 		}
 		if op = r.wait(op); op.Failure == nil || op.Failure.Code != fault.RolledBack {

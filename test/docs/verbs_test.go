@@ -125,7 +125,7 @@ func known(all map[string]verb, text string) error {
 		switch {
 		case w == "--":
 			return nil
-		case strings.HasPrefix(w, "-"):
+		case w != "-" && strings.HasPrefix(w, "-"): // a dash alone is standard input or output
 			flag, _, _ := strings.Cut(w, "=")
 			if !v.flags[flag] && !all["release"].flags[flag] && flag != "--help" && !bundled(v, all["release"], flag) {
 				return fmt.Errorf("%s has no flag %s", v.path, flag)
