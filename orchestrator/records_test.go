@@ -110,7 +110,7 @@ func TestRetention(t *testing.T) {
 		r.done(Request{Kind: KindScale, Size: 2})
 		watched := &stepStore{Store: r.store}
 		r.stop()
-		r.store, r.retention = watched, Retention{Keep: 24 * time.Hour, Operations: 10}
+		r.store, r.retention = watched, Retention{Keep: 2 * time.Hour, Operations: 10}
 		r.start()
 		time.Sleep(2 * retainEvery)
 		ops, err := r.o.History(ctx, shop)
@@ -120,7 +120,7 @@ func TestRetention(t *testing.T) {
 		if all := r.journal(); len(all) == 0 || all[0].Seq != 1 {
 			t.Error("young entries of the journal are gone")
 		}
-		time.Sleep(25 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		if ops, err := r.o.History(ctx, shop); err != nil || len(ops) != 0 {
 			t.Errorf("%d operations after their time, %v", len(ops), err)
 		}

@@ -37,9 +37,9 @@ func TestSimulation(t *testing.T) {
 
 // TestSimulationOfRoles is that with an app of two routed roles, a worker and a database.
 func TestSimulationOfRoles(t *testing.T) {
-	seeds := 12
+	seeds := 4
 	if testing.Short() {
-		seeds = 4
+		seeds = 1
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
