@@ -82,7 +82,7 @@ func TestRolesReadBack(t *testing.T) {
 		}
 		back.Promote = app.Promote
 		same(t, app, &back)
-		if back.ForRole("web") != back.ForRole("web") {
+		if first := back.ForRole("web"); first != back.ForRole("web") {
 			t.Error("the app of a role is made each time")
 		}
 		text, err := app.YAML()
