@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,25 +119,24 @@ func TestTaskIsAdopted(t *testing.T) {
 func TestTaskIsNotRunTwiceAfterUnknownBoot(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 1)
-		runs := 0
+		var runs atomic.Int32
 		r.driver.OnCall(func(ctx context.Context, c fleettest.Call) error {
 			if c.Method != fleettest.Ensure {
 				return nil
 			}
 			if _, there := r.driver.SpecOf(c.Names[0]); !there {
-				runs++
-				return nil
+				runs.Add(1)
 			}
 			return nil
 		})
 		task := r.task(TaskRequest{Command: exits("5")})
 		r.until("it to have run", func(*State) bool {
-			return slices.ContainsFunc(r.driver.All(), func(n fleet.Node) bool { return n.ID.Node == task.Node }) || runs > 0
+			return slices.ContainsFunc(r.driver.All(), func(n fleet.Node) bool { return n.ID.Node == task.Node }) || runs.Load() > 0
 		})
 		r.stop()
 		r.start()
-		if end := r.ended(task); end.Code != 5 || runs != 1 {
-			t.Errorf("ended as %+v after %d runs", end, runs)
+		if end := r.ended(task); end.Code != 5 || runs.Load() != 1 {
+			t.Errorf("ended as %+v after %d runs", end, runs.Load())
 		}
 	})
 }

@@ -32,6 +32,9 @@ func (d *Driver) drift(ctx context.Context, id fleet.NodeID, spec fleet.DriftSpe
 	if err != nil {
 		return fleet.Drift{}, err
 	}
+	if _, err := sandbox.ReadExit(d.nodeDir(id.Node)); err == nil {
+		return fleet.Drift{}, sandbox.ErrGone // its init may live on for a moment
+	}
 	l, err := d.liveOf(r)
 	if err != nil {
 		return fleet.Drift{}, err
