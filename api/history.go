@@ -26,6 +26,9 @@ type Arguments struct {
 	Force      bool     `json:"force,omitempty"`
 	KeepFailed bool     `json:"keep_failed,omitempty"`
 	Config     string   `json:"config,omitempty"` // digest of the configuration that was given
+
+	For float64 `json:"for,omitempty"` // quarantine: seconds
+	End bool    `json:"end,omitempty"` // quarantine: of one
 }
 
 // ReleaseRecord is all that is known of one release.

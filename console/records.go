@@ -132,6 +132,8 @@ func argumentsOf(a *orchestrator.Arguments) *api.Arguments {
 	if a == nil {
 		return nil
 	}
-	out := api.Arguments(*a)
-	return &out
+	return &api.Arguments{
+		Image: a.Image, Release: a.Release, Percent: a.Percent, Size: a.Size, Role: a.Role, Nodes: a.Nodes, Force: a.Force, KeepFailed: a.KeepFailed,
+		Config: a.Config, For: a.For.Seconds(), End: a.End,
+	}
 }

@@ -93,6 +93,14 @@ func (a Action) Key() string {
 	return actionKey(a.Kind, a.Fleet, a.Node)
 }
 
+// app is whose action it is.
+func (a Action) app() Key {
+	if a.App != (Key{}) {
+		return a.App
+	}
+	return Key{App: a.Fleet.App, Env: a.Fleet.Env}
+}
+
 func actionKey(kind ActionKind, id fleet.FleetID, node string) string {
 	if node != "" {
 		return string(kind) + " " + node

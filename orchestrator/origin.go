@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"time"
 
 	"github.com/bootandshoot/release/config"
 )
@@ -26,13 +27,16 @@ type Arguments struct {
 	Force      bool     `json:"force,omitempty"`
 	KeepFailed bool     `json:"keep_failed,omitempty"`
 	Config     string   `json:"config,omitempty"` // digest of the configuration that was given
+
+	For time.Duration `json:"for,omitempty"` // quarantine
+	End bool          `json:"end,omitempty"` // quarantine: of one
 }
 
 // arguments are the request's, for its record.
 func (req *Request) arguments() *Arguments {
 	a := &Arguments{
 		Image: req.Image, Release: req.Release, Percent: req.Percent, Size: req.Size, Role: req.Role, Nodes: req.Nodes, Force: req.Force,
-		KeepFailed: req.KeepFailed,
+		KeepFailed: req.KeepFailed, For: req.For, End: req.End,
 	}
 	if req.Config != nil {
 		a.Config = configDigest(req.Config)

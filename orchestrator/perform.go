@@ -84,7 +84,7 @@ func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node, began
 		o.look() // what it broke is its operation's cost
 	}
 	o.hint(a.Fleet.String())
-	o.touch(Key{App: a.Fleet.App, Env: a.Fleet.Env})
+	o.touch(a.app())
 }
 
 // perform does one action through the driver.

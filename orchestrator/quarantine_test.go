@@ -287,3 +287,19 @@ func TestAbortByPersonKeepsNoHealthyNode(t *testing.T) {
 		r.until("nothing of r2", func(s *State) bool { return len(r.running("r2")) == 0 && len(s.Fleets) == 1 })
 	})
 }
+
+// The history keeps for how long, and whether it was the end of one.
+func TestQuarantineIsRecordedWithItsTime(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		victim := r.quarantine("r1", 90*time.Minute)
+		r.done(Request{Kind: KindQuarantine, Nodes: []string{victim}, End: true})
+		ops, err := r.o.History(context.Background(), shop)
+		if err != nil || len(ops) < 2 {
+			t.Fatalf("%d operations, %v", len(ops), err)
+		}
+		if end, begin := ops[0].Asked, ops[1].Asked; !end.End || end.For != 0 || begin.End || begin.For != 90*time.Minute {
+			t.Errorf("asked were %+v, then %+v", begin, end)
+		}
+	})
+}
