@@ -33,6 +33,11 @@ func (o *Orchestrator) publish(a *app, s *State) {
 	a.state = s
 	o.apps[s.Key] = a
 	o.views[s.Key] = v
+	o.announce()
+}
+
+// announce wakes those who wait for a change. The caller holds the lock.
+func (o *Orchestrator) announce() {
 	close(o.changed)
 	o.changed = make(chan struct{})
 }

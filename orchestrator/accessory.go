@@ -1,8 +1,6 @@
 package orchestrator
 
 import (
-	"encoding/json"
-
 	"github.com/bootandshoot/release/config"
 )
 
@@ -22,12 +20,7 @@ func (s *State) accessory(role string) *Fleet {
 
 // sameAccessory says whether an accessory would be the same in a release that is about to be launched.
 func (s *State) sameAccessory(fl *Fleet, cfg *config.App, image string) bool {
-	if fl.Image != image {
-		return false
-	}
-	old, errOld := json.Marshal(s.roleOf(fl))
-	fresh, errFresh := json.Marshal(cfg.Role(fl.ID.Role))
-	return errOld == nil && errFresh == nil && string(old) == string(fresh)
+	return fl.Image == image && sameJSON(s.roleOf(fl), cfg.Role(fl.ID.Role))
 }
 
 // stopBefore makes room for an accessory whose image is in place, and says whether there is any: the fleet that had its

@@ -59,10 +59,7 @@ func (s *State) newestIn(role string) string {
 
 // environment is what a node is given: the configuration's variables, and where the other roles of its release are.
 func (s *State) environment(fl *Fleet, env map[string]string) map[string]string {
-	cfg := &s.Config
-	if rel := s.release(fl.ID.Release); rel != nil {
-		cfg = &rel.Config
-	}
+	cfg := s.launchedWith(fl)
 	if len(cfg.Roles) == 0 {
 		return env
 	}

@@ -3,8 +3,6 @@ package orchestrator
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 
 	"github.com/bootandshoot/release/images"
@@ -92,10 +90,7 @@ func (o *Orchestrator) askRole(ctx context.Context, ask asked, role string) (ask
 	if err := o.verify(part.image, ask.Config.Require); err != nil {
 		return part, distrusted(ask.Request, err)
 	}
-	if part.driver, err = o.opts.Drivers.Choose(ctx, cfg.Fleet.Driver); err == nil {
-		part.scope, err = o.scope(ctx, part.driver)
-	}
-	if err != nil {
+	if part.driver, part.scope, err = o.place(ctx, cfg.Fleet.Driver); err != nil {
 		return part, fmt.Errorf("%s: %w", doing, err)
 	}
 	if cfg.Routed() {
@@ -119,17 +114,14 @@ func (o *Orchestrator) previewHash(ref string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("preview key: %w", err)
 	}
-	sum := sha256.Sum256([]byte(key))
-	return hex.EncodeToString(sum[:]), nil
+	return digestOf([]byte(key)), nil
 }
 
 // askDrivers finds what a rollback boots with: what ran the newest fleet of a role, else the newest of all.
 func (o *Orchestrator) askDrivers(ctx context.Context, ask asked) (asked, error) {
 	before, last := o.driversBefore(ask.Key)
 	on := func(driver string) (part askedRole, err error) {
-		if part.driver, err = o.opts.Drivers.Choose(ctx, driver); err == nil {
-			part.scope, err = o.scope(ctx, part.driver)
-		}
+		part.driver, part.scope, err = o.place(ctx, driver)
 		return part, err
 	}
 	var err error
@@ -143,6 +135,14 @@ func (o *Orchestrator) askDrivers(ctx context.Context, ask asked) (asked, error)
 		}
 	}
 	return ask, nil
+}
+
+// place is the driver that a name means here ("": the one that this agent prefers), and what it sees.
+func (o *Orchestrator) place(ctx context.Context, name string) (driver, scope string, err error) {
+	if driver, err = o.opts.Drivers.Choose(ctx, name); err == nil {
+		scope, err = o.scope(ctx, driver)
+	}
+	return driver, scope, err
 }
 
 func (o *Orchestrator) driversBefore(key Key) (by map[string]string, last string) {

@@ -1,8 +1,6 @@
 package orchestrator
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -70,8 +68,7 @@ func sections(cfg *config.App) map[string]string {
 		return out
 	}
 	for name, part := range parts {
-		sum := sha256.Sum256(part)
-		out[name] = hex.EncodeToString(sum[:16])
+		out[name] = digestOf(part)[:32]
 	}
 	return out
 }

@@ -108,7 +108,10 @@ func (a asked) images() map[string]string {
 	return images
 }
 
-func sameConfig(a, b *config.App) bool {
+func sameConfig(a, b *config.App) bool { return sameJSON(a, b) }
+
+// sameJSON says whether two values are written alike.
+func sameJSON(a, b any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && string(x) == string(y)
@@ -314,16 +317,16 @@ func (r *round) candidate(id string) (*Release, *Fleet, error) {
 	if id != "" {
 		rel := r.s.release(id)
 		if rel == nil {
-			return nil, nil, r.noRelease(id)
+			return nil, nil, r.s.noRelease(id)
 		}
-		if fl := r.launched(rel); fl != nil {
+		if fl := r.s.launched(rel); fl != nil {
 			return rel, fl, nil
 		}
 		return nil, nil, fault.New(fault.NotFound, "cut over %s to %s: the release has no running fleet", r.s.Key, id).
 			WithHint("boot it again with: release rollback --to %s", id)
 	}
 	for _, rel := range slices.Backward(r.s.Releases) {
-		if fl := r.launched(rel); fl != nil && rel.State == ReleaseNew {
+		if fl := r.s.launched(rel); fl != nil && rel.State == ReleaseNew {
 			return rel, fl, nil
 		}
 	}
@@ -335,25 +338,25 @@ func (r *round) candidate(id string) (*Release, *Fleet, error) {
 }
 
 // launched is the fleet that leads a release all of whose roles are launched, or nil.
-func (r *round) launched(rel *Release) *Fleet {
-	members := r.s.members(rel)
-	if len(members) == 0 || len(r.s.lacking(rel)) > 0 {
+func (s *State) launched(rel *Release) *Fleet {
+	members := s.members(rel)
+	if len(members) == 0 || len(s.lacking(rel)) > 0 {
 		return nil
 	}
 	if slices.ContainsFunc(members, func(fl *Fleet) bool { return fl.State == FleetLaunching }) {
 		return nil
 	}
-	return r.s.lead(members)
+	return s.lead(members)
 }
 
-func (r *round) noRelease(id string) error {
+func (s *State) noRelease(id string) error {
 	var ids []string
-	for _, rel := range slices.Backward(r.s.Releases) {
+	for _, rel := range slices.Backward(s.Releases) {
 		if ids = append(ids, rel.ID); len(ids) == 5 {
 			break
 		}
 	}
-	return fault.New(fault.NotFound, "%s has no release %q", r.s.Key, id).
+	return fault.New(fault.NotFound, "%s has no release %q", s.Key, id).
 		WithHint("the newest are: %s", orText(strings.Join(ids, " "), "none yet"))
 }
 
@@ -397,14 +400,9 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 // mustBoot says whether a rollback cannot route back at once: a role that is routed has no fleet. Of a role without a route
 // the old nodes are ended when a release completes; they are booted after the traffic is back.
 func (r *round) mustBoot(rel *Release) bool {
-	routed, lacks := false, false
-	for _, role := range rel.Config.RoleNames() {
-		part := rel.Config.Role(role)
-		lacking := slices.Contains(r.s.lacking(rel), role)
-		routed = routed || part.Routed()
-		lacks = lacks || lacking && (part.Routed() || part.Accessory)
-	}
-	return lacks || !routed && len(r.s.lacking(rel)) > 0
+	lacking := r.s.lacking(rel)
+	needed := func(role string) bool { return rel.Config.Role(role).Routed() || rel.Config.Role(role).Accessory }
+	return slices.ContainsFunc(lacking, needed) || len(lacking) > 0 && len(routedRoles(&rel.Config)) == 0
 }
 
 // again is the fleets of an earlier release, those that are gone minted anew.
@@ -432,7 +430,7 @@ func (r *round) previous(id string) (*Release, error) {
 		if rel := r.s.release(id); rel != nil {
 			return rel, nil
 		}
-		return nil, r.noRelease(id)
+		return nil, r.s.noRelease(id)
 	}
 	except := ""
 	if serving := r.s.serving(); serving != nil && serving.Weight == 100 {

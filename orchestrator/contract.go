@@ -62,10 +62,10 @@ func (r *round) needed(serving *Fleet, version int) string {
 }
 
 // contractAlone counts how long the release that serves has been alone and whole, and begins its contract phase when that is as
-// long as it asks for. A phase that failed waits for a person.
+// long as it asks for; a freeze stops the count. A phase that failed waits for a person.
 func (r *round) contractAlone() {
 	fl := r.s.serving()
-	if fl == nil || fl.Weight < 100 || r.s.exclusive() != nil || !r.s.whole() {
+	if fl == nil || fl.Weight < 100 || r.s.exclusive() != nil || !r.s.whole() || r.s.Frozen(r.f.Now) != nil {
 		return
 	}
 	rel := r.s.release(fl.ID.Release)

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/bootandshoot/release/router"
@@ -89,5 +90,5 @@ func (o *Orchestrator) routedAsAsked() bool {
 // routed says whether the edges have one app's routes as its state asks.
 func (o *Orchestrator) routed(key Key, s *State) bool {
 	t := &o.world.table
-	return sameRoutes(t.own[key], s.routes(stickyKey(o.secret, key))) && sameClosing(closingOf(t.effective.Closing, key), s.closing())
+	return sameRoutes(t.own[key], s.routes(stickyKey(o.secret, key))) && slices.Equal(closingOf(t.effective.Closing, key), s.closing())
 }

@@ -207,17 +207,20 @@ func (o *Orchestrator) PutFile(ctx context.Context, digest string, r io.Reader) 
 
 // haveFiles says which file of a request is missing.
 func (o *Orchestrator) haveFiles(ctx context.Context, req Request) error {
-	for _, f := range req.Files {
-		missing, err := o.MissingFiles(ctx, []string{f.Digest})
-		if err != nil {
-			return err
-		}
-		if len(missing) > 0 {
-			return fault.New(fault.NotFound, "%s %s: the agent lacks the hook's file %s", req.Kind, req.Key, f.Path).
-				WithHint("the same command again brings it there")
-		}
+	if len(req.Files) == 0 {
+		return nil
 	}
-	return nil
+	var digests []string
+	for _, f := range req.Files {
+		digests = append(digests, f.Digest)
+	}
+	missing, err := o.MissingFiles(ctx, digests)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	lacks := req.Files[slices.Index(digests, missing[0])]
+	return fault.New(fault.NotFound, "%s %s: the agent lacks the hook's file %s", req.Kind, req.Key, lacks.Path).
+		WithHint("the same command again brings it there")
 }
 
 // forgetFiles removes the files that no release names any more.

@@ -153,8 +153,7 @@ func (o *Orchestrator) finish() {
 	case <-o.over:
 	default:
 		close(o.over)
-		close(o.changed)
-		o.changed = make(chan struct{})
+		o.announce()
 	}
 }
 
@@ -255,11 +254,11 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 			}
 			o.complain("decide "+key.String(), err)
 		}
-		o.endHooks()
 		for _, act := range actions {
 			due = append(due, func() { o.start(ctx, s, act) })
 		}
 	}
+	o.endHooks()
 	o.syncPins(ctx) // an image is pinned before it is prepared and booted from
 	for _, start := range due {
 		start()
@@ -374,23 +373,35 @@ func (o *Orchestrator) app(key Key) *app {
 // Steer does what a word to an app says, and gives what the journal got of it. Errors: fault.NotFound when there is nothing to
 // steer, fault.Denied when the caller may not approve.
 func (o *Orchestrator) Steer(ctx context.Context, key Key, w Word) ([]string, error) {
-	if err := o.waitReady(ctx); err != nil {
-		return nil, err
-	}
 	var done []string
-	var failed error
-	err := o.call(ctx, func() {
-		a := o.app(key)
-		r := &round{s: a.state.clone(), f: o.facts(a.state, o.opts.Now())}
-		if failed = r.steer(w); failed == nil && !w.DryRun {
-			_, failed = o.commit(ctx, a, r.s, r.events, records{})
-		}
+	err := o.change(ctx, key, w.DryRun, func(r *round) error {
+		err := r.steer(w)
 		for _, e := range r.events {
 			done = append(done, e.Message)
 		}
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return done, failed
+	return done, nil
+}
+
+// change does something to an app's state in the loop, and commits it unless it is only tried.
+func (o *Orchestrator) change(ctx context.Context, key Key, try bool, f func(*round) error) error {
+	if err := o.waitReady(ctx); err != nil {
+		return err
+	}
+	var failed error
+	err := o.call(ctx, func() {
+		a := o.app(key)
+		r := &round{s: a.state.clone(), f: o.facts(a.state, o.opts.Now())}
+		if failed = f(r); failed == nil && !try {
+			_, failed = o.commit(ctx, a, r.s, r.events, r.records)
+		}
+	})
+	if err != nil {
+		return err // it may still run: what it writes must not be read
+	}
+	return failed
 }

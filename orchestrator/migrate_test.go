@@ -175,6 +175,24 @@ func TestContractBeginsByItself(t *testing.T) {
 	})
 }
 
+// A freeze holds the phase that nobody asks for as well.
+func TestContractWaitsForTheEndOfAFreeze(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1, onSchema(5, 7))
+		r.up(2, 1, onSchema(6, 8, expand(7, exits("0")), contract(8, 10*time.Minute, exits("0"))))
+		r.alone()
+		r.freeze(time.Time{})
+		time.Sleep(time.Hour)
+		if v := r.state().version(); v != 7 {
+			t.Fatalf("the database of a frozen app is at %d", v)
+		}
+		if err := r.steer("unfreeze"); err != nil {
+			t.Fatal(err)
+		}
+		r.until("contract", func(s *State) bool { return s.version() == 8 })
+	})
+}
+
 func TestContractThatFailsWaitsForAPerson(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 1, onSchema(6, 8, contract(8, time.Minute, exits("2"))))

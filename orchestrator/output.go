@@ -17,7 +17,7 @@ import (
 func (o *Orchestrator) Logs(ctx context.Context, key Key, node string, opts fleet.LogOptions) (io.ReadCloser, error) {
 	d, id, err := o.find(ctx, key, node)
 	if fault.Is(err, fault.NotFound) {
-		if r := o.keptLog(ctx, key, node, opts); r != nil {
+		if r := o.keptLog(key, node, opts); r != nil {
 			return r, nil
 		}
 	}
@@ -36,20 +36,15 @@ func (o *Orchestrator) Logs(ctx context.Context, key Key, node string, opts flee
 }
 
 // keptLog is what was kept of a removed node's output, nil when there is nothing.
-func (o *Orchestrator) keptLog(ctx context.Context, key Key, node string, opts fleet.LogOptions) io.ReadCloser {
-	kept, err := o.Previous(ctx, key)
+func (o *Orchestrator) keptLog(key Key, node string, opts fleet.LogOptions) io.ReadCloser {
+	if o.opts.Tails == nil {
+		return nil
+	}
+	r, err := o.opts.Tails.Open(key.App, key.Env, node, opts)
 	if err != nil {
 		return nil
 	}
-	for _, t := range kept {
-		if t.ID.Node != node {
-			continue
-		}
-		if r, err := o.opts.Tails.Open(key.App, key.Env, node, opts); err == nil {
-			return r
-		}
-	}
-	return nil
+	return r
 }
 
 // Previous lists the nodes of an app that were removed and whose last output is kept, the oldest first.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
@@ -78,4 +79,22 @@ func TestLogsOfARemovedNode(t *testing.T) {
 			t.Errorf("logs of %s: %v, want not found", other, err)
 		}
 	}
+}
+
+// TestOutputOfAnEndedTask: it is asked for once the node of the task is gone.
+func TestOutputOfAnEndedTask(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		task := r.ended(r.task(TaskRequest{Command: exits("0")}))
+		r.stop()
+		r.tails = keptTails{fleet.NodeID{Node: task.Node}}
+		r.start()
+		out, err := r.o.TaskOutput(t.Context(), shop, task.ID, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(out); err != nil || string(text) != "its last words\n" {
+			t.Errorf("the output is %q, %v", text, err)
+		}
+	})
 }

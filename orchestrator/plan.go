@@ -90,7 +90,7 @@ func (o *Orchestrator) Plan(ctx context.Context, req Request) (Plan, error) {
 // plan is pure: begin and next say what would be done.
 func plan(s *State, f Facts, req asked) (Plan, error) {
 	if !req.DryRun && req.Kind == KindUp {
-		req = s.launched(req)
+		req = s.asCutover(req)
 	}
 	p := Plan{Kind: req.Kind, Key: s.Key, Frozen: s.Frozen(f.Now), Basis: basisOf(s, req)}
 	p.Basis.At = f.Now
@@ -130,14 +130,13 @@ func plan(s *State, f Facts, req asked) (Plan, error) {
 	return p, nil
 }
 
-// launched makes the cutover of an up whose release is launched already.
-func (s *State) launched(req asked) asked {
+// asCutover makes the cutover of an up whose release is launched already.
+func (s *State) asCutover(req asked) asked {
 	if s.exclusive() != nil {
 		return req
 	}
-	r := &round{s: s}
 	for _, rel := range slices.Backward(s.Releases) {
-		fl := r.launched(rel)
+		fl := s.launched(rel)
 		if fl == nil || rel.State != ReleaseNew {
 			continue
 		}
@@ -196,11 +195,8 @@ func usual(past []Operation, kind Kind) (time.Duration, int) {
 			took = append(took, op.Ended.Sub(op.At))
 		}
 	}
-	if len(took) == 0 {
-		return 0, 0
-	}
-	slices.Sort(took)
-	return took[len(took)/2], len(took)
+	span := spanOf(took)
+	return span.Median, span.Count
 }
 
 // count keeps how many nodes there are at the most, and follows the fleets.

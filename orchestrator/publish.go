@@ -138,7 +138,7 @@ func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, closing []r
 		have := t.own[key]
 		want := o.apps[key].state.routes(stickyKey(o.secret, key))
 		haveClosing, wantClosing := closingOf(t.effective.Closing, key), o.apps[key].state.closing()
-		same := sameRoutes(have, want) && sameClosing(haveClosing, wantClosing)
+		same := sameRoutes(have, want) && slices.Equal(haveClosing, wantClosing)
 		if same {
 			delete(t.refused, key)
 		}
@@ -153,8 +153,6 @@ func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, closing []r
 	slices.SortFunc(closing, func(a, b router.Closing) int { return strings.Compare(a.Node, b.Node) })
 	return routes, closing, changed
 }
-
-func sameClosing(a, b []router.Closing) bool { return slices.Equal(a, b) }
 
 // closingOf is an app's part of what is to be closed.
 func closingOf(all []router.Closing, key Key) []router.Closing {

@@ -156,7 +156,7 @@ func (r *round) letGo(fl *Fleet, n *Node, why string) {
 
 // keepQuarantine counts the time of nodes in quarantine down, and ends that of nodes whose time is over.
 func (r *round) keepQuarantine() {
-	whole := r.whole()
+	whole := r.s.serving() == nil || r.s.whole() // only then does the time of what is kept beside it count
 	for _, fl := range r.s.Fleets {
 		for _, n := range fl.Nodes {
 			if n.State != NodeQuarantined {
@@ -173,12 +173,6 @@ func (r *round) keepQuarantine() {
 			}
 		}
 	}
-}
-
-// whole says whether no node of the fleet that serves is missing, if there is one. Only then does the time of what is kept
-// beside it count.
-func (r *round) whole() bool {
-	return r.s.serving() == nil || r.s.whole()
 }
 
 func (r *round) stepQuarantine(op *Operation) {

@@ -74,8 +74,7 @@ func (o *Orchestrator) unqueue(key Key, w *Waiting) {
 	if len(o.queue[key]) == 0 {
 		delete(o.queue, key)
 	}
-	close(o.changed)
-	o.changed = make(chan struct{})
+	o.announce()
 }
 
 // waiting lists who waits, the next one first. The caller holds the lock.

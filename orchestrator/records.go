@@ -87,7 +87,7 @@ func (o *Orchestrator) release(ctx context.Context, key Key, id string) (archive
 	}
 	e, err := o.opts.Store.Get(ctx, archiveKey(key, id))
 	if errors.Is(err, store.ErrNotFound) || releaseNumber(id) == 0 {
-		return archived{}, (&round{s: s}).noRelease(id)
+		return archived{}, s.noRelease(id)
 	}
 	var a archived
 	if err == nil {

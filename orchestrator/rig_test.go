@@ -39,6 +39,7 @@ type rig struct {
 	slots     int  // that nodes may lease; at least 1000
 	agents    byte // how many there were: each draws other names
 	retention Retention
+	tails     Tails // of nodes that are gone; nil: none
 
 	mu   sync.Mutex
 	sick map[string]bool // images whose nodes never answer well, and nodes that do not, or do all the same
@@ -69,7 +70,7 @@ func (r *rig) start() {
 		Slots: max(1000, r.slots), FirstPort: 20_000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
 		Hooks: r.hooks.run, Mask: maskAll, Approvers: map[string][]string{"ops": {"bob", "eve"}},
-		History: r.retention,
+		History: r.retention, Tails: r.tails,
 	})
 	if err != nil {
 		r.t.Fatal(err)

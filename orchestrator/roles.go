@@ -14,12 +14,7 @@ import (
 // release has all the traffic. Accessories are no part of that: see accessory.go.
 
 // roleOf is what the configuration says of a fleet's role.
-func (s *State) roleOf(fl *Fleet) config.Role {
-	if rel := s.release(fl.ID.Release); rel != nil {
-		return rel.Config.Role(fl.ID.Role)
-	}
-	return s.Config.Role(fl.ID.Role)
-}
+func (s *State) roleOf(fl *Fleet) config.Role { return s.launchedWith(fl).Role(fl.ID.Role) }
 
 // routed says whether a fleet's nodes get traffic from the router.
 func (s *State) routed(fl *Fleet) bool { return s.roleOf(fl).Routed() }

@@ -145,13 +145,16 @@ func (s *State) serving() *Fleet {
 	return s.lead(best)
 }
 
-// configOf is the configuration that a fleet was launched with, as its role sees it.
-func (s *State) configOf(fl *Fleet) *config.App {
+// launchedWith is the configuration that a fleet was launched with.
+func (s *State) launchedWith(fl *Fleet) *config.App {
 	if rel := s.release(fl.ID.Release); rel != nil {
-		return rel.Config.ForRole(fl.ID.Role)
+		return &rel.Config
 	}
-	return s.Config.ForRole(fl.ID.Role)
+	return &s.Config
 }
+
+// configOf is the configuration that a fleet was launched with, as its role sees it.
+func (s *State) configOf(fl *Fleet) *config.App { return s.launchedWith(fl).ForRole(fl.ID.Role) }
 
 // size is how many nodes a fleet should have. It belongs to the environment: a size set by scale holds for all fleets of the
 // role. Where nodes come with the traffic it is the fleet's share, until the release has completed.

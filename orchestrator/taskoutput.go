@@ -12,7 +12,7 @@ import (
 )
 
 // TaskOutput reads what a task prints, from a moment (zero: its beginning) to its end. It waits until the command has started.
-// Of a task that ended there is what its driver kept.
+// Of a task that ended there is the end that was kept.
 func (o *Orchestrator) TaskOutput(ctx context.Context, key Key, id string, since time.Time) (io.ReadCloser, error) {
 	for {
 		changed := o.Changed()
@@ -21,7 +21,7 @@ func (o *Orchestrator) TaskOutput(ctx context.Context, key Key, id string, since
 		case err != nil:
 			return nil, err
 		case !t.Ended.IsZero():
-			return o.endedOutput(ctx, t, since), nil
+			return o.endedOutput(key, t, since), nil
 		case !t.Started.IsZero():
 			r, err := o.followTask(ctx, t, since)
 			if err == nil || !errors.Is(err, fleet.ErrNoNode) {
@@ -64,18 +64,10 @@ func (o *Orchestrator) noteReading(node string, more int, done bool) {
 	})
 }
 
-// endedOutput is what a driver kept of a task's output, nothing when none did.
-func (o *Orchestrator) endedOutput(ctx context.Context, t Task, since time.Time) io.ReadCloser {
-	for _, name := range o.opts.Drivers.Names() {
-		d, err := o.opts.Drivers.Driver(name)
-		if err != nil {
-			continue // what it kept is out of reach as it is
-		}
-		if logger, ok := d.(fleet.Logger); ok {
-			if r, err := logger.Logs(ctx, fleet.NodeID{Node: t.Node}, fleet.LogOptions{Since: since}); err == nil {
-				return r
-			}
-		}
+// endedOutput is the end of a task's output that was kept, nothing when none was.
+func (o *Orchestrator) endedOutput(key Key, t Task, since time.Time) io.ReadCloser {
+	if r := o.keptLog(key, t.Node, fleet.LogOptions{Since: since}); r != nil {
+		return r
 	}
 	return io.NopCloser(strings.NewReader(""))
 }

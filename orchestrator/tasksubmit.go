@@ -45,13 +45,17 @@ func (o *Orchestrator) RunTask(ctx context.Context, req TaskRequest) (Task, erro
 		return Task{}, fmt.Errorf("run a task of %s: %w", req.Key, err)
 	}
 	var begun Task
-	return begun, o.change(ctx, req.Key, func(r *round) error {
+	err = o.change(ctx, req.Key, false, func(r *round) error {
 		t, err := r.requestTask(ask)
 		if err == nil {
 			begun = *t
 		}
 		return err
 	})
+	if err != nil {
+		return Task{}, err
+	}
+	return begun, nil
 }
 
 // askTask looks up what the task's image and driver are.
@@ -72,10 +76,7 @@ func (o *Orchestrator) askTask(ctx context.Context, s *State, ask *askedTask) er
 	if fl := s.fleetIn(rel.ID, role); fl != nil {
 		name = fl.Driver
 	}
-	if ask.driver, err = o.opts.Drivers.Choose(ctx, name); err != nil {
-		return err
-	}
-	ask.scope, err = o.scope(ctx, ask.driver)
+	ask.driver, ask.scope, err = o.place(ctx, name)
 	return err
 }
 
@@ -85,7 +86,7 @@ func (s *State) taskRelease(id string) (*Release, error) {
 		if rel := s.release(id); rel != nil {
 			return rel, nil
 		}
-		return nil, (&round{s: s}).noRelease(id)
+		return nil, s.noRelease(id)
 	}
 	if rel := s.jobRelease(); rel != nil {
 		return rel, nil
@@ -141,32 +142,13 @@ func (r *round) requestedJob(rel *Release, name string) (config.Job, error) {
 
 // StopTask ends a task: its command gets the app's stop signal and grace. One that has ended is left as it is.
 func (o *Orchestrator) StopTask(ctx context.Context, key Key, id, by string) error {
-	return o.change(ctx, key, func(r *round) error {
+	return o.change(ctx, key, false, func(r *round) error {
 		if t := r.s.task(id); t != nil && t.Ended.IsZero() && t.StoppedBy == "" {
 			t.StoppedBy = by
 			r.sayTask("stop", t, "%s is stopped by %s", t.name(), by)
 		}
 		return nil
 	})
-}
-
-// change applies a request to an app's state in the loop, and commits it.
-func (o *Orchestrator) change(ctx context.Context, key Key, f func(*round) error) error {
-	if err := o.waitReady(ctx); err != nil {
-		return err
-	}
-	var failed error
-	err := o.call(ctx, func() {
-		a := o.app(key)
-		r := &round{s: a.state.clone(), f: o.facts(a.state, o.opts.Now())}
-		if failed = f(r); failed == nil {
-			_, failed = o.commit(ctx, a, r.s, r.events, r.records)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return failed
 }
 
 // Task is one that is under way or ended (Ended is set).
