@@ -20,6 +20,8 @@ type app struct {
 	version, node string
 	sick          atomic.Bool // /healthz fails
 	broken        atomic.Bool // / fails too
+	failEvery     uint64      // every so manieth answer of / is an error; 0: none
+	asked         atomic.Uint64
 	exit          func(code int)
 }
 
@@ -45,7 +47,7 @@ func (a *app) handler() http.Handler {
 }
 
 func (a *app) hello(w http.ResponseWriter, _ *http.Request) {
-	if a.broken.Load() {
+	if a.broken.Load() || a.failEvery > 0 && a.asked.Add(1)%a.failEvery == 0 {
 		http.Error(w, "told to fail", http.StatusInternalServerError)
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -51,6 +52,9 @@ func run(ctx context.Context, log *slog.Logger) error {
 	}
 	a := newApp(orDefault(os.Getenv("VERSION"), version), host)
 	a.sick.Store(os.Getenv("FAIL") == "1")
+	if a.failEvery, err = strconv.ParseUint(orDefault(os.Getenv("FAIL_EVERY"), "0"), 10, 64); err != nil {
+		return fmt.Errorf("read FAIL_EVERY: %w", err)
+	}
 	server := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 10 * time.Second}
 	log.Info("hello listens", "version", a.version, "node", host, "port", port)
 	return serve(ctx, log, server, listener)

@@ -57,6 +57,21 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestFailsNowAndThen(t *testing.T) {
+	a := newApp("v1", "node-1")
+	a.failEvery = 3
+	server := httptest.NewServer(a.handler())
+	defer server.Close()
+	for i, want := range []int{200, 200, 500, 200, 200, 500} {
+		if status, _, _ := get(t, server.URL+"/"); status != want {
+			t.Errorf("request %d: %d, want %d", i, status, want)
+		}
+	}
+	if status, _, _ := get(t, server.URL+"/healthz"); status != 200 {
+		t.Errorf("healthz: %d", status)
+	}
+}
+
 func get(t *testing.T, url string) (int, string, http.Header) {
 	t.Helper()
 	resp, err := http.Get(url)

@@ -18,7 +18,8 @@ const (
 	Open  Outcome = "open"  // neither is shown
 )
 
-// Verdict is an outcome with its numbers. Those of the releases are of the present step.
+// Verdict is an outcome with its numbers. Those of the releases are of the present step: what was judged, or as long as nothing is
+// shown all that came.
 type Verdict struct {
 	Outcome Outcome `json:"outcome"`
 	Aspect  string  `json:"aspect,omitempty"` // what is worse: errors, p50, p90, p99
@@ -79,7 +80,8 @@ func (e Evidence) Judge(r Rule) Verdict {
 	case r.Enough > 0 && e.Step.New.Requests >= uint64(r.Enough):
 		v.Outcome, v.Reason = Good, fmt.Sprintf("nothing against it in %s, which are enough", human.Count(e.Step.New.Requests, "request"))
 	default:
-		v.Reason = e.lacks(r)
+		seen := e.Step.plus(e.Open)
+		v.New, v.Old, v.Reason = numbersOf(seen.New), numbersOf(seen.Old), e.lacks(r)
 	}
 	return v
 }

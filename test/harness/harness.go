@@ -131,6 +131,16 @@ func (in *Installation) Write(name, content string) {
 	}
 }
 
+// Read is a file of the project.
+func (in *Installation) Read(name string) string {
+	in.t.Helper()
+	content, err := os.ReadFile(filepath.Join(in.Project, name))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return string(content)
+}
+
 // BuildHello builds the service's binary in that version into the project.
 func (in *Installation) BuildHello(version string) {
 	in.t.Helper()
