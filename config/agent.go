@@ -49,7 +49,7 @@ type Trace struct {
 // AgentLogs bounds the output that is kept of each sandbox node, and of nodes that are gone.
 type AgentLogs struct {
 	Size     Bytes `yaml:"size" json:"size" doc:"A node's log file is turned over at this size." default:"10MiB"`
-	Previous int   `yaml:"previous" json:"previous" doc:"Nodes of each app and environment whose last output, 256KiB, is kept after they are gone: release logs --previous." default:"20" minimum:"1" maximum:"1000"`
+	Previous int   `yaml:"previous" json:"previous" doc:"Nodes of each app and environment whose last output, 256KiB, is kept after they are gone, and as many of jobs: release logs --previous." default:"20" minimum:"1" maximum:"1000"`
 	Keep     int   `yaml:"keep" json:"keep" doc:"Turned-over files that are kept of each node." default:"2" minimum:"1" maximum:"100"`
 }
 

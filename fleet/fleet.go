@@ -243,8 +243,9 @@ type Logger interface {
 // Tails takes the ends of the output of nodes that a driver removes: they outlive the nodes.
 type Tails interface {
 	// Keep keeps the end of a node's output, lines as Logger has them, oldest first, about TailBytes of it. Nothing to keep
-	// is no error, and leaves what was kept before. A driver removes a node whatever Keep says.
-	Keep(id NodeID, lines io.Reader) error
+	// is no error, and leaves what was kept before. A driver removes a node whatever Keep says. kind is that of its Spec: what
+	// jobs leave behind takes no room from what nodes do.
+	Keep(id NodeID, kind Kind, lines io.Reader) error
 }
 
 // TailBytes is how much of a node's output is kept.

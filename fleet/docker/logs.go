@@ -62,7 +62,7 @@ const (
 )
 
 // keepTail hands on the end of a node's output before its container is removed. A node is removed all the same when that fails.
-func (d *Driver) keepTail(ctx context.Context, containerID string, id fleet.NodeID) {
+func (d *Driver) keepTail(ctx context.Context, containerID string, id fleet.NodeID, kind fleet.Kind) {
 	if d.opts.Tails == nil {
 		return
 	}
@@ -70,7 +70,7 @@ func (d *Driver) keepTail(ctx context.Context, containerID string, id fleet.Node
 	defer cancel()
 	r, err := d.output(ctx, containerID, fleet.LogOptions{Tail: tailMost})
 	if err == nil {
-		err = errors.Join(d.opts.Tails.Keep(id, r), r.Close())
+		err = errors.Join(d.opts.Tails.Keep(id, kind, r), r.Close())
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		d.log.WarnContext(ctx, "cannot keep the end of a log", "node", id.Node, "error", err)

@@ -40,7 +40,7 @@ func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 			return engineError(err, "stop node %s", id.Node)
 		}
 	}
-	d.keepTail(ctx, c.ID, id)
+	d.keepTail(ctx, c.ID, id, fleet.Kind(c.Config.Labels[labelKind]))
 	return engineError(d.removeContainer(ctx, c.ID), "remove node %s", id.Node)
 }
 
@@ -98,7 +98,7 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	group.SetLimit(removeWidth)
 	for i, c := range list {
 		group.Go(func() error {
-			d.keepTail(ctx, c.ID, fleet.NodeID{Fleet: id, Node: c.Labels[labelNode]})
+			d.keepTail(ctx, c.ID, fleet.NodeID{Fleet: id, Node: c.Labels[labelNode]}, fleet.Kind(c.Labels[labelKind]))
 			errs[i] = engineError(d.removeContainer(ctx, c.ID), "remove node %s", c.Labels[labelNode])
 			return nil
 		})

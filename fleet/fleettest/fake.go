@@ -314,7 +314,7 @@ func (f *Fake) drop(name string) {
 		for _, l := range n.log {
 			text.WriteString(l.String())
 		}
-		_ = f.opts.Tails.Keep(n.ID, strings.NewReader(text.String()))
+		_ = f.opts.Tails.Keep(n.ID, n.spec.Kind, strings.NewReader(text.String()))
 	}
 	delete(f.nodes, name)
 	f.notify(n.ID.Fleet)

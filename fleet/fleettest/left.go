@@ -20,18 +20,19 @@ import (
 type Kept struct {
 	mu   sync.Mutex
 	text map[string]string
+	kind map[string]fleet.Kind
 }
 
 // Keep implements fleet.Tails.
-func (k *Kept) Keep(id fleet.NodeID, lines io.Reader) error {
+func (k *Kept) Keep(id fleet.NodeID, kind fleet.Kind, lines io.Reader) error {
 	b, err := io.ReadAll(lines)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(b) > 0 {
 		if k.text == nil {
-			k.text = map[string]string{}
+			k.text, k.kind = map[string]string{}, map[string]fleet.Kind{}
 		}
-		k.text[id.Node] = string(b)
+		k.text[id.Node], k.kind[id.Node] = string(b), kind
 	}
 	return err
 }
@@ -41,6 +42,13 @@ func (k *Kept) Of(node string) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.text[node]
+}
+
+// KindOf is what kind of node it was kept of.
+func (k *Kept) KindOf(node string) fleet.Kind {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.kind[node]
 }
 
 // What a node printed outlives it, whether it is removed, has ended before, or is destroyed with its fleet; what it prints
@@ -74,6 +82,9 @@ func (s *suite) tails(t *testing.T) {
 	for _, n := range nodes {
 		if text := kept.Of(n.ID.Node); !strings.Contains(text, " err said by "+n.ID.Node+"\n") {
 			t.Errorf("kept of %s: %q", n.ID.Node, text)
+		}
+		if kind := kept.KindOf(n.ID.Node); kind != spec.Kind {
+			t.Errorf("kept of %s as of the kind %q", n.ID.Node, kind)
 		}
 	}
 	if text := kept.Of(nodes[1].ID.Node); !strings.Contains(text, " out stopping\n") {

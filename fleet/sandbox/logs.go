@@ -246,11 +246,11 @@ func openAt(dir string, i int) (*os.File, error) {
 }
 
 // keepTail hands on the end of a node's log, which outlives it.
-func (d *Driver) keepTail(id fleet.NodeID) error {
+func (d *Driver) keepTail(r record) error {
 	if d.opts.Tails == nil {
 		return nil
 	}
-	files, err := openLogs(d.nodeDir(id.Node))
+	files, err := openLogs(d.nodeDir(r.ID.Node))
 	if err != nil || len(files) == 0 {
 		return err
 	}
@@ -263,7 +263,7 @@ func (d *Driver) keepTail(id fleet.NodeID) error {
 		}
 		text = append(part, text...)
 	}
-	return d.opts.Tails.Keep(id, bytes.NewReader(text))
+	return d.opts.Tails.Keep(r.ID, r.Kind, bytes.NewReader(text))
 }
 
 // tailOf reads the last whole lines of a file, up to limit bytes.

@@ -102,7 +102,7 @@ func (d *Driver) clear(r record) error {
 		}
 	}
 	dir := d.nodeDir(r.ID.Node)
-	if err := d.keepTail(r.ID); err != nil {
+	if err := d.keepTail(r); err != nil {
 		d.opts.Log.Warn("cannot keep the end of a log", "node", r.ID.Node, "error", err)
 	}
 	d.network.detach(r.Slot)

@@ -1,10 +1,11 @@
 // Package tails keeps the ends of the output of nodes that were removed, in files of the agent's, whatever driver ran the
 // nodes.
 //
-//	DIR/APP/ENV/NODE.log   a line of JSON that says what node it was (type head), then lines as fleet.Logger has them
+//	DIR/APP/ENV/NODE.log        a line of JSON that says what node it was (type head), then lines as fleet.Logger has them
+//	DIR/APP/ENV/NODE.once.log   the same of the node of a job
 //
 // Files are written whole and renamed. What is kept is bounded by node, by app and environment, and in total; the oldest go
-// first.
+// first. Jobs have bounds of their own: one that runs each minute must not push out the last words of nodes.
 package tails
 
 import (
@@ -27,14 +28,23 @@ import (
 	"github.com/bootandshoot/release/fleet"
 )
 
-// defaultTotal bounds all that is kept.
-const defaultTotal = 64 << 20
+// defaultTotal bounds what is kept of nodes, and jobsShare is the part of that which jobs may have beside it: 64 MiB in all.
+const (
+	defaultTotal = 48 << 20
+	jobsShare    = 3
+)
+
+// How the names of files end. No node's name has a dot.
+const (
+	ending     = ".log"
+	endingOnce = ".once.log"
+)
 
 // Options say where and how much is kept.
 type Options struct {
 	Dir   string
-	Nodes int              // of each app and environment; 0: 20
-	Total int64            // bytes in all; 0: 64 MiB
+	Nodes int              // of each app and environment, and as many of jobs; 0: 20
+	Total int64            // bytes of nodes, and a third as many of jobs; 0: 48 MiB
 	Now   func() time.Time // nil: time.Now
 }
 
@@ -67,14 +77,14 @@ func New(opts Options) *Archive {
 var name = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // Keep implements fleet.Tails.
-func (a *Archive) Keep(id fleet.NodeID, lines io.Reader) error {
-	if err := a.keep(id, lines); err != nil {
+func (a *Archive) Keep(id fleet.NodeID, kind fleet.Kind, lines io.Reader) error {
+	if err := a.keep(id, kind, lines); err != nil {
 		return fmt.Errorf("keep the last output of %s: %w", id.Node, err)
 	}
 	return nil
 }
 
-func (a *Archive) keep(id fleet.NodeID, lines io.Reader) error {
+func (a *Archive) keep(id fleet.NodeID, kind fleet.Kind, lines io.Reader) error {
 	dir, err := a.folder(id.Fleet.App, id.Fleet.Env)
 	if err != nil {
 		return err
@@ -82,7 +92,7 @@ func (a *Archive) keep(id fleet.NodeID, lines io.Reader) error {
 	if !name.MatchString(id.Node) {
 		return fmt.Errorf("%q is no name of a node", id.Node)
 	}
-	text, err := end(lines)
+	text, err := lastOf(lines)
 	if len(text) == 0 {
 		return err
 	}
@@ -95,16 +105,20 @@ func (a *Archive) keep(id fleet.NodeID, lines io.Reader) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, id.Node+".log")
+	total, end := a.opts.Total, ending
+	if kind == fleet.Once {
+		total, end = a.opts.Total/jobsShare, endingOnce
+	}
+	path := filepath.Join(dir, id.Node+end)
 	// A loss of power may cost what is kept, and nothing depends on it: it is not worth the wait for the disk.
 	if err := os.WriteFile(path+".new", slices.Concat(first, []byte("\n"), text), 0o600); err != nil {
 		return err
 	}
-	return errors.Join(err, os.Rename(path+".new", path), a.trim(dir))
+	return errors.Join(err, os.Rename(path+".new", path), a.trim(dir, end, total))
 }
 
-// end reads all and gives the last whole lines, about fleet.TailBytes. What was read before an error is given too.
-func end(r io.Reader) ([]byte, error) {
+// lastOf reads all and gives the last whole lines, about fleet.TailBytes. What was read before an error is given too.
+func lastOf(r io.Reader) ([]byte, error) {
 	var text []byte
 	part := make([]byte, 32<<10)
 	for {
@@ -143,9 +157,9 @@ type kept struct {
 	size int64
 }
 
-// trim removes the oldest files of one folder, and of all; the lock is held.
-func (a *Archive) trim(dir string) error {
-	own, err := files(filepath.Join(dir, "*.log"))
+// trim removes the oldest files of one ending in one folder, and in all, where they may have total bytes; the lock is held.
+func (a *Archive) trim(dir, end string, total int64) error {
+	own, err := files(dir, end)
 	if err != nil {
 		return err
 	}
@@ -153,29 +167,33 @@ func (a *Archive) trim(dir string) error {
 	for _, k := range own[:max(0, len(own)-a.opts.Nodes)] {
 		errs = append(errs, os.Remove(k.path))
 	}
-	all, err := files(filepath.Join(a.opts.Dir, "*", "*", "*.log"))
+	all, err := files(filepath.Join(a.opts.Dir, "*", "*"), end)
 	errs = append(errs, err)
-	var total int64
 	for _, k := range slices.Backward(all) {
-		if total += k.size; total > a.opts.Total {
+		if total -= k.size; total < 0 {
 			errs = append(errs, os.Remove(k.path))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// files are those of a pattern, oldest first.
-func files(pattern string) ([]kept, error) {
-	paths, err := filepath.Glob(pattern)
+// files are those with an ending in the folders of a pattern, oldest first.
+func files(pattern, end string) ([]kept, error) {
+	paths, err := filepath.Glob(filepath.Join(pattern, "*"+end))
 	var list []kept
 	for _, path := range paths {
+		if end == ending && strings.HasSuffix(path, endingOnce) {
+			continue
+		}
 		if info, err := os.Stat(path); err == nil {
 			list = append(list, kept{path, info.ModTime(), info.Size()})
 		}
 	}
-	slices.SortFunc(list, func(a, b kept) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.path, b.path)) })
+	slices.SortFunc(list, older)
 	return list, err
 }
+
+func older(a, b kept) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.path, b.path)) }
 
 // List is what is kept of an app's nodes in an environment, the oldest first.
 func (a *Archive) List(app, env string) ([]fleet.Tail, error) {
@@ -183,10 +201,13 @@ func (a *Archive) List(app, env string) ([]fleet.Tail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list kept output: %w", err)
 	}
-	list, err := files(filepath.Join(dir, "*.log"))
-	if err != nil {
+	nodes, err := files(dir, ending)
+	jobs, jobsErr := files(dir, endingOnce)
+	if err := errors.Join(err, jobsErr); err != nil {
 		return nil, fmt.Errorf("list kept output: %w", err)
 	}
+	list := slices.Concat(nodes, jobs)
+	slices.SortFunc(list, older)
 	var all []fleet.Tail
 	for _, k := range list {
 		f, h, err := open(k.path)
@@ -232,7 +253,10 @@ func (a *Archive) Open(app, env, node string, opts fleet.LogOptions) (io.ReadClo
 	if err != nil || !name.MatchString(node) {
 		return nil, fmt.Errorf("output kept of %q: %w", node, fleet.ErrNoNode)
 	}
-	t, _, err := open(filepath.Join(dir, node+".log"))
+	t, _, err := open(filepath.Join(dir, node+ending))
+	if errors.Is(err, fs.ErrNotExist) {
+		t, _, err = open(filepath.Join(dir, node+endingOnce))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("output kept of %s: %w", node, fleet.ErrNoNode)
 	}

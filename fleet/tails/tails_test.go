@@ -29,7 +29,7 @@ func lines(n int, text string) string {
 
 func keep(t *testing.T, a *tails.Archive, id fleet.NodeID, text string) {
 	t.Helper()
-	if err := a.Keep(id, strings.NewReader(text)); err != nil {
+	if err := a.Keep(id, fleet.Serve, strings.NewReader(text)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -97,7 +97,7 @@ func TestOnlyTheEndIsKept(t *testing.T) {
 		t.Errorf("%d bytes are kept, from %.60q", len(got), got)
 	}
 	broken := io.MultiReader(strings.NewReader(lines(3, "x")), iotest.ErrReader(errors.New("the engine went away")))
-	if err := a.Keep(node("shop", 2), broken); err == nil || !strings.Contains(err.Error(), "went away") {
+	if err := a.Keep(node("shop", 2), fleet.Serve, broken); err == nil || !strings.Contains(err.Error(), "went away") {
 		t.Errorf("what could not be read is no error: %v", err)
 	}
 	if got := read(t, a, node("shop", 2), fleet.LogOptions{}); got != lines(3, "x") {
@@ -137,6 +137,40 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// A job that runs each minute does not push out what nodes said last, nor do nodes what jobs said.
+func TestJobsHaveBoundsOfTheirOwn(t *testing.T) {
+	dir := t.TempDir()
+	a := tails.New(tails.Options{Dir: dir, Nodes: 3, Total: 9 * 1000})
+	once := func(n int, bytes int) {
+		t.Helper()
+		id := node("shop", n)
+		if err := a.Keep(id, fleet.Once, strings.NewReader(lines(1, strings.Repeat("x", bytes)))); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(time.Duration(n-100) * time.Second)
+		if err := os.Chtimes(filepath.Join(dir, "shop", "production", id.Node+".once.log"), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep(t, a, node("shop", 1), lines(1, "the last words of a node"))
+	for n := 2; n < 9; n++ {
+		once(n, 400)
+	}
+	if got := names(t, a, "shop"); got != "n6 n7 n8 n1" {
+		t.Errorf("of an app that may have three of each there are %s", got)
+	}
+	once(9, 2700) // more than jobs may have together with any other
+	if got := names(t, a, "shop"); got != "n9 n1" {
+		t.Errorf("with a bound of all jobs there are %s", got)
+	}
+	if got := read(t, a, node("shop", 9), fleet.LogOptions{}); len(got) < 2700 {
+		t.Errorf("of a job there is %q", got)
+	}
+	if err := a.Forget("shop", "production"); err != nil || names(t, a, "shop") != "" {
+		t.Errorf("forgotten: %s, %v", names(t, a, "shop"), err)
+	}
+}
+
 // Names come from the API: none leads out of the folder.
 func TestNamesStayInside(t *testing.T) {
 	a := tails.New(tails.Options{Dir: t.TempDir()})
@@ -152,7 +186,7 @@ func TestNamesStayInside(t *testing.T) {
 		}
 		id := node("shop", 1)
 		id.Node = name
-		if err := a.Keep(id, strings.NewReader("x\n")); err == nil {
+		if err := a.Keep(id, fleet.Serve, strings.NewReader("x\n")); err == nil {
 			t.Errorf("node %q is kept", name)
 		}
 	}
