@@ -19,6 +19,7 @@ type TaskRequest struct {
 	Role     string   `json:"role,omitempty"`
 	Image    string   `json:"image,omitempty"`    // digest of another image
 	Attached bool     `json:"attached,omitempty"` // the caller reads its output: the node stays until that is done
+	DryRun   bool     `json:"dry_run,omitempty"`  // say what task it would be, and begin none
 }
 
 // Task is a command that runs once in a node of its own, or its record once Ended is set.
@@ -79,6 +80,7 @@ type StopTask struct {
 type TaskResult struct {
 	Head
 	Task
+	DryRun bool `json:"dry_run,omitempty"` // it was not begun
 }
 
 // TasksResult is the result of run --list.

@@ -17,7 +17,7 @@ func (s *Server) runTask(w http.ResponseWriter, r *http.Request) error {
 	}
 	t, err := s.Orchestrator.RunTask(r.Context(), orchestrator.TaskRequest{
 		Key: keyOf(r), By: in.By, Command: in.Command, Job: in.Job, Release: in.Release, Role: in.Role, Image: in.Image,
-		Attached: in.Attached,
+		Attached: in.Attached, DryRun: in.DryRun,
 	})
 	if err != nil {
 		return err

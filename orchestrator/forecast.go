@@ -12,8 +12,8 @@ import (
 )
 
 // A forecast plays an operation through before it begins. next itself decides, in a world where every action succeeds at once,
-// every node is well, every edge confirms, requests come and go well, and approvals are given: what it would write to the
-// journal, and after how long, is the plan. So a plan has no rules of its own that could differ from what is done.
+// every node is well, every command of a migration succeeds, every edge confirms, requests come and go well, and approvals are
+// given: what it would write to the journal, and after how long, is the plan. So a plan has no rules of its own that could differ from what is done.
 
 // Moment is a line of a forecast.
 type Moment struct {
@@ -40,8 +40,9 @@ const (
 	foreseen = 5000
 	// moment is how much time passes in a round in which something happens.
 	moment = 10 * time.Millisecond
-	// patience is how often, at doubled intervals from a second on, a forecast looks again where nothing tells it how long.
-	patience = 14
+	// patience is how often, a moment later and then at doubled intervals from a second on, a forecast looks again where nothing
+	// tells it how long.
+	patience = 15
 	// pretended is the traffic of the whole route, in requests a second.
 	pretended = 1000
 )
@@ -123,6 +124,11 @@ func (w *imagined) look() {
 			w.f.Nodes[n.Name] = fact
 		}
 	}
+	for _, t := range w.s.Tasks {
+		if w.nodes[t.Node] {
+			w.f.Nodes[t.Node] = NodeFact{Presence: fleet.Gone, Exit: &fleet.Exit{}}
+		}
+	}
 }
 
 // act does everything at once, and says whether there was anything new.
@@ -165,7 +171,9 @@ func (w *imagined) wait(busy, running bool) bool {
 	case next > 0:
 		step, w.idle = next, 0
 	case w.idle < patience && (running || !w.s.atRest()):
-		step = time.Second << w.idle
+		if w.idle > 0 {
+			step = time.Second << (w.idle - 1)
+		}
 		w.idle++
 	default:
 		return false
@@ -215,7 +223,7 @@ func (w *imagined) timer() time.Duration {
 func foretold(kind string) bool {
 	object, what, _ := strings.Cut(kind, ".")
 	switch object {
-	case "node":
+	case "node", "task":
 		return false
 	case "hook":
 		return what == "begin"

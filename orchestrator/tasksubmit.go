@@ -25,6 +25,7 @@ type TaskRequest struct {
 	Role     string   // "": the one that stands for the app
 	Image    string   // digest of another image; "": the release's
 	Attached bool     // the caller reads the output: the node stays until that is done
+	DryRun   bool     // say what task it would be, and begin none
 }
 
 // askedTask is a request with what could not be decided purely.
@@ -45,7 +46,7 @@ func (o *Orchestrator) RunTask(ctx context.Context, req TaskRequest) (Task, erro
 		return Task{}, fmt.Errorf("run a task of %s: %w", req.Key, err)
 	}
 	var begun Task
-	err = o.change(ctx, req.Key, false, func(r *round) error {
+	err = o.change(ctx, req.Key, req.DryRun, func(r *round) error {
 		t, err := r.requestTask(ask)
 		if err == nil {
 			begun = *t

@@ -47,13 +47,14 @@ first; -y does not.`,
 				return c.listTasks(cmd.Context(), app)
 			}
 			if f.contract {
-				return c.contract(cmd, app, f.detach)
+				return c.contract(cmd, app, asked{detach: f.detach, dryRun: f.ask.DryRun})
 			}
 			return c.run(cmd.Context(), app, f)
 		},
 	}
 	detachFlag(cmd, &f.detach)
 	cmd.Flags().Lookup("detach").Usage = "print the task's id and do not wait for its end"
+	dryRunFlag(cmd, &f.ask.DryRun)
 	cmd.Flags().BoolVar(&f.list, "list", false, "show the jobs, and the tasks that run or ran")
 	cmd.Flags().BoolVar(&f.contract, "contract", false, "run the contract phase of migrations: in release.yaml; there is no way back behind it")
 	cmd.Flags().StringVar(&f.image, "image", "", "another `image` than the release's")
@@ -113,8 +114,19 @@ func (c *cli) run(ctx context.Context, app *config.App, f runFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.ask.DryRun {
+		return c.wouldRun(app, t)
+	}
 	if f.detach {
 		return c.out.result(api.TaskResult{Head: api.NewHead(nil), Task: t}, func(w io.Writer) { fmt.Fprintln(w, t.ID) })
 	}
 	return c.attend(ctx, client, app, t)
+}
+
+// wouldRun shows a task that was not begun.
+func (c *cli) wouldRun(app *config.App, t api.Task) error {
+	return c.out.result(api.TaskResult{Head: api.NewHead(nil), Task: t, DryRun: true}, func(w io.Writer) {
+		fmt.Fprintln(w, c.out.yellow("dry run, nothing is done"))
+		fmt.Fprintf(w, "%s/%s: %s would run in a node of %s, role %s, image %s\n", app.App, app.Env, taskWhat(t), t.Release, t.Role, shortDigest(t.Image))
+	})
 }

@@ -109,6 +109,14 @@ func TestRun(t *testing.T) {
 			wants(t, in.Run("run", "--release", "r9", "--", "/tool"), 1, "no release")
 			wants(t, in.Run("run", "nothing"), 1, `no job "nothing"`)
 			wants(t, in.Run("run"), 2, "a job or a command is needed")
+			var dry api.TaskResult
+			if code := in.JSON(&dry, "run", "--dry-run", "report"); code != 0 || !dry.DryRun || dry.Release != "r1" || dry.Done() {
+				t.Errorf("dry run: exit code %d, %+v", code, dry)
+			}
+			wants(t, in.Run("run", "--dry-run", "nothing"), 1, `no job "nothing"`)
+			if out := in.Must("run", "--dry-run", "--", "/tool", "exit", "7"); !strings.Contains(out.Stdout, "/tool exit 7 would run in a node of r1, role web") {
+				t.Errorf("dry run of a command: %q", out.Stdout)
+			}
 			var job api.TaskResult
 			if code := in.JSON(&job, "run", "report"); code != 0 || job.Job != "report" || !job.Done() || job.ExitCode != 0 {
 				t.Errorf("job: exit code %d, %+v", code, job)
