@@ -9,6 +9,8 @@
 //     orchestrator's.
 //   - one bridge network "release-<installation>", made with the first node and removed with the last fleet. A
 //     node's address in it is the subnet's first usable address but one (the first is the gateway's), plus its slot.
+//   - volumes "release-<installation>.<app>.<env>.<role>.<name>", labelled release.installation and release.volume. They stay
+//     until RemoveVolume.
 //   - images under the name "<registry>/release/<installation>", pulled by digest from the agent's own endpoint on
 //     loopback so that only missing layers move. An engine that cannot reach it is sent an archive of the missing
 //     layers. With a fleet, images that no container of the installation uses any more are removed.

@@ -53,6 +53,7 @@ type Driver struct {
 	greeting sync.Mutex        // held while the API version is agreed on
 	greeted  atomic.Bool       // it is
 	making   sync.Mutex        // held while the network is looked up or made
+	volumes  sync.Mutex        // held from when a node's volumes are found free until it has started
 	mu       sync.Mutex        // guards what follows; never held during a call to the engine
 	network  *bridge           // as last seen; nil: not known
 	images   map[string]string // manifest digest → image id at the engine
@@ -68,6 +69,7 @@ var (
 	_ fleet.Logger           = (*Driver)(nil)
 	_ fleet.Execer           = (*Driver)(nil)
 	_ fleet.Drifter          = (*Driver)(nil)
+	_ fleet.VolumeKeeper     = (*Driver)(nil)
 )
 
 var installationID = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)

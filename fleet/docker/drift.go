@@ -58,6 +58,9 @@ func (d *Driver) changedFiles(ctx context.Context, containerID string, diff []co
 			engines[dir] = engines[dir] || fleet.Allowed(engineFiles, f.Path)
 		})
 	}
+	for _, v := range spec.Spec.Volumes { // the engine makes the folders above a mount that the image lacks
+		eachParent(v.Path, func(dir string) { engines[dir] = true })
+	}
 	var changes []fleet.Change
 	for _, f := range diff {
 		if allowed(f.Path) || listed[f.Path] || engines[f.Path] || parents[f.Path] && f.Kind == container.ChangeModify {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -90,6 +91,10 @@ func (d *Driver) survey(ctx context.Context, spec fleet.Spec) (s site, err error
 // ensureNode makes and starts one node, or returns it as it is. A container that never ran and cannot be started is
 // made anew once: what it was made for, such as the network, may be gone.
 func (d *Driver) ensureNode(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s site) (fleet.Node, error) {
+	if len(spec.Volumes) > 0 {
+		d.volumes.Lock()
+		defer d.volumes.Unlock()
+	}
 	if c, ok := s.found[n.Name]; ok {
 		return d.adopt(ctx, spec, n, s, c.ID)
 	}
@@ -104,6 +109,9 @@ func (d *Driver) ensureNode(ctx context.Context, spec fleet.Spec, n fleet.NodeSp
 func (d *Driver) boot(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s site) (fleet.Node, string, error) {
 	p, err := placeOf(s.bridge, s.reach, d.opts.PublishFrom, spec.Port, n.Slot)
 	if err != nil {
+		return fleet.Node{}, "", err
+	}
+	if err := d.giveVolumes(ctx, spec, n.Name); err != nil {
 		return fleet.Node{}, "", err
 	}
 	containerID, err := d.create(ctx, spec, n, s, p)
@@ -128,6 +136,10 @@ func (d *Driver) boot(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s 
 // create makes the container. An image or network that somebody removed in the meantime is brought back once.
 func (d *Driver) create(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s site, p place) (string, error) {
 	w := describe(d.opts.Installation, s.imageID, spec, n, p)
+	if len(spec.Volumes) > 0 {
+		w.host.Mounts = d.mounts(spec)
+		w.config.Labels[labelAlone] = strings.Join(d.alone(spec), " ")
+	}
 	made, err := d.engine.ContainerCreate(ctx, w.config, w.host, w.network, nil, n.Name)
 	if errdefs.IsNotFound(err) {
 		d.forgetImage(spec.Image)
@@ -178,6 +190,9 @@ func (d *Driver) adopt(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s
 	}
 	if !neverStarted(c.State) {
 		return d.node(c, s.reach.host)
+	}
+	if err := d.giveVolumes(ctx, spec, n.Name); err != nil {
+		return fleet.Node{}, err
 	}
 	if err := d.engine.ContainerStart(ctx, containerID, container.StartOptions{}); err != nil {
 		if silent(err) || ctx.Err() != nil {

@@ -20,6 +20,8 @@ const (
 	labelAddress      = "release.address" // "ip:port" as in fleet.Node; "": none
 	labelGrace        = "release.stop-grace"
 	labelSpec         = "release.spec"
+	labelVolume       = "release.volume" // of a volume: its id
+	labelAlone        = "release.alone"  // of a container: the engine's names of volumes that it is the only one to have
 
 	labelsVersion = "1"
 )

@@ -24,6 +24,9 @@ const (
 	Nodes   Method = "Nodes"
 	Destroy Method = "Destroy"
 	Fleets  Method = "Fleets"
+
+	Volumes      Method = "Volumes"
+	RemoveVolume Method = "RemoveVolume"
 )
 
 // Drift names fleet.Drifter's method, for Fake's faults; its calls are not recorded.
@@ -73,6 +76,7 @@ type engine struct {
 	nextPID  int
 	prepared map[string]int
 	booted   map[string]int
+	volumes  map[fleet.VolumeID]*fakeVolume
 }
 
 type fakeNode struct {
@@ -97,7 +101,7 @@ func NewFake(opts FakeOptions) *Fake {
 	return &Fake{opts: opts, engine: &engine{
 		nodes: map[string]*fakeNode{}, fail: map[Method]error{}, failNode: map[string]error{},
 		hang: map[Method]chan struct{}{}, watchers: map[chan fleet.FleetID]struct{}{}, nextPID: 1000,
-		prepared: map[string]int{}, booted: map[string]int{},
+		prepared: map[string]int{}, booted: map[string]int{}, volumes: map[fleet.VolumeID]*fakeVolume{},
 	}}
 }
 
@@ -116,6 +120,7 @@ var (
 	_ fleet.Execer           = (*Fake)(nil)
 	_ fleet.Drifter          = (*Fake)(nil)
 	_ fleet.ProgressPreparer = (*Fake)(nil)
+	_ fleet.VolumeKeeper     = (*Fake)(nil)
 )
 
 // enter records a call and applies the faults planted for it.
@@ -210,6 +215,9 @@ func (f *Fake) ensure(spec fleet.Spec, want fleet.NodeSpec) (fleet.Node, error) 
 		return fleet.Node{}, err
 	}
 	if err := f.haveImage(spec.Image); err != nil {
+		return fleet.Node{}, err
+	}
+	if err := f.giveVolumes(spec); err != nil {
 		return fleet.Node{}, err
 	}
 	n, err := f.boot(spec, want)

@@ -50,6 +50,10 @@ func (f *Fake) serve(n *fakeNode) error {
 	mux.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		if kept := f.volumeAt(n, r.FormValue("path")); kept != nil {
+			kept.files[r.FormValue("path")] = r.FormValue("text")
+			return
+		}
 		n.files[r.FormValue("path")] = r.FormValue("text")
 		n.differ(fleet.Change{What: fleet.ChangedFile, How: fleet.WasAdded, Path: r.FormValue("path")})
 	})
@@ -57,7 +61,11 @@ func (f *Fake) serve(n *fakeNode) error {
 	mux.HandleFunc("/read", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		text, ok := n.files[r.FormValue("path")]
+		files := n.files
+		if kept := f.volumeAt(n, r.FormValue("path")); kept != nil {
+			files = kept.files
+		}
+		text, ok := files[r.FormValue("path")]
 		if !ok {
 			http.NotFound(w, r)
 			return

@@ -80,6 +80,8 @@ func Run(t *testing.T, h Harness) {
 		{"ExecEnd", s.execEnd},
 		{"Drift", s.drift},
 		{"DriftOfProcesses", s.driftOfProcesses},
+		{"Volumes", s.volumes},
+		{"VolumeOfMany", s.volumeOfMany},
 		{"MemoryLimit", s.memoryLimit},
 		{"Unavailable", s.unavailable},
 	} {

@@ -170,7 +170,7 @@ func (d *Driver) explain(err error) error {
 func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (record, error) {
 	r := record{State: stateBooting, ID: fleet.NodeID{Fleet: b.spec.Fleet, Node: want.Name}, Installation: b.opts.Installation,
 		Kind: b.spec.Kind, Image: b.spec.Image, Slot: want.Slot, StopSignal: b.spec.Stop.Signal, Since: b.opts.Now().UTC(),
-		Cgroup: shortHash(b.opts.Installation) + "-" + want.Name}
+		Cgroup: shortHash(b.opts.Installation) + "-" + want.Name, Volumes: b.spec.Volumes}
 	if _, err := stopSignal(r.StopSignal); err != nil {
 		return r, err
 	}
@@ -179,11 +179,13 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 		return r, err
 	}
 	r.Address = address
-	if err := b.makeFolder(r, p.root); err != nil {
+	mounts, err := b.makeRoom(ctx, r, p.root)
+	if err != nil {
 		return r, err
 	}
 	process, err := sandbox.Start(ctx, sandbox.Spec{
 		Root:     sandbox.Root{Lower: []string{p.root}, Upper: b.inNode(r, "upper"), Work: b.inNode(r, "work")},
+		Mounts:   mounts,
 		Command:  p.command,
 		Env:      b.environment(want.Name, port, p.env),
 		Dir:      p.dir,
@@ -217,6 +219,20 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 
 func (d *Driver) inNode(r record, name string) string {
 	return filepath.Join(d.nodeDir(r.ID.Node), name)
+}
+
+// makeRoom makes a node's folder and volumes.
+func (b *booter) makeRoom(ctx context.Context, r record, root string) ([]sandbox.Mount, error) {
+	if len(r.Volumes) == 0 {
+		return nil, b.makeFolder(r, root)
+	}
+	b.volumes.Lock()
+	defer b.volumes.Unlock()
+	mounts, err := b.giveVolumes(ctx, r, root)
+	if err != nil {
+		return nil, err
+	}
+	return mounts, b.makeFolder(r, root)
 }
 
 // makeFolder makes a node's folder, with the record first: from then on a crash leaves something that is found.

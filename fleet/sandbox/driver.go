@@ -51,6 +51,7 @@ type Driver struct {
 	network network
 	names   keyedLock
 	watch   hints
+	volumes sync.Mutex // held from when a node's volumes are found free until its record names them
 	// afterRecord is called between the record of a started node and its leave to run. Tests die there.
 	afterRecord func()
 
@@ -73,6 +74,7 @@ var (
 	_ fleet.Execer           = (*Driver)(nil)
 	_ fleet.Drifter          = (*Driver)(nil)
 	_ fleet.Copier           = (*Driver)(nil)
+	_ fleet.VolumeKeeper     = (*Driver)(nil)
 	_ fleet.ProgressPreparer = (*Driver)(nil)
 )
 

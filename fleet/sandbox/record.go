@@ -38,6 +38,8 @@ type record struct {
 	Cgroup       string       `json:"cgroup"`
 	Since        time.Time    `json:"since"`
 
+	Volumes []fleet.VolumeMount `json:"volumes,omitempty"`
+
 	// The init, once it exists.
 	PID       int    `json:"pid,omitempty"`
 	StartTime uint64 `json:"start_time,omitempty"`
