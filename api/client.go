@@ -70,7 +70,7 @@ func (c *Client) Plan(ctx context.Context, app App, r Request) (p Plan, err erro
 }
 
 // Steer says a word to the operation under way, or that none may begin. fault.NotFound: there is nothing to steer; fault.Denied:
-// the caller may not approve.
+// the caller may not approve; fault.NeedsPerson: an abort needs Force.
 func (c *Client) Steer(ctx context.Context, app App, s Steer) (done Steered, err error) {
 	return done, c.call(ctx, http.MethodPost, app.path("steer"), s, &done)
 }

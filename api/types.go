@@ -111,6 +111,7 @@ type Steer struct {
 	As     string    `json:"as,omitempty"`      // approve: the user for whom the caller acts; "": itself
 	Reason string    `json:"reason,omitempty"`  // freeze
 	Until  time.Time `json:"until,omitzero"`    // freeze; none: until unfreeze
+	Force  bool      `json:"force,omitempty"`   // abort: also past what cannot be undone
 	DryRun bool      `json:"dry_run,omitempty"` // say what would be done, and do nothing
 }
 

@@ -14,7 +14,7 @@ func next(s api.Status, state orchestrator.State) string {
 	case s.Operation != nil && s.Operation.Gate != "":
 		return "release approve   (or: release abort)"
 	case s.Operation != nil && s.Operation.Paused && s.Operation.OneWay != "":
-		return "release resume   (or: release rollback --force)"
+		return "release resume   (or: release abort --force)"
 	case s.Operation != nil && s.Operation.Paused:
 		return "release resume   (or: release abort)"
 	case s.Operation != nil:

@@ -15,7 +15,7 @@ func (s *Server) steer(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &in); err != nil {
 		return err
 	}
-	word := orchestrator.Word{Verb: in.Verb, Reason: in.Reason, Until: in.Until, DryRun: in.DryRun}
+	word := orchestrator.Word{Verb: in.Verb, Reason: in.Reason, Until: in.Until, Force: in.Force, DryRun: in.DryRun}
 	word.By, _ = by(r, in.By)
 	if in.Verb == "approve" {
 		var err error

@@ -18,7 +18,7 @@ func (r *round) abort(op *Operation, f *Failure) {
 	}
 	f.Code = fault.NeedsPerson
 	f.Message = fmt.Sprintf("%s; held at %d %%, since %s", f.Message, op.Percent, op.OneWay)
-	f.Hint = "look first: release status · go on all the same: release resume · route back all the same: release rollback --force"
+	f.Hint = "look first: release status · go on all the same: release resume · route back all the same: release abort --force"
 	op.Failure, op.Paused = f, true
 	r.sayOp("stuck", op, "%s", f.Message)
 	r.stayStuck(op)
@@ -27,7 +27,7 @@ func (r *round) abort(op *Operation, f *Failure) {
 // stayStuck calls a person, by the hooks that an abort has, and waits for one.
 func (r *round) stayStuck(op *Operation) {
 	if r.passes(op, config.OnAbort, op.Percent) {
-		r.wait(op, "a person: release resume, or release rollback --force")
+		r.wait(op, "a person: release resume, or release abort --force")
 	}
 }
 
@@ -128,18 +128,23 @@ func (r *round) condemn(fl *Fleet, why string) {
 	r.setFleet(fl, FleetShooting, "%s is being shot: %s%s", r.s.nameOf(fl), why, r.staying(fl))
 }
 
-// abortBy aborts an operation because a person said so. What cannot be undone any more needs their force.
+// abortBy aborts an operation because a person said so. What cannot be undone any more needs their force (fault.NeedsPerson); then the
+// journal says what may come of it.
 func (r *round) abortBy(op *Operation, by string, force bool) error {
+	past := op.OneWay != "" && op.Kind != KindContract // no traffic was moved for a contract
 	switch {
 	case op.Phase == PhaseAborting:
 		return nil
-	case op.OneWay != "" && op.Kind != KindContract && !force:
-		return fault.New(fault.Denied, "route back from %s: %s, so the old release may not work any more", op.Release, op.OneWay).
-			WithHint("go on: release resume · route back all the same: release rollback --force")
+	case past && !force:
+		return fault.New(fault.NeedsPerson, "route back from %s: %s; %s", op.Release, op.OneWay, op.risk()).
+			WithHint("go on: release resume · route back all the same: release abort --force")
 	}
 	op.AbortedBy = by
 	op.Hooks.again(config.OnAbort)
 	f := &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: aborted by %s", op.Kind, op.Release, by)}
+	if past {
+		f.Message += fmt.Sprintf(", by force: %s; %s", op.OneWay, op.risk())
+	}
 	if op.Kind == KindContract && op.OneWay != "" {
 		f.Code = fault.NeedsPerson
 		f.Message += "; " + op.OneWay + ", and nothing undoes it"
@@ -147,4 +152,9 @@ func (r *round) abortBy(op *Operation, by string, force bool) error {
 	}
 	r.routeBack(op, f)
 	return nil
+}
+
+// risk is what routing back past something that cannot be undone may cost.
+func (op *Operation) risk() string {
+	return fmt.Sprintf("%s may not work with what %s has done since", orText(op.From, "the release before"), op.Release)
 }

@@ -142,9 +142,12 @@ func (r *round) unstarted(fl *Fleet) bool { return !r.s.routed(fl) && fl.healthy
 func (r *round) stepWorkers(op *Operation) {
 	within := time.Duration(0)
 	for _, fl := range r.s.fleetsOf(op) {
+		if r.s.routed(fl) {
+			continue // it was healthy before it got the traffic
+		}
 		size := r.s.size(fl)
 		within += r.bootsWithin(fl)
-		if r.s.routed(fl) || fl.healthy() >= size {
+		if fl.healthy() >= size {
 			continue
 		}
 		if r.wait(op, "%d of %d nodes of %s to be healthy", size-fl.healthy(), size, r.s.nameOf(fl)) <= within {

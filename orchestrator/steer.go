@@ -17,6 +17,7 @@ type Word struct {
 	Name   string    // approve: the user whom the caller acts for
 	Reason string    // freeze
 	Until  time.Time // freeze; zero: until unfreeze
+	Force  bool      // abort: also past what cannot be undone
 	DryRun bool      // say what would be done, and do nothing
 }
 
@@ -57,7 +58,7 @@ func (r *round) steer(w Word) error {
 		op.Accepted = op.Held != "" // it goes on as it is
 		op.Paused, op.Waits, op.Held = false, "", ""
 	case "abort":
-		return r.abortBy(op, w.By, false)
+		return r.abortBy(op, w.By, w.Force)
 	case "approve":
 		return r.approve(op, w)
 	default:

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,10 +224,10 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 		if told.Code != fault.NeedsPerson || told.Percent != 50 || told.Verdict.Outcome != canary.Worse || told.Verdict.New.Requests == 0 {
 			t.Errorf("the page was told %+v", told)
 		}
-		if err := r.steer("abort"); !fault.Is(err, fault.Denied) {
+		if err := r.steer("abort"); !fault.Is(err, fault.NeedsPerson) {
 			t.Fatalf("abort: %v", err)
 		}
-		if _, err := r.try(Request{Kind: KindRollback}); !fault.Is(err, fault.Denied) {
+		if _, err := r.try(Request{Kind: KindRollback}); !fault.Is(err, fault.NeedsPerson) {
 			t.Fatalf("rollback: %v", err)
 		}
 		return op
@@ -241,6 +242,29 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 				t.Errorf("failure %+v", op.Failure)
 			}
 			wantWeights(r, map[string]int{"r2": 100})
+		})
+	})
+	t.Run("abort --force", func(t *testing.T) {
+		inRig(t, func(t *testing.T, r *rig) {
+			op := stuck(t, r)
+			word := Word{Verb: "abort", By: "ann", Force: true, DryRun: true}
+			would, err := r.o.Steer(context.Background(), shop, word)
+			if err != nil || r.state().exclusive().Phase == PhaseAborting {
+				t.Fatalf("a dry run did it, or %v", err)
+			}
+			word.DryRun = false
+			done, err := r.o.Steer(context.Background(), shop, word)
+			if err != nil || len(done) == 0 || !slices.Equal(done, would) {
+				t.Fatalf("said %q, would be %q: %v", done, would, err)
+			}
+			says := "up of r2: aborted by ann, by force: the step of 50 % is one-way; r1 may not work with what r2 has done since"
+			if op = r.wait(op); op.Failure == nil || op.Failure.Code != fault.RolledBack || op.Failure.Message != says || op.AbortedBy != "ann" {
+				t.Errorf("failure %+v", op.Failure)
+			}
+			if !slices.Contains(done, says) {
+				t.Errorf("the journal says %q", done)
+			}
+			wantWeights(r, map[string]int{"r1": 100})
 		})
 	})
 	t.Run("rollback --force", func(t *testing.T) {

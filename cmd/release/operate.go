@@ -114,7 +114,7 @@ func heldFault(op api.Operation) error {
 // wayBack says how an operation is undone.
 func wayBack(op api.Operation) string {
 	if op.OneWay != "" {
-		return "release rollback --force routes back, though " + op.OneWay
+		return "release abort --force routes back, though " + op.OneWay
 	}
 	return "release abort routes back"
 }

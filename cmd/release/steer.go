@@ -20,16 +20,23 @@ func (c *cli) steerVerb(verb string) *cobra.Command {
 		"abort":  "Route back and end the operation under way",
 	}
 	var dry bool
+	word := api.Steer{Verb: verb}
 	cmd := &cobra.Command{
 		Use: verb, Short: short[verb], Example: "  release " + verb, Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dry {
-				return c.wouldSay(cmd, api.Steer{Verb: verb})
+				return c.wouldSay(cmd, word)
 			}
-			return c.steer(cmd, verb)
+			return c.steer(cmd, word)
 		},
 	}
 	dryRunFlag(cmd, &dry)
+	if verb == "abort" {
+		cmd.Long = `Routes back to the release that served before, shoots what was launched, and ends the operation. Past a one-way step that is
+refused (exit code 4), since the old release may not work any more; --force does it all the same, and the journal says who did.`
+		cmd.Example += "\n  release abort --force --dry-run"
+		cmd.Flags().BoolVar(&word.Force, "force", false, "route back also past a one-way step")
+	}
 	return cmd
 }
 
@@ -67,14 +74,15 @@ func (c *cli) wouldSay(cmd *cobra.Command, word api.Steer) error {
 	})
 }
 
-func (c *cli) steer(cmd *cobra.Command, verb string) error {
+func (c *cli) steer(cmd *cobra.Command, word api.Steer) error {
 	ctx := cmd.Context()
-	a, client, sub, err := c.underWay(ctx, verb)
+	a, client, sub, err := c.underWay(ctx, word.Verb)
 	if err != nil {
 		return err
 	}
 	a.undoes = true
-	if _, err := client.Steer(ctx, appOf(a.app), api.Steer{Verb: verb, By: c.who()}); err != nil {
+	word.By = c.who()
+	if _, err := client.Steer(ctx, appOf(a.app), word); err != nil {
 		return err
 	}
 	if sub.Operation.ID == "" {
@@ -82,7 +90,7 @@ func (c *cli) steer(cmd *cobra.Command, verb string) error {
 			fmt.Fprintf(w, "%s/%s: nodes are replaced again as they fail\n", a.app.App, a.app.Env)
 		})
 	}
-	if verb == "abort" {
+	if word.Verb == "abort" {
 		return c.follow(ctx, client, a, sub)
 	}
 	op, err := client.Operation(ctx, appOf(a.app), sub.Operation.ID, 0)
@@ -90,7 +98,7 @@ func (c *cli) steer(cmd *cobra.Command, verb string) error {
 		return err
 	}
 	return c.out.result(a.result(op), func(w io.Writer) {
-		fmt.Fprintf(w, "%s/%s: %s of %s: %sd at %d %%\n", a.app.App, a.app.Env, op.Kind, op.Release, verb, op.Percent)
+		fmt.Fprintf(w, "%s/%s: %s of %s: %sd at %d %%\n", a.app.App, a.app.Env, op.Kind, op.Release, word.Verb, op.Percent)
 	})
 }
 
