@@ -22,6 +22,7 @@ type Plan struct {
 	Usual     float64           `json:"usual,omitempty"` // what the last ones of the kind took, in the median
 	UsualOf   int               `json:"usual_of"`        // how many there were
 	Waits     string            `json:"waits,omitempty"` // what it would wait for that nobody can foresee
+	Asks      []string          `json:"asks,omitempty"`  // what abort_on asks while steps are held
 	Freeze    *Freeze           `json:"freeze,omitempty"`
 	Basis     json.RawMessage   `json:"basis,omitempty"` // what it rests on
 }

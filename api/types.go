@@ -169,6 +169,7 @@ type Operation struct {
 	Held       string     `json:"held,omitempty"`     // why it waits for a person, if it paused by itself
 	OneWay     string     `json:"one_way,omitempty"`  // what cannot be undone any more; "": all can
 	Verdict    *Verdict   `json:"verdict,omitempty"`  // under way: what the comparison comes to now
+	Checks     []Answer   `json:"checks,omitempty"`   // under way: what was answered to what abort_on asks
 	Verdicts   []Verdict  `json:"verdicts,omitempty"` // that decided something, oldest first
 	Failure    *Error     `json:"failure,omitempty"`
 	Ended      time.Time  `json:"ended,omitzero"`
@@ -192,6 +193,19 @@ type Verdict struct {
 	Old      VerdictNumbers `json:"old"`        // at the same time
 	PWorse   float64        `json:"p_worse"`    // chance of such evidence against a release that is not worse, whenever one looks
 	PNotGood float64        `json:"p_not_good"` // chance of such evidence for a release that is worse than tolerated
+	Checks   []Answer       `json:"checks,omitempty"`
+}
+
+// Answer is how a question of abort_on stands in a step, or stood when there was a verdict.
+type Answer struct {
+	Name     string    `json:"name"`               // its place in abort_on: prometheus[0]
+	Asks     string    `json:"asks"`               // the query and its limit, or the command
+	Advisory bool      `json:"advisory,omitempty"` // it decides nothing
+	At       time.Time `json:"at,omitzero"`        // of the newest answer
+	Outcome  string    `json:"outcome,omitempty"`  // good, bad, unknown; none before the first answer
+	Value    *float64  `json:"value,omitempty"`    // of a query
+	Text     string    `json:"text,omitempty"`     // the answer, or why there is none
+	BadFrom  time.Time `json:"bad_from,omitzero"`  // since when all answers are bad
 }
 
 // VerdictNumbers are one release's in the step.

@@ -22,6 +22,7 @@ type Agent struct {
 	Hooks        AgentHooks          `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"How the commands of apps are run that hooks name."`
 	Limits       AgentLimits         `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
 	History      AgentHistory        `yaml:"history" json:"history" doc:"How much of what was done is kept, of each app and environment."`
+	Prometheus   AgentPrometheus     `yaml:"prometheus,omitempty" json:"prometheus,omitzero" doc:"The Prometheus server that cutover.abort_on asks, unless an app names another one."`
 	Approvers    map[string][]string `yaml:"approvers,omitempty" json:"approvers,omitempty" doc:"Users who may approve for each group that cutover.steps names. For a group that is not there everybody may who can use the agent."`
 
 	root *strictyaml.Node
@@ -56,6 +57,13 @@ type AgentLogs struct {
 // AgentHooks says how hooks are run.
 type AgentHooks struct {
 	User string `yaml:"user,omitempty" json:"user,omitempty" doc:"User of this machine that runs hooks. Default: the agent's own. Another one needs an agent that runs as root."`
+}
+
+// AgentPrometheus is a Prometheus server, or what speaks its API.
+type AgentPrometheus struct {
+	URL     string            `yaml:"url,omitempty" json:"url,omitempty" doc:"Its address, without /api/v1: http://127.0.0.1:9090."`
+	Token   string            `yaml:"token,omitempty" json:"token,omitempty" doc:"Bearer token, which the agent reads at each question: file:/path or env:NAME." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
+	Headers map[string]string `yaml:"headers,omitempty" json:"headers,omitempty" doc:"Headers, whose values the agent reads likewise." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
 }
 
 // AgentLimits bounds work and nodes.
@@ -117,6 +125,7 @@ func (c *checker) agent(a *Agent) {
 		c.consul(a.Store.Consul, "store", "consul")
 	}
 	c.approvers(a.Approvers)
+	c.prometheus(a.Prometheus.URL, a.Prometheus.Token, a.Prometheus.Headers, "prometheus", "prometheus")
 	c.haproxy(&a.Router)
 	if a.Router.Metrics != "" && !validListen(a.Router.Metrics) {
 		c.fail(c.at("router", "metrics"), "router.metrics %q must be host:port or :port, with an IP address or localhost as host", a.Router.Metrics)

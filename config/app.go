@@ -155,13 +155,6 @@ type Step struct {
 	OneWay  bool     `yaml:"one_way,omitempty" json:"one_way,omitempty" doc:"There is no way back by itself from this step on: what goes wrong is held, and a person decides."`
 }
 
-// AbortOn compares the new release with the old one. A zero limit is not set.
-type AbortOn struct {
-	ErrorRate   Percent `yaml:"error_rate,omitempty" json:"error_rate,omitempty" doc:"Highest share of the new release's requests that may fail, e.g. 1%."`
-	P99OverOld  Ratio   `yaml:"p99_over_old,omitempty" json:"p99_over_old,omitempty" doc:"Highest 99th percentile of the new release's latency over the old one's, e.g. 1.5x."`
-	MinRequests int     `yaml:"min_requests" json:"min_requests" doc:"Nothing is judged before the new release had so many requests in the step." default:"100" minimum:"1"`
-}
-
 // Drain is how what leaves the route comes to its end.
 type Drain struct {
 	Timeout         Duration `yaml:"timeout" json:"timeout" doc:"Longest time for requests under way to end." default:"30s"`

@@ -273,19 +273,7 @@ func parseNetwork(text string) (string, bool) {
 func (c *checker) cutover(cut *Cutover) {
 	c.steps(cut.Steps)
 	c.verdict(cut.Verdict)
-	a := cut.AbortOn
-	if a == nil {
-		return
-	}
-	if !c.has("cutover", "abort_on", "error_rate") && !c.has("cutover", "abort_on", "p99_over_old") {
-		c.fail(c.at("cutover", "abort_on"), "cutover.abort_on needs error_rate or p99_over_old")
-	}
-	if a.ErrorRate == 0 && c.decodes(new(Percent), "cutover", "abort_on", "error_rate") {
-		c.fail(c.at("cutover", "abort_on", "error_rate"), "cutover.abort_on.error_rate must be above 0%%")
-	}
-	if a.P99OverOld < 1 && c.decodes(new(Ratio), "cutover", "abort_on", "p99_over_old") {
-		c.fail(c.at("cutover", "abort_on", "p99_over_old"), "cutover.abort_on.p99_over_old must be at least 1x")
-	}
+	c.abortOn(cut.AbortOn)
 }
 
 // steps must rise and end at 100. A percentage that did not decode is 0 and reported already.

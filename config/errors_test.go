@@ -90,7 +90,7 @@ func TestErrors(t *testing.T) {
 		"steps bounds":       {"cutover: {steps: [{percent: 0}, {percent: 101}]}\n", "4:29: cutover.steps[0].percent must be at least 1, not 0\n4:43: cutover.steps[1].percent must be at most 100, not 101"},
 		"steps hold":         {"cutover: {steps: [{percent: 100, hold: 2}]}\n", `4:40: cutover.steps[0].hold: "2" is not a duration such as 500ms, 10s or 1m30s`},
 		"steps share":        {"cutover: {steps: [{hold: 2s}]}\n", `4:19: cutover.steps[0].percent is missing`},
-		"abort on nothing":   {"cutover: {abort_on: {min_requests: 5}}\n", `4:21: cutover.abort_on needs error_rate or p99_over_old`},
+		"abort on nothing":   {"cutover: {abort_on: {min_requests: 5}}\n", `4:21: cutover.abort_on needs error_rate, p99_over_old, prometheus or command`},
 		"abort rate":         {"cutover: {abort_on: {error_rate: 1}}\n", `4:34: cutover.abort_on.error_rate: "1" is not a percentage such as 1% or 0.5%`},
 		"abort rate zero":    {"cutover: {abort_on: {error_rate: 0%}}\n", `4:34: cutover.abort_on.error_rate must be above 0%`},
 		"abort ratio":        {"cutover: {abort_on: {p99_over_old: 0.5x}}\n", `4:36: cutover.abort_on.p99_over_old must be at least 1x`},

@@ -136,7 +136,7 @@ const (
 	maxHookBytes = 2 << 20
 )
 
-// HookFiles are the files that the app's hooks need, as slash paths relative to Dir, sorted.
+// HookFiles are the files that the app's hooks and the commands of abort_on need, as slash paths relative to Dir, sorted.
 func (a *App) HookFiles() ([]string, error) {
 	var files []string
 	for _, p := range Points() {
@@ -147,6 +147,13 @@ func (a *App) HookFiles() ([]string, error) {
 			}
 			files = append(files, found...)
 		}
+	}
+	for _, h := range a.Cutover.judges() {
+		found, err := h.files(a.Dir())
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
 	}
 	slices.Sort(files)
 	return slices.Compact(files), nil
@@ -210,30 +217,48 @@ func filesAt(dir, name string) ([]string, error) {
 	return files, err
 }
 
-// hooks checks the hooks, and the files that they name.
+// hooks checks the hooks, the commands that judge a cutover, and the files that they name.
 func (c *checker) hooks(a *App, dir string) {
 	var all []string
 	for _, p := range Points() {
 		for i, h := range a.Hooks.At(p) {
-			at := []any{"hooks", string(p), i}
-			name := "hooks." + indexed(string(p), i)
-			if h.Timeout < leastTimeout && c.decodes(new(Duration), "hooks", string(p), i, "timeout") {
-				c.fail(c.at("hooks", string(p), i, "timeout"), "%s.timeout must be at least %s", name, leastTimeout)
-			}
-			for _, variable := range sortedKeys(h.Secrets) {
-				if !envPattern.MatchString(variable) || strings.HasPrefix(variable, "RELEASE_") {
-					c.fail(c.root.LocateKey("hooks", string(p), i, "secrets", variable), "%q in %s.secrets is not a name that a variable of a hook may have", variable, name)
-				}
-				c.reference(c.at("hooks", string(p), i, "secrets", variable), name+".secrets."+variable, h.Secrets[variable])
-			}
-			files, err := h.files(dir)
-			if err != nil {
-				c.fileOf(c.at(at...), name, err)
-			}
-			all = append(all, files...)
+			all = append(all, c.hook(h, dir, "hooks."+indexed(string(p), i), "hooks", string(p), i)...)
 		}
 	}
+	for i, h := range a.Cutover.judges() {
+		all = append(all, c.hook(h, dir, "cutover.abort_on."+indexed("command", i), "cutover", "abort_on", "command", i)...)
+	}
 	c.hookFiles(dir, all)
+}
+
+// judges are the commands that judge a cutover.
+func (c *Cutover) judges() []Hook {
+	var list []Hook
+	if c.AbortOn != nil {
+		for i := range c.AbortOn.Command {
+			list = append(list, c.AbortOn.Command[i].Hook())
+		}
+	}
+	return list
+}
+
+// hook checks one command, and gives the files that it needs.
+func (c *checker) hook(h Hook, dir, name string, at ...any) []string {
+	below := func(keys ...any) []any { return append(slices.Clone(at), keys...) }
+	if h.Timeout < leastTimeout && c.decodes(new(Duration), below("timeout")...) {
+		c.fail(c.at(below("timeout")...), "%s.timeout must be at least %s", name, leastTimeout)
+	}
+	for _, variable := range sortedKeys(h.Secrets) {
+		if !envPattern.MatchString(variable) || strings.HasPrefix(variable, "RELEASE_") {
+			c.fail(c.root.LocateKey(below("secrets", variable)...), "%q in %s.secrets is not a name that a variable of a hook may have", variable, name)
+		}
+		c.reference(c.at(below("secrets", variable)...), name+".secrets."+variable, h.Secrets[variable])
+	}
+	files, err := h.files(dir)
+	if err != nil {
+		c.fileOf(c.at(at...), name, err)
+	}
+	return files
 }
 
 // fileOf says what is wrong with a file of a hook.

@@ -62,17 +62,14 @@ func (*Verdict) JSONSchema() *jsonschema.Schema {
 }
 
 // Judged is how a new release is compared with the old one, and whether it is: where the file asks for a verdict or says when to
-// abort.
+// abort. Where it is not, Wait is for what abort_on asks.
 func (c *Cutover) Judged() (Verdict, bool) {
-	switch {
-	case c.Verdict != nil:
-		return *c.Verdict, !c.Verdict.Off
-	case c.AbortOn != nil:
-		var v Verdict
-		strictyaml.Defaults(&v)
-		return v, true
+	if c.Verdict != nil && !c.Verdict.Off {
+		return *c.Verdict, true
 	}
-	return Verdict{}, false
+	v := Verdict{Off: c.Verdict != nil}
+	strictyaml.Defaults(&v)
+	return v, !v.Off && c.AbortOn != nil
 }
 
 // verdict checks that every number leaves something to show.

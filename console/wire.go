@@ -32,6 +32,7 @@ func costing(o orchestrator.Operation, cost orchestrator.Ledger, now time.Time) 
 	for _, a := range o.Approvals {
 		out.Approvals = append(out.Approvals, api.Approval(a))
 	}
+	out.Checks = checksOf(o.Checks)
 	for _, v := range o.Verdicts {
 		out.Verdicts = append(out.Verdicts, *verdictOf(v))
 	}
@@ -41,8 +42,17 @@ func costing(o orchestrator.Operation, cost orchestrator.Ledger, now time.Time) 
 func verdictOf(v orchestrator.Verdict) *api.Verdict {
 	return &api.Verdict{
 		At: v.At, Percent: v.Percent, Outcome: string(v.Outcome), Aspect: v.Aspect, Reason: v.Reason,
-		New: api.VerdictNumbers(v.New), Old: api.VerdictNumbers(v.Old), PWorse: v.PWorse, PNotGood: v.PNotGood,
+		New: api.VerdictNumbers(v.New), Old: api.VerdictNumbers(v.Old), PWorse: v.PWorse, PNotGood: v.PNotGood, Checks: checksOf(v.Checks),
 	}
+}
+
+func checksOf(list []orchestrator.Check) []api.Answer {
+	var out []api.Answer
+	for _, c := range list {
+		out = append(out, api.Answer{Name: c.Name, Asks: c.Asks, Advisory: c.Lenient, At: c.At, Outcome: string(c.Outcome), Value: c.Value, Text: c.Text,
+			BadFrom: c.BadFrom})
+	}
+	return out
 }
 
 func failureOf(f *orchestrator.Failure) *api.Error {

@@ -37,6 +37,7 @@ func (op *Operation) stuck() bool { return op.Paused && op.Failure != nil }
 // unstick goes on with an operation that is held because it failed: what was seen so far is not held against it any more.
 func (r *round) unstick(op *Operation) {
 	op.Failure, op.Evidence, op.Baseline = nil, nil, r.f.Traffic
+	op.forgetAnswers()
 	op.Hooks.again(config.OnAbort)
 }
 

@@ -19,7 +19,7 @@ func (r *round) counted(reached time.Time) bool {
 func (r *round) settle(op *Operation) {
 	op.Ended, op.Waits, op.Gate = r.f.Now, "", ""
 	op.Ledger = r.f.Ledger.since(op.LedgerFrom)
-	op.LedgerFrom, op.Baseline, op.Evidence = Ledger{}, nil, nil
+	op.LedgerFrom, op.Baseline, op.Evidence, op.Checks = Ledger{}, nil, nil, nil
 	if rel := r.s.release(op.Release); rel != nil && op.Kind.Exclusive() {
 		rel.Ledger = rel.Ledger.plus(op.Ledger)
 	}

@@ -53,6 +53,9 @@ func (o *Orchestrator) askLaunch(ctx context.Context, ask asked) (asked, error) 
 		}
 		ask.roles[role] = part
 	}
+	if err := o.askQuestions(ask.Request); err != nil {
+		return ask, err
+	}
 	if err := o.haveFiles(ctx, ask.Request); err != nil {
 		return ask, err
 	}

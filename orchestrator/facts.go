@@ -5,6 +5,8 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/healthcheck"
+	"github.com/bootandshoot/release/orchestrator/hook"
+	"github.com/bootandshoot/release/orchestrator/metrics"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -67,6 +69,7 @@ const (
 	ActDestroy ActionKind = "destroy" // remove what is left of a fleet
 	ActHook    ActionKind = "hook"    // run a command of the app on the agent's machine
 	ActVerify  ActionKind = "verify"  // check that the image is signed as its release requires
+	ActAsk     ActionKind = "ask"     // ask what abort_on asks
 )
 
 // Action is a side effect to bring about. It may be started again after a crash.
@@ -75,16 +78,18 @@ type Action struct {
 	Fleet fleet.FleetID
 	Node  string // boot, tail and remove
 	Grace time.Duration
-	Point string // verify: what the check is for; each point checks anew. hook: which of which point
-	// hook: whose it is, an operation's or a fleet's id in full, and what to run.
+	Point string // verify: what the check is for; each point checks anew. hook: which of which point. ask: which question, for the how manieth time
+	// hook and ask: whose it is, an operation's or a fleet's id in full, and what to run.
 	App     Key
 	Subject string
-	Hook    *HookSpec
+	Hook    *HookSpec // hook; ask: a command
+	Metric  *Metric   // ask: a query
+	Over    string    // ask: the key of the time before, whose answer is not needed any more
 }
 
 // Key identifies the action among those under way and in Facts.Results.
 func (a Action) Key() string {
-	if a.Kind == ActHook {
+	if a.Kind == ActHook || a.Kind == ActAsk {
 		return string(a.Kind) + "@" + a.Point + " " + a.Subject
 	}
 	if a.Point != "" {
@@ -114,7 +119,10 @@ type Result struct {
 	Err   error
 	Final bool // trying again is no use
 	Tries int
-	Lines []string      // tail: the lines
+	Lines []string      // tail: the lines; ask: the first and the last of a command's
 	Took  time.Duration // hook
-	At    time.Time     // when it ended
+	// ask: what was answered; with Err nothing was.
+	Samples []metrics.Sample
+	Exit    *hook.Exit
+	At      time.Time // when it ended
 }

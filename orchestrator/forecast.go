@@ -9,6 +9,8 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/internal/human"
+	"github.com/bootandshoot/release/orchestrator/hook"
+	"github.com/bootandshoot/release/orchestrator/metrics"
 )
 
 // A forecast plays an operation through before it begins. next itself decides, in a world where every action succeeds at once,
@@ -139,12 +141,27 @@ func (w *imagined) act(actions []Action) bool {
 			continue
 		}
 		fresh = true
-		w.results[a.Key()] = Result{Done: true, Tries: 1, At: w.f.Now}
+		w.results[a.Key()] = imaginedResult(a, w.f.Now)
 		if a.Kind == ActBoot {
 			w.nodes[a.Node] = true
 		}
 	}
 	return fresh
+}
+
+// imaginedResult is that of an action that goes well.
+func imaginedResult(a Action, now time.Time) Result {
+	res := Result{Done: true, Tries: 1, At: now}
+	switch {
+	case a.Kind != ActAsk:
+	case a.Hook != nil:
+		res.Exit = &hook.Exit{}
+	case a.Metric.Above != nil:
+		res.Samples = []metrics.Sample{{Value: *a.Metric.Above}}
+	case a.Metric.Below != nil:
+		res.Samples = []metrics.Sample{{Value: *a.Metric.Below}}
+	}
+	return res
 }
 
 // approve opens the gate that the operation has come to.
@@ -223,12 +240,12 @@ func (w *imagined) timer() time.Duration {
 func foretold(kind string) bool {
 	object, what, _ := strings.Cut(kind, ".")
 	switch object {
-	case "node", "task":
+	case "node", "task", "check":
 		return false
 	case "hook":
 		return what == "begin"
 	}
-	return !slices.Contains([]string{"phase", "begin", "progress", "approve"}, what)
+	return !slices.Contains([]string{"phase", "begin", "progress", "approve", "verdict"}, what)
 }
 
 // withoutJobs takes away what has nothing to do with any operation. The state is a copy already.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator/metrics"
 	"github.com/bootandshoot/release/store"
 )
 
@@ -83,6 +84,9 @@ func New(opts Options) (*Orchestrator, error) {
 	}
 	if opts.Secret == nil {
 		opts.Secret = ReadSecret
+	}
+	if opts.Metrics == nil {
+		opts.Metrics = metrics.Ask
 	}
 	o := &Orchestrator{
 		opts: opts, log: opts.Log, prober: healthcheck.NewProber(healthcheck.Options{Log: opts.Log, Check: opts.Check}),

@@ -98,11 +98,16 @@ func (r *round) stepHold(op *Operation) {
 	}
 	lead := r.s.fleet(op.Fleet) // of several roles the one that users meet first is compared; the limits hold for all
 	compared := r.weigh(op, lead)
+	r.ask(op, lead)
 	for _, fl := range fleets {
 		if f := r.verdict(op, fl, compared); f != nil {
 			r.abort(op, f)
 			return
 		}
+	}
+	if f := r.checksAgainst(op, lead, compared); f != nil {
+		r.abort(op, f)
+		return
 	}
 	if op.Paused {
 		r.wait(op, "release resume")

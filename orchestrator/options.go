@@ -11,6 +11,7 @@ import (
 	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/orchestrator/hook"
+	"github.com/bootandshoot/release/orchestrator/metrics"
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/store"
 )
@@ -48,7 +49,7 @@ type Tails interface {
 }
 
 // Options are what an orchestrator works with. Boots, Quarantine, Holder, Shared, History, Leads, Log, Now, Rand, Check, Secret,
-// Hooks, Mask, Verify, Approvers, Lost, Tails and MakeRoom may be left out.
+// Hooks, Metrics, Prometheus, Mask, Verify, Approvers, Lost, Tails and MakeRoom may be left out.
 type Options struct {
 	Installation string
 	Store        store.Store
@@ -69,6 +70,10 @@ type Options struct {
 	Secret       func(ref string) (string, error)                             // reads "file:/path" and "env:NAME"; nil: ReadSecret
 	// Hooks runs a command of an app on this machine; nil: there are none. It ends with ctx.
 	Hooks func(ctx context.Context, c hook.Command, line func(string)) (hook.Exit, error)
+	// Metrics asks a Prometheus server; nil: metrics.Ask.
+	Metrics func(context.Context, metrics.Query) ([]metrics.Sample, error)
+	// Prometheus is the server for queries that name none.
+	Prometheus config.AgentPrometheus
 	// Mask makes what hides values, by name, in a line of text; nil: they are not hidden.
 	Mask func(values map[string]string) func(line string) string
 	// Verify says why an image is not what a release requires, fault.Denied when it is not signed as it should be; nil: a

@@ -35,8 +35,12 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 	if w.running[key] || w.results[key].Done || w.results[key].Final || o.opts.Now().Before(w.retry[key]) {
 		return
 	}
-	if a.Kind == ActHook {
+	switch a.Kind {
+	case ActHook:
 		o.startHook(ctx, s, a)
+		return
+	case ActAsk:
+		o.startAsk(ctx, s, a)
 		return
 	}
 	fl := s.fleet(a.Fleet.String())

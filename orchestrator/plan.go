@@ -3,12 +3,14 @@ package orchestrator
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/human"
 )
 
 // Plan is what an operation would do.
@@ -30,6 +32,7 @@ type Plan struct {
 	Usual     time.Duration // what the last operations of the kind took, in the median; 0: there were none
 	UsualOf   int           // how many
 	Waits     string        // what it would wait for that nobody can foresee
+	Asks      []string      // what abort_on asks while steps are held
 	Frozen    *Freeze
 	Basis     Basis
 }
@@ -109,7 +112,7 @@ func plan(s *State, f Facts, req asked) (Plan, error) {
 	}
 	p.Release, p.Basis.Release, p.Steps = op.Release, op.Release, op.Steps
 	if rel := begun.release(op.Release); rel != nil {
-		p.Image, p.Images = rel.Image, rel.Images
+		p.Image, p.Images, p.Asks = rel.Image, rel.Images, asksOf(begun, op, rel)
 		if p.From != "" && rel.ID != p.From {
 			p.Changes = changes(&s.release(p.From).Config, &rel.Config)
 		}
@@ -128,6 +131,19 @@ func plan(s *State, f Facts, req asked) (Plan, error) {
 	p.Nodes.Peak, p.Nodes.Then = max(p.Nodes.Now, fc.peak), fc.end.nodes()
 	p.Fleets = planned(s, fc.fleets)
 	return p, nil
+}
+
+// asksOf is what abort_on of the release will ask.
+func asksOf(s *State, op *Operation, rel *Release) []string {
+	fl := s.fleet(op.Fleet)
+	if fl == nil || !op.judged(fl) || !slices.ContainsFunc(op.Steps, func(st Step) bool { return st.Hold > 0 }) {
+		return nil
+	}
+	var list []string
+	for _, q := range questionsOf(rel.Config.Cutover.AbortOn) {
+		list = append(list, fmt.Sprintf("abort_on.%s every %s: %s", q.name, human.Span(q.every()), q))
+	}
+	return list
 }
 
 // asCutover makes the cutover of an up whose release is launched already.

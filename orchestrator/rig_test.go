@@ -36,6 +36,7 @@ type rig struct {
 	room      func() bool // the reserve of the disk; nil: none
 	lost      bool        // the next agent has a new store
 	hooks     *fakeHooks
+	metrics   *fakeMetrics
 	slots     int  // that nodes may lease; at least 1000
 	agents    byte // how many there were: each draws other names
 	retention Retention
@@ -53,7 +54,7 @@ func inRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, driver: fleettest.NewFake(fleettest.FakeOptions{}), router: routertest.NewFake(), images: anyImage{},
-			store: storetest.NewMemory(), hooks: &fakeHooks{}, sick: map[string]bool{}, bad: map[string]int{}}
+			store: storetest.NewMemory(), hooks: &fakeHooks{}, metrics: &fakeMetrics{}, sick: map[string]bool{}, bad: map[string]int{}}
 		r.start()
 		defer func() { r.stop() }()
 		test(t, r)
@@ -69,7 +70,7 @@ func (r *rig) start() {
 		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: r.images,
 		Slots: max(1000, r.slots), FirstPort: 20_000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
-		Hooks: r.hooks.run, Mask: maskAll, Approvers: map[string][]string{"ops": {"bob", "eve"}},
+		Hooks: r.hooks.run, Metrics: r.metrics.ask, Prometheus: config.AgentPrometheus{URL: "http://metrics", Token: "env:T"}, Mask: maskAll, Approvers: map[string][]string{"ops": {"bob", "eve"}},
 		History: r.retention, Tails: r.tails,
 	})
 	if err != nil {

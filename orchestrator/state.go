@@ -237,6 +237,7 @@ type Operation struct {
 
 	Hooks HookRun `json:"hooks,omitzero"` // how far they are
 
+	Checks   []Check          `json:"checks,omitempty"`   // how what abort_on asks stands in the step under way
 	Evidence *canary.Evidence `json:"evidence,omitempty"` // what the steps have shown; a new one at each change
 	Unclear  time.Duration    `json:"unclear,omitempty"`  // for how long the step was held beyond its time, for a verdict
 	Held     string           `json:"held,omitempty"`     // why it waits for a person, if it paused by itself
@@ -249,11 +250,12 @@ type Operation struct {
 	Ended     time.Time `json:"ended,omitzero"`
 }
 
-// Verdict is what a comparison of the releases came to, when it decided something.
+// Verdict is what a comparison of the releases and the questions of abort_on came to, when it decided something.
 type Verdict struct {
 	At      time.Time `json:"at"`
 	Percent int       `json:"percent"`
 	canary.Verdict
+	Checks []Check `json:"checks,omitempty"` // what was answered last
 }
 
 // Failure says why an operation did not reach what was asked.

@@ -39,6 +39,7 @@ func (s *State) clone() *State {
 		op.Baseline = maps.Clone(op.Baseline)
 		op.Hooks = op.Hooks.clone()
 		op.Verdicts = slices.Clone(op.Verdicts)
+		op.Checks = slices.Clone(op.Checks)
 	}
 	return &c
 }

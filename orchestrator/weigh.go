@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bootandshoot/release/config"
@@ -66,22 +68,22 @@ func (r *round) passed(op *Operation, fl *Fleet, compared *canary.Verdict) bool 
 		return true
 	}
 	rule, wait, _ := ruleOf(&r.s.configOf(fl).Cutover)
-	why := r.unjudged(op, fl)
+	why, note := r.unjudged(op, fl), ""
 	switch {
 	case compared == nil:
-		if why != "" {
-			r.sayOp("note", op, "%s", why)
-		}
-		op.Accepted = true
-		return true
+		why, note = "", why
 	case compared.Outcome != canary.Good:
 		why = compared.Reason
 	case rule.Enough > 0:
 		why = "" // whoever says how many requests are enough means those of abort_on too
 	}
-	if why == "" {
-		op.Accepted = true
-		r.sayVerdict(op, *compared)
+	lacks, pending := r.lacking(op, fl)
+	switch why = orText(why, lacks); {
+	case why == "" && pending:
+		r.wait(op, "the answers to what abort_on asks") // each ends in its time
+		return false
+	case why == "":
+		r.accept(op, compared, note)
 		return true
 	}
 	if op.Unclear == 0 && wait > 0 {
@@ -91,9 +93,23 @@ func (r *round) passed(op *Operation, fl *Fleet, compared *canary.Verdict) bool 
 		r.wait(op, "a verdict on %s at %d %%", op.Release, op.Percent)
 		return false
 	}
-	r.sayVerdict(op, *compared)
+	r.sayVerdict(op, uncompared(compared, canary.Open, "", why))
 	r.hold(op, why)
 	return false
+}
+
+// accept lets a step be left.
+func (r *round) accept(op *Operation, compared *canary.Verdict, note string) {
+	op.Accepted = true
+	if note != "" {
+		r.sayOp("note", op, "%s", note)
+	}
+	switch {
+	case compared != nil:
+		r.sayVerdict(op, *compared)
+	case len(op.Checks) > 0:
+		r.sayVerdict(op, uncompared(nil, canary.Good, "", "what abort_on asks is answered well"))
+	}
 }
 
 // hold pauses an operation by itself, until a person decides.
@@ -105,10 +121,24 @@ func (r *round) hold(op *Operation, why string) {
 
 // sayVerdict keeps a verdict that decided something, with its numbers.
 func (r *round) sayVerdict(op *Operation, v canary.Verdict) {
-	kept := Verdict{At: r.f.Now, Percent: op.Percent, Verdict: v}
+	kept := Verdict{At: r.f.Now, Percent: op.Percent, Verdict: v, Checks: slices.Clone(op.Checks)}
 	op.Verdicts = append(op.Verdicts, kept)
 	r.say(Event{Type: string(op.Kind) + ".verdict", Operation: op.ID, Release: op.Release, Fleet: op.Fleet, Percent: op.Percent, Verdict: &kept},
-		"%s at %d %%: %s; %s: %s; %s: %s", op.Release, op.Percent, v.Reason, op.Release, v.New, op.From, v.Old)
+		"%s at %d %%: %s%s", op.Release, op.Percent, v.Reason, kept.numbers(op))
+}
+
+// numbers are those of a verdict, for people.
+func (v *Verdict) numbers(op *Operation) string {
+	var text string
+	if v.New.Requests > 0 || v.Old.Requests > 0 || len(v.Checks) == 0 {
+		text = fmt.Sprintf("; %s: %s; %s: %s", op.Release, v.New, op.From, v.Old)
+	}
+	for _, c := range v.Checks {
+		if c.Name != v.Aspect {
+			text += "; " + c.String()
+		}
+	}
+	return text
 }
 
 // Present is what the evidence of an operation under way comes to now; nil where nothing is compared.

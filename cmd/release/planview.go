@@ -31,7 +31,7 @@ func (o *output) plan(w io.Writer, r planResult, file string) {
 	for _, s := range []struct {
 		title string
 		lines []string
-	}{{"Configuration", o.planChanges(r.Changes)}, {"Schedule", o.planSchedule(r.Plan)}, {"Fleets", o.planFleets(r.Fleets)}, {"Cost", o.planCost(r.Plan)}} {
+	}{{"Configuration", o.planChanges(r.Changes)}, {"Schedule", o.planSchedule(r.Plan)}, {"Asked while a step is held", planAsks(r.Asks)}, {"Fleets", o.planFleets(r.Fleets)}, {"Cost", o.planCost(r.Plan)}} {
 		if len(s.lines) > 0 {
 			fmt.Fprintf(w, "\n%s\n%s\n", o.bold(s.title), strings.Join(s.lines, "\n"))
 		}
@@ -76,6 +76,15 @@ func (o *output) planSchedule(p api.Plan) []string {
 		t.row(plain("?"), cell{"it waits for " + p.Waits, o.yellow("it waits for " + p.Waits)})
 	}
 	return t.lines("  ")
+}
+
+// planAsks is what is asked meanwhile.
+func planAsks(asks []string) []string {
+	var lines []string
+	for _, a := range asks {
+		lines = append(lines, "  "+harmless(a))
+	}
+	return lines
 }
 
 // planFleets is what becomes of each fleet.

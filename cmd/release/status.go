@@ -245,6 +245,9 @@ func (o *output) operationLines(s api.Status, now time.Time) []string {
 		if op.Verdict != nil {
 			lines = append(lines, "             "+verdictText(op, *op.Verdict))
 		}
+		for _, check := range op.Checks {
+			lines = append(lines, "             "+o.checkText(check))
+		}
 	}
 	if s.Operation != nil {
 		add(*s.Operation)

@@ -11,8 +11,42 @@ import (
 
 // verdictText is a verdict with its numbers in one line.
 func verdictText(op api.Operation, v api.Verdict) string {
-	return fmt.Sprintf("verdict at %d %%: %s; %s: %s; %s: %s", v.Percent, v.Reason,
-		op.Release, verdictNumbers(v.New), orNone(op.From), verdictNumbers(v.Old))
+	text := fmt.Sprintf("verdict at %d %%: %s", v.Percent, harmless(v.Reason))
+	if v.New.Requests > 0 || v.Old.Requests > 0 || len(v.Checks) == 0 {
+		text += fmt.Sprintf("; %s: %s; %s: %s", op.Release, verdictNumbers(v.New), orNone(op.From), verdictNumbers(v.Old))
+	}
+	for _, c := range v.Checks {
+		if c.Name != v.Aspect {
+			text += "; " + checkPlain(c)
+		}
+	}
+	return text
+}
+
+// checkPlain is what was answered to a question of abort_on.
+func checkPlain(c api.Answer) string {
+	switch c.Outcome {
+	case "":
+		return "abort_on." + c.Name + " was not asked yet"
+	case "unknown":
+		return "abort_on." + c.Name + " has no answer: " + harmless(c.Text)
+	}
+	return "abort_on." + c.Name + ": " + harmless(c.Text)
+}
+
+// checkText is the same with its colour.
+func (o *output) checkText(c api.Answer) string {
+	text := checkPlain(c)
+	if c.Advisory {
+		text += " (decides nothing)"
+	}
+	switch c.Outcome {
+	case "bad":
+		return o.red(text)
+	case "unknown":
+		return o.yellow(text)
+	}
+	return text
 }
 
 func verdictNumbers(n api.VerdictNumbers) string {

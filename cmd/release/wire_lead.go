@@ -120,7 +120,7 @@ func (l *leadership) options(s store.Store) orchestrator.Options {
 		Slots: a.settings.Ports.Size(), FirstPort: a.settings.Ports.First, Boots: a.settings.Limits.Boots, Quarantine: a.settings.Limits.Quarantine,
 		Holder: a.name, Shared: l.shared, Log: a.log,
 		Verify:    func(d images.Digest, require config.Require) error { return verifySigned(a.images, d, require) },
-		Approvers: a.settings.Approvers, MakeRoom: a.reserve.release, Lost: a.lost, Tails: a.tails, Hooks: a.hooks.Run, Mask: hides,
+		Approvers: a.settings.Approvers, MakeRoom: a.reserve.release, Lost: a.lost, Tails: a.tails, Hooks: a.hooks.Run, Mask: hides, Prometheus: a.settings.Prometheus,
 		History: orchestrator.Retention{Keep: a.settings.History.Keep.Std(), Operations: a.settings.History.Operations},
 	}
 }

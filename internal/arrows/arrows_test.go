@@ -28,9 +28,10 @@ type rule struct {
 var rules = []rule{
 	{"cmd/release", []string{"..."}, "the command line wires everything together"},
 	{"console", []string{"orchestrator", "api"}, "the console shows what the orchestrator says, in the API's types"},
-	{"orchestrator", []string{"config", "images", "fleet", "router", "healthcheck", "store", "orchestrator/canary", "orchestrator/hook"},
+	{"orchestrator", []string{"config", "images", "fleet", "router", "healthcheck", "store", "orchestrator/canary", "orchestrator/hook", "orchestrator/metrics"},
 		"a release starts at a digest, so the orchestrator never sees a recipe; it knows contracts, not drivers, backends or stores"},
 	{"orchestrator/hook", nil, "a command of an app is run without anything that decides when"},
+	{"orchestrator/metrics", nil, "a number is asked for without anything that decides what it means"},
 	{"orchestrator/canary", []string{"router"}, "a verdict needs counters, and the buckets of their latencies"},
 	{"supervisor", nil, "what decides on services stands alone, and with its program is small"},
 	{"supervisor/supervise", []string{"supervisor"}, "PID 1 of an image is small and knows nothing but its services"},

@@ -3,8 +3,11 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,4 +123,88 @@ func TestVerdictOfTooFewRequests(t *testing.T) {
 	in.Must("resume")
 	in.Until("the cutover to end", 30*time.Second, func() bool { return in.Status().Operation == nil })
 	weights(t, in, map[string]int{"r2": 100})
+}
+
+// gauge is a server that speaks Prometheus' API, and has one value for every query.
+type gauge struct {
+	*httptest.Server
+	value atomic.Pointer[string]
+	asked atomic.Pointer[string] // the newest query
+}
+
+func newGauge(t *testing.T, value string) *gauge {
+	t.Helper()
+	g := &gauge{}
+	g.value.Store(&value)
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.FormValue("query")
+		g.asked.Store(&query)
+		if r.URL.Path != "/api/v1/query" || r.Header.Get("Authorization") != "Bearer swordfish" {
+			http.Error(w, "not for you", http.StatusForbidden)
+			return
+		}
+		fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"code":"500"},"value":[1,%q]}]}}`, *g.value.Load())
+	}))
+	t.Cleanup(g.Close)
+	return g
+}
+
+// What abort_on asks a Prometheus server and a command ends a cutover, and what does not answer holds it.
+func TestAbortOnAsks(t *testing.T) {
+	t.Parallel()
+	in := suite.New(t, quick)
+	in.Env = append(in.Env, "PROMETHEUS_TOKEN=swordfish")
+	g := newGauge(t, "0.5")
+	in.Write("agent.yaml", "prometheus: {url: \""+g.URL+"\", token: env:PROMETHEUS_TOKEN}\n")
+	agent := begin(t, in, "agent", "run", "--settings", "agent.yaml")
+	in.Until("the agent to answer", 20*time.Second, func() bool { return in.Agent().Running })
+	v1, v2 := in.Bake("v1"), in.Bake("v2")
+	project := func(asks string) {
+		in.WriteProject(quick, 1, "cutover:\n  steps: [{percent: 50, hold: 3s}, {percent: 100}]\n  drain: {timeout: 2s}\n"+asks)
+	}
+	project("")
+	in.Operate("up", v1)
+
+	project("  verdict: off\n  abort_on: {prometheus: [{query: 'errors{release=\"$RELEASE\"}', above: 0.01, every: 1s}]}\n")
+	if out := in.Must("plan", v2).Stdout; !strings.Contains(out, `abort_on.prometheus[0] every 1 s: errors{release="$RELEASE"}, bad above 0.01`) {
+		t.Errorf("the plan does not say what is asked:\n%s", out)
+	}
+	wants(t, in.Run("up", v2), 3, "at 50 %: abort_on.prometheus[0]: 0.5, bad is above 0.01")
+	weights(t, in, map[string]int{"r1": 100})
+	if asked := *g.asked.Load(); asked != `errors{release="r2"}` {
+		t.Errorf("asked was %s", asked)
+	}
+	op := operations(t, in, "r2")[0]
+	if len(op.Verdicts) != 1 || op.Verdicts[0].Outcome != "worse" || len(op.Verdicts[0].Checks) != 1 || *op.Verdicts[0].Checks[0].Value != 0.5 {
+		t.Errorf("verdicts: %+v", op.Verdicts)
+	}
+	if out := in.Must("history", "-v").Stdout; !strings.Contains(out, "abort_on.prometheus[0]: 0.5, bad is above 0.01") {
+		t.Errorf("history:\n%s", out)
+	}
+
+	good := "0.001"
+	g.value.Store(&good)
+	project("  verdict: off\n  abort_on: {prometheus: [{query: up, above: 0.01, every: 1s}], command: [{cmd: \"echo it looks bad; exit 4\", every: 1s, allow_failure: true}]}\n")
+	in.Operate("up", v2)
+	if v := operations(t, in, "r3")[0].Verdicts; len(v) != 1 || v[0].Outcome != "good" || v[0].Checks[0].Outcome != "good" || v[0].Checks[1].Outcome != "bad" {
+		t.Errorf("verdicts: %+v", v)
+	}
+
+	project("  verdict: off\n  abort_on: {command: [\"echo it looks bad to $RELEASE_HOOK_RELEASE; exit 4\"]}\n")
+	wants(t, in.Run("up", v1), 3, "abort_on.command[0]: it ended with exit code 4: it looks bad to r4")
+	weights(t, in, map[string]int{"r3": 100})
+
+	g.Close()
+	project("  verdict: {wait: 1s, enough: 1}\n  abort_on: {min_requests: 1, prometheus: [{query: up, above: 0.01, every: 1s}]}\n")
+	stop := under(t, in, 50)
+	out := in.Run("up", v1)
+	stop()
+	wants(t, out, 6, "r5 is held at 50 %: abort_on.prometheus[0] has no answer: ", "connection refused", "release resume")
+	if out := in.Must("status").Stdout; !strings.Contains(out, "held: abort_on.prometheus[0] has no answer") || strings.Contains(out, "swordfish") {
+		t.Errorf("status:\n%s", out)
+	}
+	in.Must("abort")
+	in.Must("destroy", "-y")
+	in.Must("agent", "stop")
+	wants(t, agent.end(), 0)
 }
