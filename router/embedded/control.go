@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pairfile"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -28,13 +30,23 @@ func (p *process) routes() http.Handler {
 	return p.passOnAfterHandover(p.aside(mux))
 }
 
-// aside answers while requests keep a processor of their own: a table is compiled and written to disk, a reading of a thousand
-// nodes is encoded.
+// smallTable is a table, in bytes, that is compiled in no more time than a few requests take.
+const smallTable = 16 << 10
+
+// aside answers while requests keep a processor of their own: a large table is compiled, a reading of a thousand nodes is encoded.
 func (p *process) aside(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer p.processors.begin()()
+		if r.Method != http.MethodPost || r.ContentLength > smallTable {
+			defer p.processors.begin()()
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// syncAside waits for the disk while requests keep a processor of their own.
+func (p *process) syncAside(f *os.File) error {
+	defer p.processors.begin()()
+	return pairfile.Sync(f)
 }
 
 // successorRoutes is what only the successor asks for.

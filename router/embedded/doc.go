@@ -6,8 +6,8 @@
 //
 // State folder (mode 0700):
 //
-//	table.json    the applied router.Table as canonical JSON, replaced atomically before it becomes effective;
-//	              table.json.previous is the one before it
+//	table.0 .1    the applied router.Table as canonical JSON and the one before it, written in turn before they become
+//	              effective (package pairfile)
 //	control.sock  the control API: HTTP and JSON, paths under /v1 (mode 0600)
 //	router.lock   held (flock) while a router runs here; inherited by the successor of an upgrade
 //	router.pid    the process id, for people and service managers
@@ -15,8 +15,8 @@
 //	router.log    output of a router that Ensure started
 //	certs/        accounts and certificates got by ACME (package certs)
 //
-// A table.json that does not read is put aside as table.json.bad, and the one before it is served until an agent applies a
-// newer one. With a table a router starts whatever else it can not write, as on a full disk, and writes that later. What a
+// A table that does not read is passed over, and the one before it is served until an agent applies a newer one; where neither
+// reads both are put aside (.bad). With a table a router starts whatever else it can not write, as on a full disk, and writes that later. What a
 // killed process left half written (.tmp-*) is removed at the next start.
 //
 // Request path: a listener finds out what a connection speaks. HTTP/1.1 is served by h1conn, a loop over pooled memory that

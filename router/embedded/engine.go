@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/bootandshoot/release/internal/pairfile"
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/embedded/certs"
 )
@@ -39,6 +41,8 @@ type engine struct {
 	follows   atomic.Bool                // its predecessor still finishes
 
 	mu        sync.Mutex // one Apply or handover at a time
+	tables    *pairfile.File
+	sync      func(*os.File) error // makes a table durable
 	memory    *memory
 	listeners *listeners
 	certs     *certs.Manager
@@ -55,6 +59,8 @@ func newEngine(cfg Config) *engine {
 		sweeper:  newSweeper(),
 		memory:   newMemory(),
 		patience: newPatience(),
+		tables:   pairfile.New(filepath.Join(cfg.Dir, tableName), 0o600),
+		sync:     pairfile.Sync,
 
 		descriptors: newDescriptors(),
 	}

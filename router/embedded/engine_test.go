@@ -256,7 +256,7 @@ func TestRestoreWaitsForAPort(t *testing.T) {
 
 func TestRestoreOfABrokenTable(t *testing.T) {
 	e := startEngine(t, nil)
-	path := filepath.Join(e.cfg.Dir, tableName)
+	path := filepath.Join(e.cfg.Dir, tableName) + ".0"
 	if err := os.WriteFile(path, []byte(`{"schema":1,"routes":[{`), 0o600); err != nil {
 		t.Fatal(err)
 	}

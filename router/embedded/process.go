@@ -97,6 +97,7 @@ func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, e
 		cfg: cfg, log: cfg.Log, e: newEngine(cfg), started: time.Now(), instance: newInstance(),
 		stopping: make(chan struct{}), successor: make(chan net.Conn, 1), processors: newProcessors(),
 	}
+	p.e.sync = p.syncAside
 	defer func() {
 		if err != nil {
 			p.close()

@@ -15,6 +15,7 @@ type processors struct {
 	mu    sync.Mutex
 	most  int           // as many as Go found; 1: there is nothing to decide
 	now   int           // in use
+	load  int           // that the load needs
 	busy  int           // how much is under way that may keep one from running requests
 	spent time.Duration // CPU time at the last look
 	at    time.Time     // when that was
@@ -33,7 +34,7 @@ func newProcessors() *processors {
 	if os.Getenv("GOMAXPROCS") != "" {
 		p.most = 1
 	}
-	p.now = p.most
+	p.now, p.load = p.most, p.most
 	return p
 }
 
@@ -50,7 +51,8 @@ func (p *processors) look(now time.Time) {
 	if took <= 0 {
 		return
 	}
-	p.set(needed(p.now, float64(used)/float64(took)))
+	p.load = min(max(needed(p.load, float64(used)/float64(took)), 1), p.most)
+	p.set()
 }
 
 // needed is how many processors are wanted where now are in use and load of them are busy, on average.
@@ -70,11 +72,12 @@ func (p *processors) begin() (end func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.busy++
-	p.set(p.now)
+	p.set()
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.busy-- // the next look takes the processor away: tables may come one after the other
+		p.busy--
+		p.set()
 	}
 }
 
@@ -82,12 +85,12 @@ func (p *processors) begin() (end func()) {
 func (p *processors) restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.busy = p.most
-	p.set(p.most)
+	p.load = p.most
+	p.set()
 }
 
-func (p *processors) set(n int) {
-	n = min(max(n, 1+min(p.busy, 1)), p.most)
+func (p *processors) set() {
+	n := min(max(p.load, 1+min(p.busy, 1)), p.most)
 	if n != p.now {
 		p.now = n
 		runtime.GOMAXPROCS(n)

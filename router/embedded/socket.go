@@ -17,7 +17,7 @@ import (
 const (
 	socketName = "control.sock"
 	lockName   = "router.lock"
-	tableName  = "table.json"
+	tableName  = "table"
 	idName     = "edge"
 	pidName    = "router.pid"
 	logName    = "router.log"

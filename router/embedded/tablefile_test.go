@@ -1,21 +1,40 @@
 package embedded
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/bootandshoot/release/internal/pairfile"
 	"github.com/bootandshoot/release/router/routertest"
 )
 
-// A table that is damaged on disk is put aside, and the one before it is served.
+// newestFile is the one of the two files that has the table that was applied last.
+func newestFile(t *testing.T, dir string) string {
+	t.Helper()
+	newest, most := "", 0
+	for _, name := range pairfile.New(filepath.Join(dir, tableName), 0).Paths() {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, _ := strconv.Atoi(strings.Fields(string(b))[0]); n > most {
+			newest, most = name, n
+		}
+	}
+	return newest
+}
+
+// While a table on disk is damaged the one before it is served.
 func TestDamagedTable(t *testing.T) {
 	damages := map[string]func([]byte) []byte{
 		"empty":    func([]byte) []byte { return nil },
 		"cut":      func(b []byte) []byte { return b[:len(b)/2] },
 		"zeroes":   func(b []byte) []byte { return make([]byte, len(b)) },
-		"longer":   func(b []byte) []byte { return append(b, b...) },
+		"changed":  func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"weight":1`), []byte(`"weight":2`)) },
 		"nonsense": func([]byte) []byte { return []byte(`{"schema":1,"routes":[{}]}`) },
 	}
 	for name, damage := range damages {
@@ -29,22 +48,18 @@ func TestDamagedTable(t *testing.T) {
 			newest := routertest.TableOf(3, routertest.RouteTo(listen, routertest.FleetOf(2, 1, b)))
 			mustApply(t, c, newest)
 			kill(t, c)
-			path := filepath.Join(dir, tableName)
+			path := newestFile(t, dir)
 			whole, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			damaged := damage(whole)
-			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			if err := os.WriteFile(path, damage(whole), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 { // and again at the start after that
 				startRouter(t, dir)
 				if _, body := fetch(t, "GET", "http://"+listen+"/", "", nil); body != "a" {
 					t.Fatalf("%q is served", body)
-				}
-				if aside, err := os.ReadFile(path + ".bad"); err != nil || string(aside) != string(damaged) {
-					t.Errorf("put aside: %q, %v", aside, err)
 				}
 				kill(t, c)
 			}
@@ -67,10 +82,9 @@ func TestUpgradeWithADamagedTable(t *testing.T) {
 	listen := routertest.FreeListen(t)
 	mustApply(t, c, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 1))))
 	mustApply(t, c, routertest.TableOf(2, routertest.RouteTo(listen, routertest.FleetOf(1, 1, node))))
-	path := filepath.Join(dir, tableName)
 	for name, harm := range map[string]func() error{
-		"removed": func() error { return os.Remove(path) },
-		"cut":     func() error { return os.Truncate(path, 10) },
+		"removed": func() error { return os.Remove(newestFile(t, dir)) },
+		"cut":     func() error { return os.Truncate(newestFile(t, dir), 10) },
 	} {
 		if err := harm(); err != nil {
 			t.Fatal(err)
@@ -90,7 +104,7 @@ func TestHalfWrittenFilesAreSwept(t *testing.T) {
 	c := startRouter(t, dir)
 	mustApply(t, c, routertest.TableOf(1))
 	kill(t, c)
-	left := []string{".tmp-123", ".tmp-987654321", spareName}
+	left := []string{".tmp-123", ".tmp-987654321"}
 	others := []string{"notes.tmp-1", ".tmpfile"}
 	for _, name := range append(left, others...) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o600); err != nil {
@@ -106,7 +120,7 @@ func TestHalfWrittenFilesAreSwept(t *testing.T) {
 			t.Errorf("%s stays: %v", name, err)
 		}
 	}
-	for _, name := range append(others, ".tmp-folder", tableName) {
+	for _, name := range append(others, ".tmp-folder", tableName+".0") {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}
