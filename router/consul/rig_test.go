@@ -17,6 +17,7 @@ import (
 
 	"github.com/bootandshoot/release/internal/consulapi"
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/consul/certstore"
 	"github.com/bootandshoot/release/router/embedded"
 	"github.com/bootandshoot/release/router/routertest"
 )
@@ -37,14 +38,19 @@ func TestMain(m *testing.M) {
 
 func runEdge(dir, address, prefix string) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	settings := consulapi.Settings{Address: address}
 	edge, err := NewEdge(EdgeOptions{
-		Options: Options{Settings: consulapi.Settings{Address: address}, Prefix: prefix, Log: log}, Dir: dir, Program: "test",
+		Options: Options{Settings: settings, Prefix: prefix, Log: log}, Dir: dir, Program: "test",
 	})
 	if err != nil {
 		return err
 	}
+	certificates, err := certstore.New(settings, prefix)
+	if err != nil {
+		return err
+	}
 	return embedded.Run(context.Background(), embedded.Config{
-		Dir: dir, Version: "test", IdleTimeout: 3 * time.Second, StopTimeout: 5 * time.Second, Companion: edge, Log: log,
+		Dir: dir, Version: "test", IdleTimeout: 3 * time.Second, StopTimeout: 5 * time.Second, Companion: edge, CertStorage: certificates, Log: log,
 	})
 }
 

@@ -162,6 +162,14 @@ func (l *listener) idlers(list *[]idler) (ending bool) {
 			*list = append(*list, idler{since, func() { l.endStarting(c) }})
 		}
 	}
+	for c, r := range l.resting {
+		switch {
+		case r.ending:
+			ending = true
+		case now-r.since >= int64(youngestSlow):
+			*list = append(*list, idler{r.since, func() { l.endResting(c, r) }})
+		}
+	}
 	return ending
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/routertest"
 )
 
@@ -87,10 +88,13 @@ func startLimited(t *testing.T, dir string, limit int) *Client {
 func TestNoDescriptorIsNotTheNodesFault(t *testing.T) {
 	e := startEngine(t, nil)
 	e.descriptors.nodes = 0
-	listen := e.serveNodes(t, routertest.StartNode(t, "a", nil))
-	res, _ := fetch(t, "GET", "http://"+listen+"/", "", nil)
-	if n := e.nodeTraffic("a"); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || n.Connect != 0 || n.Requests != 0 {
-		t.Errorf("%d, node %+v", res.StatusCode, n)
+	fleet := routertest.FleetOf(1, 100, routertest.StartNode(t, "a", nil))
+	for i, r := range []router.Route{routertest.RouteTo(routertest.FreeListen(t), fleet), h2cRoute(routertest.FreeListen(t), fleet)} {
+		e.mustApply(t, routertest.TableOf(uint64(1+i), r))
+		res, _ := fetch(t, "GET", "http://"+r.Listen+"/", "", nil)
+		if n := e.nodeTraffic("a"); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || n.Connect != 0 || n.Requests != 0 {
+			t.Errorf("%q: %d, node %+v", r.Nodes, res.StatusCode, n)
+		}
 	}
 	x := &exchange{e: e, ctx: context.Background()}
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE} {
@@ -136,4 +140,62 @@ func TestEvictLongestIdle(t *testing.T) {
 		t.Error("a connection with a request was ended")
 	}
 	close(release)
+}
+
+// An h2 connection without requests makes room like any other; one with a request stays.
+func TestEvictIdleH2(t *testing.T) {
+	bothWays(t, func(t *testing.T, secure bool) {
+		e := startEngine(t, nil)
+		release := make(chan struct{})
+		r := routertest.RouteTo(routertest.FreeListen(t), routertest.FleetOf(1, 100, routertest.StartNode(t, "a", func(w http.ResponseWriter, req *http.Request) {
+			if req.URL.Path == "/waits" {
+				<-release
+			}
+		})))
+		url, client := "http://"+r.Listen, h2cClient(t)
+		if secure {
+			files := writeCertificate(t, t.TempDir(), 1, "x")
+			r.TLS, url = &files, "https://"+r.Listen
+			tr := &http.Transport{TLSClientConfig: &tls.Config{ServerName: "x", InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+			t.Cleanup(tr.CloseIdleConnections)
+			client = &http.Client{Transport: tr}
+		}
+		e.mustApply(t, routertest.TableOf(1, r))
+		get := func(path string) error {
+			res, err := client.Get(url + path)
+			if err == nil {
+				err = res.Body.Close()
+			}
+			return err
+		}
+		if err := get("/"); err != nil {
+			t.Fatal(err)
+		}
+		l := e.listeners.at(r.Listen)
+		idle := func(n int) func() bool {
+			return func() bool {
+				var list []idler
+				return !l.idlers(&list) && len(list) == n
+			}
+		}
+		routertest.Eventually(t, "it is idle", idle(1))
+		answered := make(chan error, 1)
+		go func() { answered <- get("/waits") }()
+		routertest.Eventually(t, "a request is under way", idle(0))
+		if e.evict() {
+			t.Error("a connection with a request was ended")
+		}
+		close(release)
+		if err := <-answered; err != nil {
+			t.Fatal(err)
+		}
+		routertest.Eventually(t, "it is idle again", idle(1))
+		if !e.evict() {
+			t.Error("it was not ended")
+		}
+		routertest.Eventually(t, "it is gone", func() bool { return e.conns.Load() == 0 })
+		if err := get("/"); err != nil {
+			t.Errorf("on a new connection: %v", err)
+		}
+	})
 }

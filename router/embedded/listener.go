@@ -65,13 +65,14 @@ type listener struct {
 	conns    map[*h1conn]struct{}
 	tcp      map[*tcpConn]struct{}
 	starting map[*net.TCPConn]int64 // before their first request, since an instant
+	resting  map[net.Conn]*resting  // h2, without a request
 	leaving  bool                   // connections end as they become idle
 }
 
 func newListener(e *engine, address string, ln *net.TCPListener) *listener {
 	l := &listener{
 		e: e, address: address, ln: ln, h2: newConnQueue(ln.Addr()), stopped: make(chan struct{}),
-		conns: map[*h1conn]struct{}{}, tcp: map[*tcpConn]struct{}{}, starting: map[*net.TCPConn]int64{},
+		conns: map[*h1conn]struct{}{}, tcp: map[*tcpConn]struct{}{}, starting: map[*net.TCPConn]int64{}, resting: map[net.Conn]*resting{},
 	}
 	l.quit, l.end = context.WithCancel(context.Background())
 	l.server = newH2Server(l)

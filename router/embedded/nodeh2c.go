@@ -23,14 +23,17 @@ type stream struct {
 }
 
 // h2cTransport is made when a node is first spoken to over h2c.
-func (n *node) h2cTransport() *http.Transport {
+func (n *node) h2cTransport(e *engine) *http.Transport {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.h2c == nil {
 		protocols := new(http.Protocols)
 		protocols.SetUnencryptedHTTP2(true)
 		n.h2c = &http.Transport{
-			Protocols: protocols, DisableCompression: true, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, MaxResponseHeaderBytes: maxAnswerHead, IdleConnTimeout: repeatableIdle,
+			Protocols: protocols, DisableCompression: true, MaxResponseHeaderBytes: maxAnswerHead, IdleConnTimeout: repeatableIdle,
+			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+				return e.dial(ctx, &net.Dialer{}, address)
+			},
 		}
 	}
 	return n.h2c
@@ -45,7 +48,7 @@ func (x *exchange) tryH2C() (*answer, error) {
 		return nil, err
 	}
 	timer := time.AfterFunc(x.timeout(), cancel)
-	res, err := x.node.h2cTransport().RoundTrip(req)
+	res, err := x.node.h2cTransport(x.e).RoundTrip(req)
 	if err != nil {
 		expired := !timer.Stop()
 		cancel()
