@@ -29,31 +29,13 @@ type Command []string
 
 // UnmarshalNode takes both forms.
 func (c *Command) UnmarshalNode(n *strictyaml.Node, path string) error {
-	if n.Kind == strictyaml.List {
-		if errs := strictyaml.DecodeAt(n, (*[]string)(c), path); len(errs) > 0 {
-			return errs
-		}
-		if len(*c) == 0 || (*c)[0] == "" {
-			return n.Pos.Errorf("%s must begin with a program", path)
-		}
-		return nil
-	}
-	var text string
-	if errs := strictyaml.DecodeAt(n, &text, path); len(errs) > 0 {
-		return errs
-	}
-	if text == "" {
-		return n.Pos.Errorf("%s must not be empty", path)
-	}
-	*c = Command{"/bin/sh", "-c", text}
-	return nil
+	words, err := strictyaml.DecodeCommand(n, path)
+	*c = words
+	return err
 }
 
 // JSONSchema of both forms.
-func (*Command) JSONSchema() *jsonschema.Schema {
-	text := &jsonschema.Schema{Type: "string"}
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, {Type: "array", Items: text, MinItems: 1}}}
-}
+func (*Command) JSONSchema() *jsonschema.Schema { return jsonschema.Command() }
 
 // Schedule is when something is done again and again, as package cron reads it; "" is never.
 type Schedule string

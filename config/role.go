@@ -88,21 +88,25 @@ func turn(r Role) int {
 func (a *App) MainRole() string {
 	best, rank := "", -1
 	for _, name := range slices.Sorted(slices.Values(a.RoleNames())) {
-		role, mine := a.Role(name), 0
-		switch {
-		case role.Accessory:
-		case role.Routed() && !role.Internal:
-			mine = 3
-		case role.Routed():
-			mine = 2
-		default:
-			mine = 1
-		}
-		if mine > rank {
+		if mine := a.Role(name).Rank(); mine > rank {
 			best, rank = name, mine
 		}
 	}
 	return best
+}
+
+// Rank orders roles by how much they stand for their app: more for one that users reach, less for one that is routed at all, then
+// for one without route, and 0 for an accessory.
+func (r Role) Rank() int {
+	switch {
+	case r.Accessory:
+		return 0
+	case r.Routed() && !r.Internal:
+		return 3
+	case r.Routed():
+		return 2
+	}
+	return 1
 }
 
 // HasRole says whether the app has a role of that name.

@@ -163,6 +163,18 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 
 // operation answers at once, or with wait when the operation has ended, waits for a person, or the time is over.
 func (s *Server) operation(w http.ResponseWriter, r *http.Request) error {
+	var op orchestrator.Operation
+	if err := s.await(r, func() (over bool, err error) {
+		op, err = s.Orchestrator.Operation(r.Context(), keyOf(r), r.PathValue("id"))
+		return !op.Ended.IsZero() || op.Paused || op.Gate != "", err
+	}); err != nil {
+		return err
+	}
+	return answer(w, operationOf(op, s.Now()))
+}
+
+// await looks again at each change until what is looked at is over, or the request's wait is.
+func (s *Server) await(r *http.Request, look func() (over bool, err error)) error {
 	wait, err := waitOf(r)
 	if err != nil {
 		return err
@@ -171,12 +183,8 @@ func (s *Server) operation(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	for {
 		changed := s.Orchestrator.Changed()
-		op, err := s.Orchestrator.Operation(r.Context(), keyOf(r), r.PathValue("id"))
-		if err != nil {
+		if over, err := look(); over || err != nil || ctx.Err() != nil {
 			return err
-		}
-		if !op.Ended.IsZero() || op.Paused || op.Gate != "" || ctx.Err() != nil {
-			return answer(w, operationOf(op, s.Now()))
 		}
 		select {
 		case <-changed:

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"time"
@@ -39,26 +38,14 @@ func (s *Server) tasks(w http.ResponseWriter, r *http.Request) error {
 
 // task answers at once, or with wait when the task has ended or the time is over.
 func (s *Server) task(w http.ResponseWriter, r *http.Request) error {
-	wait, err := waitOf(r)
-	if err != nil {
+	var t orchestrator.Task
+	if err := s.await(r, func() (over bool, err error) {
+		t, err = s.Orchestrator.Task(r.Context(), keyOf(r), r.PathValue("id"))
+		return !t.Ended.IsZero(), err
+	}); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), wait)
-	defer cancel()
-	for {
-		changed := s.Orchestrator.Changed()
-		t, err := s.Orchestrator.Task(r.Context(), keyOf(r), r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-		if !t.Ended.IsZero() || ctx.Err() != nil {
-			return answer(w, taskOf(t, s.Now()))
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-	}
+	return answer(w, taskOf(t, s.Now()))
 }
 
 func (s *Server) stopTask(w http.ResponseWriter, r *http.Request) error {

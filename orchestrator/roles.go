@@ -93,17 +93,7 @@ func (s *State) moves(op *Operation, fleets []*Fleet) {
 func (s *State) lead(fleets []*Fleet) *Fleet {
 	best, rank := fleets[0], -1
 	for _, fl := range fleets {
-		mine := 0
-		switch role := s.roleOf(fl); {
-		case fl.Accessory:
-		case role.Routed() && !role.Internal:
-			mine = 3
-		case role.Routed():
-			mine = 2
-		default:
-			mine = 1
-		}
-		if mine > rank {
+		if mine := s.roleOf(fl).Rank(); mine > rank {
 			best, rank = fl, mine
 		}
 	}

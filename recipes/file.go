@@ -137,32 +137,13 @@ type command []string
 
 // UnmarshalNode takes both forms.
 func (c *command) UnmarshalNode(n *strictyaml.Node, path string) error {
-	switch n.Kind {
-	case strictyaml.List:
-		if errs := strictyaml.DecodeAt(n, (*[]string)(c), path); len(errs) > 0 {
-			return errs
-		}
-		if len(*c) == 0 || (*c)[0] == "" {
-			return n.Pos.Errorf("%s must begin with a program", path)
-		}
-	default:
-		var text string
-		if errs := strictyaml.DecodeAt(n, &text, path); len(errs) > 0 {
-			return errs
-		}
-		if text == "" {
-			return n.Pos.Errorf("%s must not be empty", path)
-		}
-		*c = []string{"/bin/sh", "-c", text}
-	}
-	return nil
+	words, err := strictyaml.DecodeCommand(n, path)
+	*c = words
+	return err
 }
 
 // JSONSchema of both forms.
-func (*command) JSONSchema() *jsonschema.Schema {
-	text := &jsonschema.Schema{Type: "string"}
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, {Type: "array", Items: text, MinItems: 1}}}
-}
+func (*command) JSONSchema() *jsonschema.Schema { return jsonschema.Command() }
 
 // mode is permissions in octal. It must be text: readers of YAML disagree on what the number 0644 is.
 type mode struct{ perm *fs.FileMode }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
 )
@@ -34,6 +35,20 @@ func (c *cli) reach(ctx context.Context) (*api.Client, api.Agent, error) {
 	client := api.NewClient(socket)
 	agent, err := client.Agent(ctx)
 	return client, agent, err
+}
+
+// appAndAgent is the app of the file, and the agent.
+func (c *cli) appAndAgent(ctx context.Context) (*config.App, *api.Client, error) {
+	return c.appWith(ctx, c.connect)
+}
+
+func (c *cli) appWith(ctx context.Context, connect func(context.Context) (*api.Client, error)) (*config.App, *api.Client, error) {
+	app, err := c.app()
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := connect(ctx)
+	return app, client, err
 }
 
 // connect is a client of the agent, which is started in the background when none answers. An agent that the user

@@ -54,11 +54,7 @@ is ever copied into one: what would change a node makes a new image.`,
 }
 
 func (c *cli) copyOut(ctx context.Context, node, from, to string) error {
-	app, err := c.app()
-	if err != nil {
-		return err
-	}
-	client, err := c.connectIfUsed(ctx)
+	app, client, err := c.appIfUsed(ctx)
 	if err != nil {
 		return err
 	}

@@ -30,11 +30,7 @@ Values of secrets are not shown, only that they differ. Exits with 0 also when t
 		Example: "  release diff r7 r8\n  release diff r7 r8 --files\n  release diff r7 r8 --json",
 		Args:    between(2, 2, "a release"), ValidArgsFunction: c.completeReleases,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			app, err := c.app()
-			if err != nil {
-				return err
-			}
-			client, err := c.connectIfUsed(cmd.Context())
+			app, client, err := c.appIfUsed(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -23,11 +23,7 @@ the release's launch. --type takes a type such as node.died, or what types begin
 		Args:    noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			app, err := c.app()
-			if err != nil {
-				return err
-			}
-			client, err := c.connectIfUsed(ctx)
+			app, client, err := c.appIfUsed(ctx)
 			if err != nil {
 				return err
 			}

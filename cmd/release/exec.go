@@ -53,11 +53,7 @@ func stdoutIsTerminal(c *cli) bool {
 }
 
 func (c *cli) exec(ctx context.Context, node string, x api.Exec, stdin bool) error {
-	app, err := c.app()
-	if err != nil {
-		return err
-	}
-	client, err := c.connectIfUsed(ctx)
+	app, client, err := c.appIfUsed(ctx)
 	if err != nil {
 		return err
 	}

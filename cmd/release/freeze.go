@@ -71,11 +71,7 @@ func (c *cli) unfreezeVerb() *cobra.Command {
 
 // say says a word that needs no operation under way, and shows what came of it.
 func (c *cli) say(cmd *cobra.Command, word api.Steer) error {
-	app, err := c.app()
-	if err != nil {
-		return err
-	}
-	client, err := c.connect(cmd.Context())
+	app, client, err := c.appAndAgent(cmd.Context())
 	if err != nil {
 		return err
 	}

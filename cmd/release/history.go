@@ -18,11 +18,7 @@ func (c *cli) historyVerb() *cobra.Command {
 release and cause, and the verdicts of cutovers with their numbers. release show tells all of one release.`,
 		Example: "  release history\n  release history --json", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			app, err := c.app()
-			if err != nil {
-				return err
-			}
-			client, err := c.connectIfUsed(cmd.Context())
+			app, client, err := c.appIfUsed(cmd.Context())
 			if err != nil {
 				return err
 			}

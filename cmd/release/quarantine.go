@@ -60,11 +60,7 @@ back into its fleet. Without a node it lists those in quarantine.`,
 }
 
 func (c *cli) listQuarantine(ctx context.Context) error {
-	app, err := c.app()
-	if err != nil {
-		return err
-	}
-	client, err := c.connectIfUsed(ctx)
+	app, client, err := c.appIfUsed(ctx)
 	if err != nil {
 		return err
 	}

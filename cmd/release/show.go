@@ -23,11 +23,7 @@ every entry of the journal. It answers for as long as history is kept (agent.yam
 		Example: "  release show r8\n  release show r8 -v\n  release show r8 --json",
 		Args:    between(1, 1, "the release"), ValidArgsFunction: c.completeReleases,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			app, err := c.app()
-			if err != nil {
-				return err
-			}
-			client, err := c.connectIfUsed(cmd.Context())
+			app, client, err := c.appIfUsed(cmd.Context())
 			if err != nil {
 				return err
 			}

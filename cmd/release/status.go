@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
 )
@@ -35,11 +36,7 @@ runs and exits with 1.`,
 		Args:              between(0, 1, "a node"),
 		ValidArgsFunction: c.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			app, err := c.app()
-			if err != nil {
-				return err
-			}
-			client, err := c.connectIfUsed(cmd.Context())
+			app, client, err := c.appIfUsed(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -60,6 +57,11 @@ runs and exits with 1.`,
 			})
 		},
 	}
+}
+
+// appIfUsed is the app of the file, and the agent, for verbs that only look.
+func (c *cli) appIfUsed(ctx context.Context) (*config.App, *api.Client, error) {
+	return c.appWith(ctx, c.connectIfUsed)
 }
 
 // connectIfUsed is connect for verbs that only look: where no agent ever ran there is nothing to see, and none is started.

@@ -49,11 +49,7 @@ type steerResult struct {
 
 // wouldSay shows what a word would do.
 func (c *cli) wouldSay(cmd *cobra.Command, word api.Steer) error {
-	app, err := c.app()
-	if err != nil {
-		return err
-	}
-	client, err := c.connect(cmd.Context())
+	app, client, err := c.appAndAgent(cmd.Context())
 	if err != nil {
 		return err
 	}

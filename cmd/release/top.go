@@ -73,11 +73,7 @@ the time to an answer's header, and what is in flight. Ctrl-C ends it.`,
 			if every < leastInterval || count < 0 {
 				return usage(fault.New(fault.Invalid, "read --interval and --count: %s and %d; at least %s and 0 are possible", span(every), count, span(leastInterval)))
 			}
-			app, err := c.app()
-			if err != nil {
-				return err
-			}
-			client, err := c.connectIfUsed(cmd.Context())
+			app, client, err := c.appIfUsed(cmd.Context())
 			if err != nil {
 				return err
 			}

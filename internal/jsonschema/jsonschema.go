@@ -67,6 +67,12 @@ func (p *Properties) MarshalJSON() ([]byte, error) {
 // Provider is implemented by types that decode themselves and know their schema.
 type Provider interface{ JSONSchema() *Schema }
 
+// Command is what strictyaml.DecodeCommand reads.
+func Command() *Schema {
+	text := &Schema{Type: "string"}
+	return &Schema{AnyOf: []*Schema{text, {Type: "array", Items: text, MinItems: 1}}}
+}
+
 // Generate is the schema of the struct type of v as an indented JSON document with a final newline.
 func Generate(id, title string, v any) ([]byte, error) {
 	s := Of(reflect.TypeOf(v))
