@@ -43,6 +43,7 @@ func (p *process) finish(ctx context.Context, successor net.Conn) error {
 			if p.e.drained() {
 				return nil
 			}
+			p.log.Warn("the process after this one has gone: this one ends as well", "connections", p.e.conns.Load())
 			return p.shutdown(p.cfg.StopTimeout)
 		case <-p.stopping:
 			err := p.shutdown(p.cfg.StopTimeout)

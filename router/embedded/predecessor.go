@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -21,6 +22,7 @@ var errSilent = errors.New("the process before this one does not answer")
 // predecessor is the process before this one, finishing its connections. Only the end of its connection, which the kernel
 // closes with the process, means that it is gone; one that does not answer may still have connections.
 type predecessor struct {
+	log    *slog.Logger
 	client *Client
 	conn   net.Conn
 	pid    int
@@ -32,8 +34,8 @@ type predecessor struct {
 	lastStatus Status
 }
 
-func newPredecessor(conn net.Conn) *predecessor {
-	d := &predecessor{client: newConnClient(conn), conn: conn, turn: make(chan struct{}, 1)}
+func newPredecessor(conn net.Conn, log *slog.Logger) *predecessor {
+	d := &predecessor{log: log, client: newConnClient(conn), conn: conn, turn: make(chan struct{}, 1)}
 	if u, ok := conn.(*net.UnixConn); ok {
 		d.pid = peerOf(u)
 	}
@@ -128,6 +130,7 @@ func (d *predecessor) refresh(ctx context.Context) snapshot {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if errors.Is(err, router.ErrUnavailable) {
+		d.log.Warn("the process before this one has gone", "pid", d.pid, "error", err)
 		d.last.Drained = true
 		d.last.Edge.Nodes = slices.Clone(d.last.Edge.Nodes)
 		for i := range d.last.Edge.Nodes {

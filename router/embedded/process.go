@@ -150,7 +150,7 @@ func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 		}
 	}
 	if in != nil {
-		p.pred = newPredecessor(in.peer)
+		p.pred = newPredecessor(in.peer, p.log)
 		p.e.follows.Store(true)
 		if err := in.ready(); err != nil { // before the first table comes, which would be told the predecessor on the same socket
 			return err
