@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -28,19 +29,24 @@ func NewClient(dir string) *Client {
 	return &Client{dir: dir, http: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConns: 2}}}
 }
 
-// newConnClient speaks over one connection that is already open, and fails once it is gone.
+// newConnClient speaks over one connection that is already open, and fails once it is gone. It is for one call at a time.
 func newConnClient(conn net.Conn) *Client {
-	ch := make(chan net.Conn, 1)
-	ch <- conn
-	dial := func(context.Context, string, string) (net.Conn, error) {
-		select {
-		case c := <-ch:
-			return c, nil
-		default:
-			return nil, net.ErrClosed
-		}
+	return &Client{http: &http.Client{Transport: &oneConn{conn: conn, answers: bufio.NewReader(conn)}}}
+}
+
+// oneConn is a transport that never opens another connection, nor gives its own up: http.Transport does both with one that was
+// answered before it had noticed that its question was written, as happens on a busy machine.
+type oneConn struct {
+	conn    net.Conn
+	answers *bufio.Reader
+}
+
+// RoundTrip implements http.RoundTripper. The answer's body must be read to its end before the next question.
+func (c *oneConn) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := req.Write(c.conn); err != nil {
+		return nil, err
 	}
-	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial, MaxConnsPerHost: 1}}}
+	return http.ReadResponse(c.answers, req)
 }
 
 // Dir is the state folder of the router.

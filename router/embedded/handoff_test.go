@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -182,9 +184,7 @@ func TestPausedPredecessor(t *testing.T) {
 		t.Fatalf("%+v", n)
 	}
 
-	if err := syscall.Kill(old, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	pause(t, old)
 	defer syscall.Kill(old, syscall.SIGCONT)
 	// The new process serves by the new table, and does not claim that the old one does.
 	mustApply(t, c, routertest.TableOf(2, routertest.RouteTo(listen, routertest.FleetOf(2, 1, b))))
@@ -288,5 +288,58 @@ func TestStopDuringAnUpgrade(t *testing.T) {
 			<-upgraded // however it went
 			routertest.Eventually(t, "the old process ended", func() bool { return syscall.Kill(pid, 0) != nil })
 		})
+	}
+}
+
+// pause stops a process, and waits until none of its threads runs any more.
+func pause(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	routertest.Eventually(t, "the process is stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(name string) bool {
+			b, err := os.ReadFile(name)
+			_, state, _ := strings.Cut(string(b), ") ")
+			return err == nil && !strings.HasPrefix(state, "T")
+		})
+	})
+}
+
+// A question that is answered before it is wholly written is no reason to give the connection up.
+func TestAnsweredBeforeItIsWritten(t *testing.T) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]net.Conn
+	for i := range ends {
+		f := os.NewFile(uintptr(pair[i]), "end")
+		if ends[i], err = net.FileConn(f); err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+		defer ends[i].Close()
+	}
+	const questions = 2
+	go func() {
+		in := bufio.NewReader(ends[1])
+		for range questions {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(ends[1], "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+			time.Sleep(200 * time.Millisecond) // longer than net/http waits for the end of its own writing
+			_, _ = io.Copy(io.Discard, req.Body)
+		}
+	}()
+	c := newConnClient(ends[0])
+	for range questions {
+		if err := c.call(t.Context(), http.MethodPost, "/v1/follow", strings.Repeat("x", 4<<20), nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
