@@ -168,7 +168,8 @@ type Operation struct {
 	Auto       bool       `json:"auto,omitempty"`     // replace: nobody asked, nodes failed
 	Held       string     `json:"held,omitempty"`     // why it waits for a person, if it paused by itself
 	OneWay     string     `json:"one_way,omitempty"`  // what cannot be undone any more; "": all can
-	Verdict    *Verdict   `json:"verdict,omitempty"`  // under way: what the comparison comes to now
+	Verdict    *Verdict   `json:"verdict,omitempty"`  // under way: what the comparison comes to now; of several the first that is not good
+	Compared   []Verdict  `json:"compared,omitempty"` // under way: the same for each role, where several are compared
 	Checks     []Answer   `json:"checks,omitempty"`   // under way: what was answered to what abort_on asks
 	Verdicts   []Verdict  `json:"verdicts,omitempty"` // that decided something, oldest first
 	Failure    *Error     `json:"failure,omitempty"`
@@ -186,6 +187,7 @@ func (o Operation) Done() bool { return !o.Ended.IsZero() }
 type Verdict struct {
 	At       time.Time      `json:"at,omitzero"`
 	Percent  int            `json:"percent"`          // the new release's share then
+	Role     string         `json:"role,omitempty"`   // of an app with roles: whose requests were compared
 	Outcome  string         `json:"outcome"`          // worse, good, open
 	Aspect   string         `json:"aspect,omitempty"` // what is worse: errors, p50, p90, p99
 	Reason   string         `json:"reason"`

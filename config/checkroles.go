@@ -56,6 +56,9 @@ func (c *checker) role(a *App, e strictyaml.Entry) {
 	sub.entry(a, e.Key, &role)
 	sub.kind(&role)
 	a.Roles[e.Key] = role
+	if role.Verdict != "" && !role.Routed() {
+		sub.fail(root.LocateKey("verdict"), "verdict: nothing is compared of a role without a route")
+	}
 	c.needs(a, e, role)
 	c.take(inFull(e.Value, "roles."+e.Key+".", sub.errs))
 }

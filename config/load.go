@@ -228,7 +228,7 @@ func inFull(over *strictyaml.Node, prefix string, errs fault.List) fault.List {
 }
 
 // overlaid is the beginning of a path in a message, or something in quotes, which is passed over.
-var overlaid = regexp.MustCompile(`"(\\.|[^"\\])*"|\b(roles|start|cmd|fleet|health|route|cutover|require)\b`)
+var overlaid = regexp.MustCompile(`"(\\.|[^"\\])*"|\b(roles|start|cmd|verdict|fleet|health|route|cutover|require)\b`)
 
 // once puts the prefix before the first match that is not in quotes.
 func once(prefix string) func(string) string {

@@ -33,6 +33,7 @@ type Role struct {
 	Start     string   `yaml:"start,omitempty" json:"start,omitempty" doc:"How nodes of a role without a route come up: whole (all at the launch), or share (as many as the release's share of the traffic). Default: whole." enum:"whole,share"`
 	Fleet     Fleet    `yaml:"fleet" json:"fleet" doc:"The role's nodes."`
 	Health    Health   `yaml:"health" json:"health" doc:"How it is proven that a node is well; another kind of check replaces the app's."`
+	Verdict   string   `yaml:"verdict,omitempty" json:"verdict,omitempty" doc:"off: the role's requests are not compared with the old release's. Default: as cutover.verdict says, for every role with a route." enum:"off"`
 	Route     *Route   `yaml:"route,omitempty" json:"route,omitempty" doc:"The entry that users reach. Default: none."`
 }
 

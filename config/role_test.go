@@ -133,6 +133,8 @@ func TestRoleErrors(t *testing.T) {
 		"cycle":          {"roles: {a: {needs: [b]}, b: {needs: [c]}, c: {needs: [a]}}\n", `2:20: roles.a.needs: a → b → c → a need each other, so none of them could boot first`},
 		"two cycles":     {"roles: {a: {needs: [b]}, b: {needs: [a]}, c: {needs: [a]}}\n", `2:20: roles.a.needs: a → b → a need each other, so none of them could boot first`},
 		"accessory":      {"roles: {db: {accessory: true, needs: [web]}, web: {}}\n", `2:39: roles.db.needs[0]: an accessory boots before the other roles, so it cannot need "web"`},
+		"verdict":        {"roles: {web: {verdict: of}}\n", `2:24: unknown value "of" for roles.web.verdict, did you mean "off"?`},
+		"verdict alone":  {"roles: {web: {verdict: off}}\n", `2:15: roles.web.verdict: nothing is compared of a role without a route`},
 		"start":          {"roles: {web: {start: hole}}\n", `2:22: unknown value "hole" for roles.web.start, did you mean "whole"?`},
 		"start routed":   {"roles: {web: {start: share, route: {listen: \":1\"}}}\n", `2:15: roles.web.start: nodes of a role with a route boot at the launch, all of them`},
 		"cmd":            {"roles: {web: {cmd: []}}\n", `2:20: roles.web.cmd must begin with a program`},

@@ -32,8 +32,8 @@ type GoodWithin struct {
 	Slow   Percent `yaml:"slow" json:"slow" doc:"Of the shares of requests slower than the old release's 90th percentile, in percentage points." default:"10%"`
 }
 
-// verdictOff is the short form.
-const verdictOff = "off"
+// VerdictOff compares nothing.
+const VerdictOff = "off"
 
 // verdictKeys is the form with keys.
 type verdictKeys Verdict
@@ -41,11 +41,11 @@ type verdictKeys Verdict
 // UnmarshalNode takes both forms.
 func (v *Verdict) UnmarshalNode(n *strictyaml.Node, path string) error {
 	switch {
-	case n.Kind == strictyaml.Text && n.Text == verdictOff:
+	case n.Kind == strictyaml.Text && n.Text == VerdictOff:
 		v.Off = true
 		return nil
 	case n.Kind == strictyaml.Text:
-		return strictyaml.UnknownName(n.Pos, "value", n.Text, "for "+path, []string{verdictOff}).WithHint("valid here: off, or a mapping")
+		return strictyaml.UnknownName(n.Pos, "value", n.Text, "for "+path, []string{VerdictOff}).WithHint("valid here: off, or a mapping")
 	case n.Kind != strictyaml.Map:
 		return strictyaml.WrongKind(n, path, "off or a mapping")
 	}
@@ -53,11 +53,11 @@ func (v *Verdict) UnmarshalNode(n *strictyaml.Node, path string) error {
 }
 
 // Short is the form without keys, if it is that.
-func (v Verdict) Short() (string, bool) { return verdictOff, v.Off }
+func (v Verdict) Short() (string, bool) { return VerdictOff, v.Off }
 
 // JSONSchema of both forms.
 func (*Verdict) JSONSchema() *jsonschema.Schema {
-	short := &jsonschema.Schema{Type: "string", Enum: []string{verdictOff}}
+	short := &jsonschema.Schema{Type: "string", Enum: []string{VerdictOff}}
 	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{short, jsonschema.Of(reflect.TypeFor[verdictKeys]())}}
 }
 

@@ -41,9 +41,25 @@ func costing(o orchestrator.Operation, cost orchestrator.Ledger, now time.Time) 
 
 func verdictOf(v orchestrator.Verdict) *api.Verdict {
 	return &api.Verdict{
-		At: v.At, Percent: v.Percent, Outcome: string(v.Outcome), Aspect: v.Aspect, Reason: v.Reason,
+		At: v.At, Percent: v.Percent, Role: v.Role, Outcome: string(v.Outcome), Aspect: v.Aspect, Reason: v.Reason,
 		New: api.VerdictNumbers(v.New), Old: api.VerdictNumbers(v.Old), PWorse: v.PWorse, PNotGood: v.PNotGood, Checks: checksOf(v.Checks),
 	}
+}
+
+// presentOf is what the comparisons of an operation under way come to: the first that is not good, and if there are several all.
+func presentOf(list []orchestrator.Verdict, now time.Time) (first *api.Verdict, all []api.Verdict) {
+	for _, v := range list {
+		v.At = now
+		all = append(all, *verdictOf(v))
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	first = &all[max(0, slices.IndexFunc(list, func(v orchestrator.Verdict) bool { return !v.Good() }))]
+	if len(all) == 1 {
+		all = nil
+	}
+	return first, all
 }
 
 func checksOf(list []orchestrator.Check) []api.Answer {
@@ -95,9 +111,7 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 	}
 	for _, o := range s.Operations {
 		wire := costing(*o, o.Cost(st.Counted), now)
-		if v := s.Present(o); v != nil {
-			wire.Verdict = verdictOf(orchestrator.Verdict{At: now, Percent: o.Percent, Verdict: *v})
-		}
+		wire.Verdict, wire.Compared = presentOf(s.Present(o), now)
 		if o.Kind.Exclusive() {
 			out.Operation = &wire
 		} else {

@@ -254,7 +254,7 @@ func (q question) measure(res Result) (CheckOutcome, *float64, string) {
 }
 
 // checksAgainst is what the answers hold against the release; nil for nothing.
-func (r *round) checksAgainst(op *Operation, fl *Fleet, compared *canary.Verdict) *Failure {
+func (r *round) checksAgainst(op *Operation, fl *Fleet, compared []comparison) *Failure {
 	for i, q := range questionsOf(r.s.configOf(fl).Cutover.AbortOn) {
 		if i >= len(op.Checks) {
 			return nil
@@ -270,14 +270,14 @@ func (r *round) checksAgainst(op *Operation, fl *Fleet, compared *canary.Verdict
 	return nil
 }
 
-// uncompared is a verdict that came of something else than the requests, with their numbers if they are compared too.
-func uncompared(compared *canary.Verdict, outcome canary.Outcome, aspect, reason string) canary.Verdict {
-	v := canary.Verdict{PWorse: 1, PNotGood: 1}
-	if compared != nil {
-		v = *compared
+// uncompared is a verdict that came of something else than the requests, with their numbers if some are compared too.
+func uncompared(compared []comparison, outcome canary.Outcome, aspect, reason string) comparison {
+	c := comparison{Verdict: canary.Verdict{PWorse: 1, PNotGood: 1}}
+	if len(compared) > 0 {
+		c = compared[0]
 	}
-	v.Outcome, v.Aspect, v.Reason = outcome, aspect, reason
-	return v
+	c.Outcome, c.Aspect, c.Reason = outcome, aspect, reason
+	return c
 }
 
 // lacking says which question has no good answer; pending says that one is being asked.

@@ -96,8 +96,8 @@ func (r *round) stepHold(op *Operation) {
 	if r.f.Elapsed == 0 {
 		op.Baseline = r.f.Traffic // counters seen by an earlier agent cannot be compared
 	}
-	lead := r.s.fleet(op.Fleet) // of several roles the one that users meet first is compared; the limits hold for all
-	compared := r.weigh(op, lead)
+	lead := r.s.fleet(op.Fleet)
+	compared := r.weigh(op)
 	r.ask(op, lead)
 	for _, fl := range fleets {
 		if f := r.verdict(op, fl, compared); f != nil {

@@ -53,7 +53,7 @@ func (r *round) stepShift(op *Operation) {
 	}
 	op.HoldLeft = op.Steps[0].Hold
 	op.Baseline, op.ShiftedAt = r.f.Traffic, r.f.Confirmed
-	r.beginWeighing(op, r.s.fleet(op.Fleet))
+	r.beginWeighing(op)
 	r.beginChecks(op, r.s.fleet(op.Fleet))
 	if r.f.Unserved != "" {
 		r.sayOp("unserved", op, "%s has %d %% of the route, but %s", op.Release, want, r.f.Unserved)

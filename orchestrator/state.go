@@ -237,13 +237,13 @@ type Operation struct {
 
 	Hooks HookRun `json:"hooks,omitzero"` // how far they are
 
-	Checks   []Check          `json:"checks,omitempty"`   // how what abort_on asks stands in the step under way
-	Evidence *canary.Evidence `json:"evidence,omitempty"` // what the steps have shown; a new one at each change
-	Unclear  time.Duration    `json:"unclear,omitempty"`  // for how long the step was held beyond its time, for a verdict
-	Held     string           `json:"held,omitempty"`     // why it waits for a person, if it paused by itself
-	Accepted bool             `json:"accepted,omitempty"` // the step may be left: it has its verdict, or a person said so
-	Verdicts []Verdict        `json:"verdicts,omitempty"` // oldest first
-	OneWay   string           `json:"one_way,omitempty"`  // what cannot be undone any more, for people; "": all can
+	Checks   []Check                    `json:"checks,omitempty"`    // how what abort_on asks stands in the step under way
+	Evidence map[string]canary.Evidence `json:"evidences,omitempty"` // what the steps have shown, by fleet that is compared
+	Unclear  time.Duration              `json:"unclear,omitempty"`   // for how long the step was held beyond its time, for a verdict
+	Held     string                     `json:"held,omitempty"`      // why it waits for a person, if it paused by itself
+	Accepted bool                       `json:"accepted,omitempty"`  // the step may be left: it has its verdict, or a person said so
+	Verdicts []Verdict                  `json:"verdicts,omitempty"`  // oldest first
+	OneWay   string                     `json:"one_way,omitempty"`   // what cannot be undone any more, for people; "": all can
 
 	Failure   *Failure  `json:"failure,omitempty"`    // why it was or is being aborted; fault.NeedsPerson: why it is held
 	AbortedBy string    `json:"aborted_by,omitempty"` // the person who aborted it, if it was one
@@ -254,6 +254,7 @@ type Operation struct {
 type Verdict struct {
 	At      time.Time `json:"at"`
 	Percent int       `json:"percent"`
+	Role    string    `json:"role,omitempty"` // of an app with roles: whose requests were compared
 	canary.Verdict
 	Checks []Check `json:"checks,omitempty"` // what was answered last
 }

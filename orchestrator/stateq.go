@@ -40,6 +40,7 @@ func (s *State) clone() *State {
 		op.Hooks = op.Hooks.clone()
 		op.Verdicts = slices.Clone(op.Verdicts)
 		op.Checks = slices.Clone(op.Checks)
+		op.Evidence = maps.Clone(op.Evidence)
 	}
 	return &c
 }

@@ -10,9 +10,8 @@ import (
 )
 
 // verdict is what there is against a fleet that an operation moves traffic to; nil while there is nothing. A rollback is
-// not judged: it is the way out. compared is what the requests of the release came to beside the old one's; nil: they are not
-// compared.
-func (r *round) verdict(op *Operation, fl *Fleet, compared *canary.Verdict) *Failure {
+// not judged: it is the way out. compared is what the requests of the roles that are compared came to beside the old release's.
+func (r *round) verdict(op *Operation, fl *Fleet, compared []comparison) *Failure {
 	if !op.judged(fl) {
 		return nil
 	}
@@ -23,9 +22,11 @@ func (r *round) verdict(op *Operation, fl *Fleet, compared *canary.Verdict) *Fai
 	if fl.healthy() == 0 && !op.Force {
 		return against(": no node of it is healthy any more")
 	}
-	if compared != nil && compared.Outcome == canary.Worse && fl.ID.String() == op.Fleet {
-		r.sayVerdict(op, *compared)
-		return against(" at %d %%: worse than %s, beyond chance: %s", op.Percent, op.From, compared.Reason)
+	for _, c := range compared {
+		if c.fleet == fl && c.Outcome == canary.Worse {
+			r.sayVerdict(op, c)
+			return against(" at %d %%: worse than %s, beyond chance: %s", op.Percent, op.From, c.Reason)
+		}
 	}
 	rule := r.s.configOf(fl).Cutover.AbortOn
 	if rule == nil {
@@ -53,8 +54,22 @@ func (r *round) stepTraffic(op *Operation, fl *Fleet) (fresh, old Traffic) {
 	return r.f.Traffic[fl.ID.String()].Since(op.Baseline[fl.ID.String()]), old
 }
 
-// unjudged says what abort_on has too few requests for in a step that is watched; "" for nothing.
-func (r *round) unjudged(op *Operation, fl *Fleet) string {
+// unjudged says what abort_on has too few requests for in a step that is watched; "" for nothing. The roles that are compared must
+// all have had enough.
+func (r *round) unjudged(op *Operation, lead *Fleet) string {
+	fleets := r.s.comparable(op)
+	if len(fleets) == 0 {
+		fleets = []*Fleet{lead}
+	}
+	for _, fl := range fleets {
+		if why := r.unjudgedPart(op, fl); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (r *round) unjudgedPart(op *Operation, fl *Fleet) string {
 	rule := r.s.configOf(fl).Cutover.AbortOn
 	if rule == nil || op.Steps[0].Hold == 0 || !op.judged(fl) {
 		return ""
@@ -64,10 +79,10 @@ func (r *round) unjudged(op *Operation, fl *Fleet) string {
 	switch {
 	case (rule.ErrorRate > 0 || rule.P99OverOld > 0) && fresh.Requests < least:
 		return fmt.Sprintf("abort_on did not judge %s at %d %%: it had %s in the step, %d are needed (min_requests)",
-			op.Release, op.Percent, human.Count(fresh.Requests, "request"), least)
+			r.s.nameOf(fl), op.Percent, human.Count(fresh.Requests, "request"), least)
 	case rule.P99OverOld > 0 && old.Requests < least && op.Percent < 100:
 		return fmt.Sprintf("abort_on did not compare the p99 of %s at %d %%: the old release had %s in the step, %d are needed (min_requests)",
-			op.Release, op.Percent, human.Count(old.Requests, "request"), least)
+			r.s.nameOf(fl), op.Percent, human.Count(old.Requests, "request"), least)
 	}
 	return ""
 }

@@ -23,11 +23,45 @@ func ruleOf(c *config.Cutover) (rule canary.Rule, wait time.Duration, on bool) {
 // comparable says whether a step shows anything: it is watched, and others have traffic too.
 func (s Step) comparable() bool { return s.Hold > 0 && s.Percent < 100 }
 
+// comparison is what one role's requests came to beside the old release's.
+type comparison struct {
+	fleet *Fleet // nil: nothing was compared
+	canary.Verdict
+}
+
+// comparable are the fleets of an operation whose requests are compared: of every role with a route that the old release has too,
+// unless the file says otherwise. The one that users meet first is the first.
+func (s *State) comparable(op *Operation) []*Fleet {
+	lead := s.fleet(op.Fleet)
+	if lead == nil || !op.judged(lead) {
+		return nil
+	}
+	if _, _, on := ruleOf(&s.configOf(lead).Cutover); !on {
+		return nil
+	}
+	list := slices.DeleteFunc(s.fleetsOf(op), func(fl *Fleet) bool {
+		return fl.Accessory || !s.routed(fl) || s.roleOf(fl).Verdict == config.VerdictOff || !op.hasOld(fl.ID.Role)
+	})
+	if i := slices.Index(list, lead); i > 0 {
+		list = slices.Insert(slices.Delete(list, i, i+1), 0, lead)
+	}
+	return list
+}
+
+// hasOld says whether another release had traffic in a role when the operation began.
+func (op *Operation) hasOld(role string) bool {
+	for id, w := range op.Before {
+		if w > 0 && roleIn(id) == role && !slices.Contains(op.fleets(), id) {
+			return true
+		}
+	}
+	return false
+}
+
 // beginWeighing starts the evidence of a step.
-func (r *round) beginWeighing(op *Operation, fl *Fleet) {
+func (r *round) beginWeighing(op *Operation) {
 	op.Unclear, op.Accepted = 0, false
-	_, _, on := ruleOf(&r.s.configOf(fl).Cutover)
-	if !on || !op.judged(fl) || !op.Steps[0].comparable() {
+	if !op.Steps[0].comparable() {
 		return
 	}
 	steps := 0
@@ -36,44 +70,57 @@ func (r *round) beginWeighing(op *Operation, fl *Fleet) {
 			steps++
 		}
 	}
-	var before canary.Evidence
-	if op.Evidence != nil {
-		before = *op.Evidence
+	for _, fl := range r.s.comparable(op) {
+		op.setEvidence(fl, op.Evidence[fl.ID.String()].Begin(steps))
 	}
-	now := before.Begin(steps)
-	op.Evidence = &now
 }
 
-// weigh takes what the edges counted into the evidence of the step under way, and judges it; nil where nothing is compared.
-func (r *round) weigh(op *Operation, fl *Fleet) *canary.Verdict {
-	rule, _, on := ruleOf(&r.s.configOf(fl).Cutover)
-	if !on || op.Evidence == nil || !op.Steps[0].comparable() {
+func (op *Operation) setEvidence(fl *Fleet, e canary.Evidence) {
+	if op.Evidence == nil {
+		op.Evidence = map[string]canary.Evidence{}
+	}
+	op.Evidence[fl.ID.String()] = e
+}
+
+// weigh takes what the edges counted into the evidence of the step under way, and judges it; none where nothing is compared. The
+// roles that are compared share the false alarms.
+func (r *round) weigh(op *Operation) []comparison {
+	if len(op.Evidence) == 0 || !op.Steps[0].comparable() {
 		return nil
 	}
-	now := *op.Evidence
-	if r.f.Elapsed == 0 {
-		now = now.Restart() // the baseline is another
+	fleets := r.s.comparable(op)
+	var list []comparison
+	for _, fl := range fleets {
+		rule, _, _ := ruleOf(&r.s.configOf(fl).Cutover)
+		rule.Among = len(fleets)
+		now := op.Evidence[fl.ID.String()]
+		if r.f.Elapsed == 0 {
+			now = now.Restart() // the baseline is another
+		}
+		fresh, old := r.stepTraffic(op, fl)
+		now = now.Take(rule, canary.Pair{New: fresh, Old: old})
+		op.setEvidence(fl, now)
+		list = append(list, comparison{fleet: fl, Verdict: now.Judge(rule)})
 	}
-	fresh, old := r.stepTraffic(op, fl)
-	now = now.Take(rule, canary.Pair{New: fresh, Old: old})
-	op.Evidence = &now
-	v := now.Judge(rule)
-	return &v
+	return list
 }
 
 // passed says whether a step whose time is over may be left. What is not clear is waited for, and in the end a person is asked: too
 // few requests are no proof of anything.
-func (r *round) passed(op *Operation, fl *Fleet, compared *canary.Verdict) bool {
+func (r *round) passed(op *Operation, fl *Fleet, compared []comparison) bool {
 	if op.Accepted {
 		return true
 	}
 	rule, wait, _ := ruleOf(&r.s.configOf(fl).Cutover)
-	why, note := r.unjudged(op, fl), ""
+	why, note, said := r.unjudged(op, fl), "", ""
+	open := slices.IndexFunc(compared, func(c comparison) bool { return c.Outcome != canary.Good })
 	switch {
-	case compared == nil:
+	case len(compared) == 0:
 		why, note = "", why
-	case compared.Outcome != canary.Good:
-		why = compared.Reason
+	case open >= 0:
+		said = compared[open].Reason
+		why = r.partOf(compared, open) + said
+		compared = compared[open:]
 	case rule.Enough > 0:
 		why = "" // whoever says how many requests are enough means those of abort_on too
 	}
@@ -93,21 +140,29 @@ func (r *round) passed(op *Operation, fl *Fleet, compared *canary.Verdict) bool 
 		r.wait(op, "a verdict on %s at %d %%", op.Release, op.Percent)
 		return false
 	}
-	r.sayVerdict(op, uncompared(compared, canary.Open, "", why))
+	r.sayVerdict(op, uncompared(compared, canary.Open, "", orText(said, why)))
 	r.hold(op, why)
 	return false
 }
 
+// partOf names the role of a comparison where there are several: "api: ".
+func (r *round) partOf(compared []comparison, i int) string {
+	if len(compared) < 2 {
+		return ""
+	}
+	return compared[i].fleet.ID.Role + ": "
+}
+
 // accept lets a step be left.
-func (r *round) accept(op *Operation, compared *canary.Verdict, note string) {
+func (r *round) accept(op *Operation, compared []comparison, note string) {
 	op.Accepted = true
 	if note != "" {
 		r.sayOp("note", op, "%s", note)
 	}
-	switch {
-	case compared != nil:
-		r.sayVerdict(op, *compared)
-	case len(op.Checks) > 0:
+	for _, c := range compared {
+		r.sayVerdict(op, c)
+	}
+	if len(compared) == 0 && len(op.Checks) > 0 {
 		r.sayVerdict(op, uncompared(nil, canary.Good, "", "what abort_on asks is answered well"))
 	}
 }
@@ -120,12 +175,27 @@ func (r *round) hold(op *Operation, why string) {
 }
 
 // sayVerdict keeps a verdict that decided something, with its numbers.
-func (r *round) sayVerdict(op *Operation, v canary.Verdict) {
-	kept := Verdict{At: r.f.Now, Percent: op.Percent, Verdict: v, Checks: slices.Clone(op.Checks)}
+func (r *round) sayVerdict(op *Operation, c comparison) {
+	kept := Verdict{At: r.f.Now, Percent: op.Percent, Verdict: c.Verdict, Checks: slices.Clone(op.Checks)}
+	name, of := op.Release, op.Fleet
+	if c.fleet != nil {
+		name, of, kept.Role = r.s.nameOf(c.fleet), c.fleet.ID.String(), r.s.roleIn(c.fleet)
+	}
 	op.Verdicts = append(op.Verdicts, kept)
-	r.say(Event{Type: string(op.Kind) + ".verdict", Operation: op.ID, Release: op.Release, Fleet: op.Fleet, Percent: op.Percent, Verdict: &kept},
-		"%s at %d %%: %s%s", op.Release, op.Percent, v.Reason, kept.numbers(op))
+	r.say(Event{Type: string(op.Kind) + ".verdict", Operation: op.ID, Release: op.Release, Fleet: of, Percent: op.Percent, Verdict: &kept},
+		"%s at %d %%: %s%s", name, op.Percent, c.Reason, kept.numbers(op))
 }
+
+// roleIn is a fleet's role, "" in an app without roles.
+func (s *State) roleIn(fl *Fleet) string {
+	if rel := s.release(fl.ID.Release); rel == nil || len(rel.Config.Roles) == 0 {
+		return ""
+	}
+	return fl.ID.Role
+}
+
+// Good says whether nothing is against leaving the step.
+func (v *Verdict) Good() bool { return v.Outcome == canary.Good }
 
 // numbers are those of a verdict, for people.
 func (v *Verdict) numbers(op *Operation) string {
@@ -141,13 +211,18 @@ func (v *Verdict) numbers(op *Operation) string {
 	return text
 }
 
-// Present is what the evidence of an operation under way comes to now; nil where nothing is compared.
-func (s *State) Present(op *Operation) *canary.Verdict {
-	fl := s.fleet(op.Fleet)
-	if op.Evidence == nil || fl == nil || op.Phase != PhaseHold || len(op.Steps) == 0 || !op.Steps[0].comparable() {
+// Present is what the evidence of an operation under way comes to now, for each role that is compared, the one that users meet
+// first before the others.
+func (s *State) Present(op *Operation) []Verdict {
+	if len(op.Evidence) == 0 || op.Phase != PhaseHold || len(op.Steps) == 0 || !op.Steps[0].comparable() {
 		return nil
 	}
-	rule, _, _ := ruleOf(&s.configOf(fl).Cutover)
-	v := op.Evidence.Judge(rule)
-	return &v
+	var list []Verdict
+	fleets := s.comparable(op)
+	for _, fl := range fleets {
+		rule, _, _ := ruleOf(&s.configOf(fl).Cutover)
+		rule.Among = len(fleets)
+		list = append(list, Verdict{Percent: op.Percent, Role: s.roleIn(fl), Verdict: op.Evidence[fl.ID.String()].Judge(rule)})
+	}
+	return list
 }

@@ -18,7 +18,8 @@ import (
 // release's requests so many in a thousand fail, and all others are answered in a bucket of latency.
 type users struct {
 	perSecond int
-	failing   map[string]int // by release, of 1,000
+	failing   map[string]int // by release, or by release and role as in "r2 api", of 1,000
+	silent    string         // a role that nobody asks
 	bucket    map[string]int // by release
 }
 
@@ -47,15 +48,16 @@ func (r *rig) serve(u users, sent, failed map[string]int) {
 	}
 	for _, route := range table.Routes {
 		for _, fl := range route.Fleets {
-			if fl.Weight == 0 || len(fl.Nodes) == 0 {
+			role := roleIn(fl.ID)
+			if fl.Weight == 0 || len(fl.Nodes) == 0 || u.silent == role {
 				continue
 			}
-			sent[fl.Release] += u.perSecond * fl.Weight // in 1/1000
-			n := sent[fl.Release] / 1000
-			sent[fl.Release] %= 1000
-			failed[fl.Release] += n * u.failing[fl.Release]
-			bad := failed[fl.Release] / 1000
-			failed[fl.Release] %= 1000
+			sent[fl.ID] += u.perSecond * fl.Weight // in 1/1000
+			n := sent[fl.ID] / 1000
+			sent[fl.ID] %= 1000
+			failed[fl.ID] += n * max(u.failing[fl.Release], u.failing[fl.Release+" "+role])
+			bad := failed[fl.ID] / 1000
+			failed[fl.ID] %= 1000
 			r.router.Count(fl.ID, fl.Nodes[0].Name, func(t *router.NodeTraffic) {
 				t.Requests += uint64(n)
 				t.Status5x += uint64(bad)
@@ -167,6 +169,9 @@ func TestResumeWithoutAVerdict(t *testing.T) {
 	})
 }
 
+// evidence is that of the operation under way.
+func evidence(s *State) canary.Evidence { return s.exclusive().Evidence[s.exclusive().Fleet] }
+
 // An agent that takes over goes on with the evidence of the one before, and does not count its requests twice.
 func TestEvidenceSurvivesTheAgent(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
@@ -175,11 +180,11 @@ func TestEvidenceSurvivesTheAgent(t *testing.T) {
 		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, watched)})
 		r.until("10 %", func(*State) bool { return r.weights()["r2"] == 10 })
 		time.Sleep(30 * time.Second)
-		before := r.state().exclusive().Evidence.Step.New.Requests
+		before := evidence(r.state()).Step.New.Requests
 		r.stop()
 		r.start()
-		r.until("the next agent's first reading", func(s *State) bool { return s.exclusive() != nil && s.exclusive().Evidence.Open.New.Requests > 0 })
-		after := r.state().exclusive().Evidence.Step.New.Requests
+		r.until("the next agent's first reading", func(s *State) bool { return s.exclusive() != nil && evidence(s).Open.New.Requests > 0 })
+		after := evidence(r.state()).Step.New.Requests
 		if after > before+20 || after+200 < before {
 			t.Errorf("%d requests were judged, by the next agent %d", before, after)
 		}
@@ -279,4 +284,63 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 			wantWeights(r, map[string]int{"r1": 100})
 		})
 	})
+}
+
+// Of several roles each that is routed is compared, and the worst of them decides.
+func TestVerdictOfRoles(t *testing.T) {
+	for name, c := range map[string]struct {
+		users  users
+		change func(*config.App)
+		ends   map[string]int // weights
+		says   string         // in the failure, or why it is held
+		kept   []string       // roles and outcomes
+	}{
+		"as good":    {users{perSecond: 200}, nil, map[string]int{"r2": 100}, "", []string{"web good", "api good", "web good", "api good"}},
+		"the inner":  {users{perSecond: 200, failing: map[string]int{"r1": 1, "r2 api": 20}}, nil, map[string]int{"r1": 100}, "cut over to r2 api at 10 %: worse than r1, beyond chance: ", []string{"api worse"}},
+		"the outer":  {users{perSecond: 200, failing: map[string]int{"r1": 1, "r2 web": 20}}, nil, map[string]int{"r1": 100}, "cut over to r2 web at 10 %: worse than r1", []string{"web worse"}},
+		"nobody":     {users{perSecond: 200, silent: "api"}, nil, map[string]int{"r1": 90, "r2": 10}, "api: the old release had no requests", []string{"api open"}},
+		"left alone": {users{perSecond: 200, silent: "api"}, withoutVerdict, map[string]int{"r2": 100}, "", []string{"web good", "web good"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				conf := func(a *config.App) {
+					watched(a)
+					withRoles()(a)
+					if c.change != nil {
+						c.change(a)
+					}
+				}
+				r.up(1, 1, conf)
+				defer r.come(c.users)()
+				op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, conf)})
+				r.until("its end, or a hold", func(s *State) bool {
+					now, err := r.o.Operation(context.Background(), shop, op.ID)
+					if err != nil {
+						t.Fatal(err)
+					}
+					op = now
+					return !op.Ended.IsZero() || op.Paused
+				})
+				wantWeights(r, c.ends)
+				said := op.Held
+				if op.Failure != nil {
+					said = op.Failure.Message
+				}
+				if c.says == "" && said != "" || !strings.Contains(said, c.says) {
+					t.Errorf("it says %q, want %q", said, c.says)
+				}
+				var kept []string
+				for _, v := range op.Verdicts {
+					kept = append(kept, v.Role+" "+string(v.Outcome))
+				}
+				if !slices.Equal(kept, c.kept) {
+					t.Errorf("verdicts %q, want %q", kept, c.kept)
+				}
+			})
+		})
+	}
+}
+
+func withoutVerdict(c *config.App) {
+	changed("api", func(r *config.Role) { r.Verdict = config.VerdictOff })(c.Roles)
 }

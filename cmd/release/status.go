@@ -244,8 +244,11 @@ func (o *output) operationLines(s api.Status, now time.Time) []string {
 		if op.Held != "" {
 			lines = append(lines, "             "+o.yellow("held: "+op.Held))
 		}
-		if op.Verdict != nil {
+		if op.Verdict != nil && len(op.Compared) == 0 {
 			lines = append(lines, "             "+verdictText(op, *op.Verdict))
+		}
+		for _, v := range op.Compared {
+			lines = append(lines, "             "+verdictText(op, v))
 		}
 		for _, check := range op.Checks {
 			lines = append(lines, "             "+o.checkText(check))

@@ -11,7 +11,11 @@ import (
 
 // verdictText is a verdict with its numbers in one line.
 func verdictText(op api.Operation, v api.Verdict) string {
-	text := fmt.Sprintf("verdict at %d %%: %s", v.Percent, harmless(v.Reason))
+	of := ""
+	if v.Role != "" {
+		of = " on " + v.Role
+	}
+	text := fmt.Sprintf("verdict%s at %d %%: %s", of, v.Percent, harmless(v.Reason))
 	if v.New.Requests > 0 || v.Old.Requests > 0 || len(v.Checks) == 0 {
 		text += fmt.Sprintf("; %s: %s; %s: %s", op.Release, verdictNumbers(v.New), orNone(op.From), verdictNumbers(v.Old))
 	}

@@ -76,6 +76,23 @@ func TestWorseOfLargeBlocks(t *testing.T) {
 	}
 }
 
+// Comparisons that share the false alarms need so much more evidence each.
+func TestAmongOthers(t *testing.T) {
+	e := Evidence{}.Begin(1)
+	for range 20 {
+		e = e.Take(testRule(), e.Taken.plus(Pair{New: traffic(20, 2, 4), Old: traffic(180, 9, 4)}))
+	}
+	alone, rule := e.Judge(testRule()), testRule()
+	rule.Among = 4
+	shared := e.Judge(rule)
+	if alone.PWorse > 0.2 || alone.PWorse == 0 || math.Abs(shared.PWorse-4*alone.PWorse) > 1e-9 {
+		t.Errorf("alone p is %v, among four %v", alone.PWorse, shared.PWorse)
+	}
+	if alone.PNotGood != shared.PNotGood {
+		t.Errorf("that it is as good is shown in each by itself: %v, %v", alone.PNotGood, shared.PNotGood)
+	}
+}
+
 // What an earlier agent wrote is gone on with.
 func TestEvidenceSurvivesItsRecord(t *testing.T) {
 	e := Evidence{}.Begin(2)

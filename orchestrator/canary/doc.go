@@ -26,6 +26,9 @@
 // [ter Schure, Pérez-Ortiz, Ly, Grünwald: The anytime-valid logrank test, New England Journal of Statistics in Data Science 2024;
 // Turner, Ly, Grünwald: Generic E-variables for exact sequential k-sample tests, J. Statistical Planning and Inference 2024]
 //
+// Of several roles each is compared by itself, with an equal part of the false alarms: the chance that any of several bets wins so
+// much is at most the sum of theirs (Bonferroni), however their requests depend on each other.
+//
 // A difference that is real and too small to matter (Rule.WorseErrors, Rule.WorseLatency) is not held against a release.
 //
 // # As good

@@ -8,6 +8,7 @@ import (
 // Rule is how sure one has to be, and of what. All shares are from 0 to 1.
 type Rule struct {
 	FalseAlarms  float64 // at most this share of cutovers to releases that are not worse is found to be worse
+	Among        int     // comparisons of one cutover that share FalseAlarms, each with an equal part; 0: one
 	Missed       float64 // at most this share of steps of releases that are worse than tolerated is found to be good
 	WorseErrors  float64 // a smaller difference of the error rates is no harm
 	WorseLatency float64 // a smaller ratio of latencies is no harm

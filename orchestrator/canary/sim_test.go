@@ -116,6 +116,27 @@ func TestSimulatedFalseAlarms(t *testing.T) {
 	}
 }
 
+// Cutovers of three roles to releases that are not worse: all comparisons together keep to the stated rate.
+func TestSimulatedFalseAlarmsOfRoles(t *testing.T) {
+	t.Parallel()
+	const roles, runs = 3, 1000 / fewer
+	w := world{errors: [2]float64{0.05, 0.05}, latency: [2][]int{healthy, healthy}, shares: []float64{0.05, 0.25, 0.5}, looks: 20, requests: 200}
+	alarms, rule := 0, testRule()
+	rule.WorseErrors, rule.WorseLatency, rule.Among = 0, 0, roles
+	for seed := range runs {
+		for role := range roles {
+			if caught, _ := w.run(rand.New(rand.NewPCG(uint64(2+role), uint64(seed))), rule); caught > 0 {
+				alarms++
+				break
+			}
+		}
+	}
+	t.Logf("%d of %d healthy cutovers of %d roles are found to be worse: %.2f %%, stated are %.2f %%", alarms, runs, roles, 100*float64(alarms)/runs, 100*rule.FalseAlarms)
+	if float64(alarms) > rule.FalseAlarms*runs {
+		t.Errorf("more than the stated rate")
+	}
+}
+
 // A release with 2 % errors against 0.1 %.
 func TestSimulatedDetection(t *testing.T) {
 	same := [2][]int{healthy, healthy}
@@ -125,22 +146,28 @@ func TestSimulatedDetection(t *testing.T) {
 		w      world
 		within uint64  // requests of the new release
 		least  float64 // share of the runs
+		among  int     // roles that are compared
 	}{
-		"2 % errors at 5 %":        {world{errors: bad, latency: same, shares: []float64{0.05}, looks: 200, requests: 400}, 1000, 0.95},
-		"2 % errors at 10 %":       {world{errors: bad, latency: same, shares: []float64{0.10}, looks: 200, requests: 200}, 1000, 0.95},
-		"2 % errors at 10, 50 %":   {world{errors: bad, latency: same, shares: []float64{0.10, 0.50}, looks: 200, requests: 50}, 1000, 0.95},
-		"2 % errors at 25 %":       {world{errors: bad, latency: same, shares: []float64{0.25}, looks: 200, requests: 80}, 1000, 0.95},
-		"2 % errors at 50 %":       {world{errors: bad, latency: same, shares: []float64{0.50}, looks: 200, requests: 40}, 1000, 0.95},
-		"5 % errors at 10 %":       {world{errors: [2]float64{0.05, 0.001}, latency: same, shares: []float64{0.10}, looks: 200, requests: 200}, 300, 0.95},
-		"all fail at 10 %":         {world{errors: [2]float64{1, 0.001}, latency: same, shares: []float64{0.10}, looks: 200, requests: 20}, 50, 0.99},
-		"twice as slow at 10 %":    {world{errors: fine, latency: [2][]int{later(healthy, 2), healthy}, shares: []float64{0.10}, looks: 200, requests: 200}, 300, 0.95},
-		"a slow twentieth at 10 %": {world{errors: fine, latency: [2][]int{append(slices.Clone(healthy), 25), healthy}, shares: []float64{0.10}, looks: 400, requests: 200}, 1000, 0.95},
+		"2 % errors at 5 %":             {world{errors: bad, latency: same, shares: []float64{0.05}, looks: 200, requests: 400}, 1000, 0.95, 1},
+		"2 % errors at 10 %":            {world{errors: bad, latency: same, shares: []float64{0.10}, looks: 200, requests: 200}, 1000, 0.95, 1},
+		"2 % errors at 10, 50 %":        {world{errors: bad, latency: same, shares: []float64{0.10, 0.50}, looks: 200, requests: 50}, 1000, 0.95, 1},
+		"2 % errors at 25 %":            {world{errors: bad, latency: same, shares: []float64{0.25}, looks: 200, requests: 80}, 1000, 0.95, 1},
+		"2 % errors at 50 %":            {world{errors: bad, latency: same, shares: []float64{0.50}, looks: 200, requests: 40}, 1000, 0.95, 1},
+		"2 % errors at 10 %, one of 3":  {world{errors: bad, latency: same, shares: []float64{0.10}, looks: 200, requests: 200}, 1000, 0.95, 3},
+		"2 % errors at 25 %, one of 3":  {world{errors: bad, latency: same, shares: []float64{0.25}, looks: 200, requests: 80}, 1000, 0.95, 3},
+		"2 % errors at 10 %, one of 10": {world{errors: bad, latency: same, shares: []float64{0.10}, looks: 200, requests: 200}, 1000, 0.95, 10},
+		"5 % errors at 10 %":            {world{errors: [2]float64{0.05, 0.001}, latency: same, shares: []float64{0.10}, looks: 200, requests: 200}, 300, 0.95, 1},
+		"all fail at 10 %":              {world{errors: [2]float64{1, 0.001}, latency: same, shares: []float64{0.10}, looks: 200, requests: 20}, 50, 0.99, 1},
+		"twice as slow at 10 %":         {world{errors: fine, latency: [2][]int{later(healthy, 2), healthy}, shares: []float64{0.10}, looks: 200, requests: 200}, 300, 0.95, 1},
+		"a slow twentieth at 10 %":      {world{errors: fine, latency: [2][]int{append(slices.Clone(healthy), 25), healthy}, shares: []float64{0.10}, looks: 400, requests: 200}, 1000, 0.95, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const runs = 1000 / fewer
 			var caught []uint64
-			c.w.simulate(runs, testRule(), func(n uint64, _ int) {
+			rule := testRule()
+			rule.Among = c.among
+			c.w.simulate(runs, rule, func(n uint64, _ int) {
 				if n > 0 {
 					caught = append(caught, n)
 				}

@@ -27,7 +27,7 @@ type Verdict struct {
 	New     Numbers `json:"new"`
 	Old     Numbers `json:"old"`
 	// PWorse is always valid: the chance that evidence as strong against the new release ever comes together in a cutover
-	// to one that is not worse, all aspects together. It is below Rule.FalseAlarms for Worse.
+	// to one that is not worse, all aspects and all comparisons (Rule.Among) together. It is below Rule.FalseAlarms for Worse.
 	PWorse float64 `json:"p_worse"`
 	// PNotGood is the same for a release that is worse than tolerated, and evidence for it in this step.
 	PNotGood float64 `json:"p_not_good"`
@@ -63,7 +63,7 @@ func (e Evidence) Judge(r Rule) Verdict {
 	v := Verdict{Outcome: Open, New: numbersOf(e.Step.New), Old: numbersOf(e.Step.Old), PWorse: 1, PNotGood: 1}
 	for i, w := range e.Worse {
 		a := aspects()[i]
-		p := probability(w.Peak + math.Log(a.part))
+		p := probability(w.Peak + math.Log(a.part/float64(max(1, r.Among))))
 		v.PWorse = min(v.PWorse, p)
 		if p > r.FalseAlarms || v.Outcome == Worse {
 			continue
