@@ -38,6 +38,7 @@ var rules = []rule{
 	{"dockerfile", []string{"images"}, "an engine's build ends as an image in the store; nothing else of ours knows of it"},
 	{"builder", []string{"builder/secrets", "recipes", "images", "images/provenance", "images/sbom", "images/signature", "images/upper", "sandbox", "healthcheck", "machine", "supervisor", "debian", "debian/archive", "debian/deb", "debian/install", "debian/resolve"},
 		"a bake needs no agent: it knows recipes and images, and nothing that runs"},
+	{"builder/disk", []string{"images", "debian/deb"}, "a disk is made of an image and a kernel's package, whatever they were baked from"},
 	{"builder/secrets", nil, "finding secrets needs bytes and nothing else"},
 	{"fleet", []string{"images"}, "the contract of the drivers knows images only"},
 	{"fleet/fleettest", []string{"fleet", "images"}, "the suite knows the contract, not a driver"},
@@ -89,12 +90,13 @@ var rules = []rule{
 	{"test/tools", nil, "programs of others are built without anything of ours"},
 	{"test/tools/pebbletest", []string{"test/tools"}, "an ACME server is run without anything of ours"},
 	{"test/tools/consultest", []string{"test/tools"}, "Consul is run without anything of ours"},
+	{"test/tools/kerneltest", nil, "a package of Debian's is downloaded without anything of ours"},
 	{"test/tools/postgrestest", nil, "PostgreSQL is run without anything of ours"},
 	{"internal", nil, "what all may import imports none of them"},
 }
 
 // suites may be imported by every test file besides what its package may import.
-var suites = []string{"debian/archive/archivetest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load", "test/tools", "test/tools/consultest", "test/tools/pebbletest", "test/tools/postgrestest"}
+var suites = []string{"debian/archive/archivetest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load", "test/tools", "test/tools/consultest", "test/tools/kerneltest", "test/tools/pebbletest", "test/tools/postgrestest"}
 
 // testOnly may be imported by test files alone, though they lie below internal.
 var testOnly = []string{"internal/usertest"}
@@ -118,6 +120,7 @@ var clients = []struct {
 	{"github.com/spf13/cobra", []string{"cmd/release"}, "flags are the command line's"},
 	{"github.com/prometheus/client_golang", []string{"router/embedded", "console"}, "metrics are served by processes, not by libraries"},
 	{"github.com/caddyserver/certmagic", []string{"router/embedded/certs", "router/consul/certstore"}, "how certificates are got stays behind those who hold them; its Storage alone may be built elsewhere"},
+	{"github.com/Microsoft/hcsshim", []string{"builder/disk"}, "only disks have file systems of our writing"},
 	{"github.com/vishvananda/netlink", []string{"fleet/sandbox", "sandbox"}, "only sandboxes have networks of our making"},
 }
 

@@ -1,5 +1,5 @@
-// Package payload carries the small static programs that go into images: for each architecture one, whatever machine the
-// image is made on. `make payload` builds them into the folder bin as NAME-ARCH.gz; they are no part of the repository, so
+// Package payload carries the small static programs that go into images and machines: for each architecture one, whatever
+// machine the image is made on. `make payload` builds them into the folder bin as NAME-ARCH.gz; they are no part of the repository, so
 // a program that was built without them has none, and says how to get them.
 package payload
 
@@ -17,8 +17,11 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// Supervise is the name of the program that runs the services of an image.
-const Supervise = "supervise"
+// Names of programs.
+const (
+	Supervise = "supervise" // runs the services of an image
+	BootInit  = "boot-init" // brings a machine from its kernel to its root file system
+)
 
 //go:embed all:bin
 var programs embed.FS

@@ -17,26 +17,35 @@ import (
 // largest is what a program may add to an image.
 const largest = 2_500_000
 
+// sources are the packages of the programs.
+var sources = map[string]string{Supervise: "./supervisor/supervise", BootInit: "./internal/bootinit"}
+
 func TestProgramsAreSmallAndStatic(t *testing.T) {
-	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
-		data, err := Program(Supervise, arch)
-		if err != nil {
-			t.Fatalf("%v; run: make payload", err)
+	for name := range sources {
+		for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+			checkProgram(t, name, arch, machine)
 		}
-		if len(data) > largest {
-			t.Errorf("%s for %s has %d bytes, more than %d", Supervise, arch, len(data), largest)
-		}
-		f, err := elf.NewFile(bytes.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f.Machine != machine {
-			t.Errorf("%s for %s is for %s", Supervise, arch, f.Machine)
-		}
-		for _, p := range f.Progs {
-			if p.Type == elf.PT_INTERP {
-				t.Errorf("%s for %s is not static", Supervise, arch)
-			}
+	}
+}
+
+func checkProgram(t *testing.T, name, arch string, machine elf.Machine) {
+	data, err := Program(name, arch)
+	if err != nil {
+		t.Fatalf("%v; run: make payload", err)
+	}
+	if len(data) > largest {
+		t.Errorf("%s for %s has %d bytes, more than %d", name, arch, len(data), largest)
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Machine != machine {
+		t.Errorf("%s for %s is for %s", name, arch, f.Machine)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			t.Errorf("%s for %s is not static", name, arch)
 		}
 	}
 }
@@ -44,29 +53,31 @@ func TestProgramsAreSmallAndStatic(t *testing.T) {
 // The same sources in another folder give the same bytes as those that are carried, which are also not out of date then.
 func TestProgramIsReproducible(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"go.mod", "go.sum", "supervisor", "internal/pid1"} {
+	for _, name := range []string{"go.mod", "go.sum", "supervisor", "internal/pid1", "internal/bootinit"} {
 		cp := exec.Command("cp", "-r", "--parents", name, dir)
 		cp.Dir = "../.."
 		if out, err := cp.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", "program", "./supervisor/supervise")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=", "GOEXPERIMENT=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	built, err := os.ReadFile(filepath.Join(dir, "program"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	carried, err := Program(Supervise, "amd64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(built, carried) {
-		t.Error("the program that is carried is not what the sources give: run make payload")
+	for name, source := range sources {
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", "program", source)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=", "GOEXPERIMENT=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		built, err := os.ReadFile(filepath.Join(dir, "program"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		carried, err := Program(name, "amd64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(built, carried) {
+			t.Errorf("the program %s that is carried is not what the sources give: run make payload", name)
+		}
 	}
 }
 
