@@ -16,6 +16,7 @@ type Plan struct {
 	Fleets    []PlannedFleet    `json:"fleets"`
 	Changes   []PlannedChange   `json:"changes"` // of the configuration, from what serves; values of variables are not shown
 	Steps     []Step            `json:"steps"`
+	Gaps      []string          `json:"gaps,omitempty"` // in which nobody does the work of a role
 	Schedule  []Moment          `json:"schedule"`
 	Nodes     PlannedNodes      `json:"nodes"`
 	Holds     float64           `json:"holds"`           // how long it takes at least

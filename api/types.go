@@ -77,6 +77,7 @@ type Request struct {
 	Role       string            `json:"role,omitempty"`    // scale, in an app with several roles
 	Nodes      []string          `json:"nodes,omitempty"`   // replace, quarantine
 	For        float64           `json:"for,omitempty"`     // quarantine: seconds; 0: as the configuration says
+	Volumes    bool              `json:"volumes,omitempty"` // destroy: remove the volumes with their data
 	End        bool              `json:"end,omitempty"`     // quarantine: shoot the nodes that are in it
 	Force      bool              `json:"force,omitempty"`
 	KeepFailed bool              `json:"keep_failed,omitempty"`
@@ -300,6 +301,18 @@ type Status struct {
 	Next       string      `json:"next,omitempty"`       // the command that a person would type next
 	Found      []Found     `json:"found,omitempty"`      // fleets of the app that no record knows
 	Database   *Database   `json:"database,omitempty"`   // of an app whose migrations ran
+	Volumes    []Volume    `json:"volumes,omitempty"`    // all that are kept, of fleets that are gone too
+}
+
+// Volume is data of a role that outlives its nodes.
+type Volume struct {
+	Role   string    `json:"role"`
+	Name   string    `json:"name"`
+	Driver string    `json:"driver"`          // which keeps it
+	Writer string    `json:"writer"`          // one, many
+	Fleet  string    `json:"fleet,omitempty"` // one writer: the fleet whose node may have it
+	Node   string    `json:"node,omitempty"`  // one writer: the node that has it; none: it is free
+	Since  time.Time `json:"since,omitzero"`  // Node: since when
 }
 
 // Route is one entry that users, or other roles, reach, as all edges confirmed it.

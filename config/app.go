@@ -79,6 +79,7 @@ type Fleet struct {
 	QuarantineOnFailure int               `yaml:"quarantine_on_failure,omitempty" json:"quarantine_on_failure,omitempty" doc:"How many nodes of an aborted release are kept in quarantine, those that failed first. Default: none." minimum:"1" maximum:"100"`
 	QuarantineFor       Duration          `yaml:"quarantine_for" json:"quarantine_for" doc:"How long a node stays in quarantine, unless release quarantine --for says otherwise; then it is shot." default:"2h"`
 	Secrets             map[string]string `yaml:"secrets,omitempty" json:"secrets,omitempty" doc:"Environment variables whose values the agent reads at each start of a node: file:/path or env:NAME." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
+	Volumes             []Volume          `yaml:"volumes,omitempty" json:"volumes,omitempty" doc:"Data that outlives the nodes, each of the role alone. Default: none."`
 	Drift               Drift             `yaml:"drift" json:"drift,omitzero" doc:"What happens to a node that differs from its image."`
 }
 

@@ -63,6 +63,7 @@ func (c *checker) app(a *App) {
 		c.sticky(a, DefaultRole, a.Route.Sticky)
 	}
 	c.cutover(&a.Cutover)
+	c.handover(a)
 	c.drain(a)
 	c.migrations(a.Migrations, a.Schema)
 }
@@ -82,6 +83,7 @@ func (c *checker) fleet(f *Fleet) {
 		c.reference(c.at("fleet", "secrets", name), "fleet.secrets."+name, f.Secrets[name])
 	}
 	c.drift(&f.Drift)
+	c.volumes(f)
 }
 
 func (c *checker) variable(where, name string) {

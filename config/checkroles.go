@@ -55,6 +55,7 @@ func (c *checker) role(a *App, e strictyaml.Entry) {
 	sub.health(&role.Health)
 	sub.entry(a, e.Key, &role)
 	sub.kind(&role)
+	sub.share(&role)
 	a.Roles[e.Key] = role
 	if role.Verdict != "" && !role.Routed() {
 		sub.fail(root.LocateKey("verdict"), "verdict: nothing is compared of a role without a route")

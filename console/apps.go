@@ -129,7 +129,7 @@ func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, erro
 	req := orchestrator.Request{
 		Kind: orchestrator.Kind(in.Kind), Key: key, By: in.By, Image: in.Image, Images: in.Images, Release: in.Release,
 		Percent: in.Percent, Size: in.Size, Role: in.Role, Nodes: in.Nodes, Force: in.Force, KeepFailed: in.KeepFailed,
-		For: time.Duration(in.For * float64(time.Second)), End: in.End,
+		For: time.Duration(in.For * float64(time.Second)), End: in.End, Volumes: in.Volumes,
 		DryRun: in.DryRun, Wait: in.Wait,
 	}
 	if len(in.Plan) > 0 {

@@ -35,7 +35,7 @@ func planOf(p orchestrator.Plan) (api.Plan, error) {
 		App: p.Key.App, Env: p.Key.Env, Kind: string(p.Kind), Nothing: p.Nothing, Release: p.Release, From: p.From, Image: p.Image,
 		FromImage: p.FromImage, Images: p.Images, Nodes: api.PlannedNodes(p.Nodes), Holds: p.Holds.Seconds(), Usual: p.Usual.Seconds(), UsualOf: p.UsualOf,
 		Waits: p.Waits, Freeze: freezeOf(p.Frozen), Fleets: []api.PlannedFleet{}, Changes: []api.PlannedChange{}, Schedule: []api.Moment{},
-		Steps: stepsOf(p.Steps), Asks: p.Asks,
+		Steps: stepsOf(p.Steps), Gaps: p.Gaps, Asks: p.Asks,
 	}
 	for _, fl := range p.Fleets {
 		out.Fleets = append(out.Fleets, plannedFleet(fl))

@@ -97,6 +97,10 @@ func eventOf(e orchestrator.Event) api.Event {
 	return out
 }
 
+func volumeOf(v *orchestrator.Volume) api.Volume {
+	return api.Volume{Role: v.Role, Name: v.Name, Driver: v.Driver, Writer: v.Writer(), Fleet: v.Fleet, Node: v.Node, Since: v.Since}
+}
+
 func statusOf(st orchestrator.Status, now time.Time) api.Status {
 	s := st.State
 	out := api.Status{
@@ -117,6 +121,9 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 		} else {
 			out.Background = append(out.Background, wire)
 		}
+	}
+	for _, v := range s.Volumes {
+		out.Volumes = append(out.Volumes, volumeOf(v))
 	}
 	for _, t := range s.Tasks {
 		if t.Ended.IsZero() {

@@ -51,6 +51,7 @@ func (r *round) routeBack(op *Operation, f *Failure) {
 		return // no traffic was moved for it
 	}
 	r.phase(op, PhaseAborting, "routing back")
+	r.handBack(op)
 	fleets := r.s.fleetsOf(op)
 	if slices.ContainsFunc(fleets, func(fl *Fleet) bool { return fl.Weight > 0 && !fl.Accessory }) {
 		r.setWeights(op.way(fleets[0]), false)
@@ -87,7 +88,7 @@ func (r *round) stepAbort(op *Operation) {
 	if !r.counted(op.ShiftedAt) {
 		return
 	}
-	if !r.passes(op, config.OnAbort, 0) {
+	if !r.passes(op, config.OnAbort, 0) || !r.handedBack(op) {
 		return
 	}
 	if rel := r.s.release(op.Release); rel != nil && rel.State == ReleaseNew {
@@ -110,7 +111,7 @@ func (r *round) dispose(op *Operation, fl *Fleet) {
 		return
 	}
 	fl.Standby = false
-	if op.KeepFailed {
+	if op.KeepFailed && !r.s.oneWriter(fl) { // it would keep what the other fleet needs
 		fl.Kept = true
 		fl.Reason = "kept after its launch failed; shot by the next launch"
 		r.sayFleet("kept", fl, "%s is kept to be looked at", r.s.nameOf(fl))

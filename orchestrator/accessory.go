@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"slices"
+
 	"github.com/bootandshoot/release/config"
 )
 
@@ -23,8 +25,8 @@ func (s *State) sameAccessory(fl *Fleet, cfg *config.App, image string) bool {
 	return fl.Image == image && sameJSON(s.roleOf(fl), cfg.Role(fl.ID.Role))
 }
 
-// stopBefore makes room for an accessory whose image is in place, and says whether there is any: the fleet that had its
-// role is gone. What it has open is not waited for.
+// stopBefore makes room for an accessory once all images of its release are in place, and says whether there is any: the fleet that
+// had its role is gone. What it has open is not waited for.
 func (r *round) stopBefore(fl *Fleet) bool {
 	room := true
 	for _, old := range r.s.Fleets {
@@ -32,13 +34,21 @@ func (r *round) stopBefore(fl *Fleet) bool {
 			continue
 		}
 		room = false
-		if fl.State == FleetLaunching && fl.Prepared && old.State != FleetShooting {
+		if fl.State == FleetLaunching && fl.Prepared && !r.preparing(fl) && old.State != FleetShooting {
 			fl.Before = old.ID.Release
+			r.sayFleet("handover", fl, "%s is changed: its old nodes are stopped, then the new ones boot; nobody does the work of %s meanwhile",
+				r.s.nameOf(fl), fl.ID.Role)
 			r.condemn(old, fl.ID.Release+" changes it; it is away until the new one is healthy")
 			old.DrainBy, old.LongBy = r.f.Now, r.f.Now
 		}
 	}
 	return room
+}
+
+// preparing says whether an operation with a fleet has yet to bring images, which may fail.
+func (r *round) preparing(fl *Fleet) bool {
+	op := r.s.exclusive()
+	return op != nil && op.Phase == PhasePrepare && slices.Contains(op.fleets(), fl.ID.String())
 }
 
 // putBack ends an accessory that never became healthy and boots the one before again.

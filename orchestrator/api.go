@@ -23,6 +23,7 @@ type Request struct {
 	Force      bool              // cutover: also without enough healthy nodes
 	KeepFailed bool              // launch, up: do not shoot a fleet that failed its gate
 	For        time.Duration     // quarantine: until the nodes may be shot; 0: as the configuration says
+	Volumes    bool              // destroy: remove the volumes with their data
 	End        bool              // quarantine: shoot the nodes that are in it
 	Files      []HookFile        // launch, up: what the configuration's hooks need; the store has them
 	Plan       *Basis            // launch, up, cutover: refuse if the world is not that of the plan any more; nil: there is no plan

@@ -266,6 +266,7 @@ func (r *round) incarnate(rel *Release, role string, on askedRole) *Fleet {
 		Accessory: rel.Config.Role(role).Accessory,
 	}
 	r.s.Fleets = append(r.s.Fleets, fl)
+	r.recordVolumes(fl)
 	return fl
 }
 
@@ -300,6 +301,11 @@ func (r *round) beginCutover(req asked) (*Operation, error) {
 	}
 	if fl.Weight == 100 || percent != 0 && fl.Weight == percent {
 		return r.already(req, rel.ID, fl.Weight), nil
+	}
+	shared := slices.ContainsFunc(r.s.members(rel), func(fl *Fleet) bool { return !r.s.awaitsVolume(fl) })
+	if percent > 0 && percent < 100 && !shared {
+		return nil, fault.New(fault.Denied, "cut over %s to %d %% of %s: its volume has one writer, so it has all of the traffic or none", r.s.Key, percent, rel.ID).
+			WithHint("leave --percent out")
 	}
 	if err := r.fits("cut over", rel.ID, rel.Config.Schema, r.s.version()); err != nil {
 		return nil, err
@@ -447,6 +453,7 @@ func (r *round) previous(id string) (*Release, error) {
 // beginDestroy ends what is under way and shoots everything.
 func (r *round) beginDestroy(req asked) (*Operation, error) {
 	if under := r.s.exclusive(); under != nil && under.Kind == KindDestroy {
+		under.Volumes = under.Volumes || req.Volumes
 		return under, nil
 	}
 	for _, op := range r.s.Operations {
@@ -458,12 +465,13 @@ func (r *round) beginDestroy(req asked) (*Operation, error) {
 		op.Phase = PhaseDone
 	}
 	r.takeFound()
-	if len(r.s.Fleets)+len(r.s.Tasks) == 0 && r.f.Found.Fleets == 0 {
+	if len(r.s.Fleets)+len(r.s.Tasks) == 0 && r.f.Found.Fleets == 0 && (!req.Volumes || len(r.s.Volumes) == 0) {
 		return r.already(req, "", 0), nil
 	}
 	r.s.leaveFound()
 	r.stopTasks(req.By + ", who destroys the app")
 	op := r.operation(req, PhaseShoot)
+	op.Volumes = req.Volumes
 	r.sayOp("begin", op, "destroy by %s", req.By)
 	return op, nil
 }

@@ -21,6 +21,10 @@ func (r *round) beginScale(req asked) (*Operation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.Size > 1 && r.s.Config.Role(role).Fleet.OneWriter() {
+		return nil, fault.New(fault.Invalid, "scale %s: nodes of %s have a volume with one writer, so there is one at a time", r.s.Key, role).
+			WithHint("let all nodes have it, if the app can do that: writer: many, under another name")
+	}
 	r.s.setSize(role, req.Size)
 	of := ""
 	if len(r.s.Config.Roles) > 0 {

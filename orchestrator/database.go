@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -128,7 +129,7 @@ func (r *round) launchFits(req asked) error {
 				WithHint("if the change does %s no harm, first launch it again with schema.max: %d; else make expand smaller", rel.ID, version)
 		}
 	}
-	return r.fits(string(req.Kind), "this release", req.Config.Schema, version)
+	return cmp.Or(r.fits(string(req.Kind), "this release", req.Config.Schema, version), r.volumesFit(req))
 }
 
 // last is the newest run of a phase of a release, nil for none.

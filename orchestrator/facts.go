@@ -53,6 +53,7 @@ type NodeFact struct {
 	InFlight int                 // requests it has at the edges, long connections included; -1: not known since it left the table
 	Long     int                 // of those: long connections
 	Since    time.Time           // when it was started, as its driver says
+	Booting  bool                // its boot is under way
 	Reading  bool                // somebody follows its output
 	Read     bool                // somebody has read its output to the end
 	Drift    *DriftFact          // what the newest look for differences from its image found; nil: nobody has looked
@@ -68,6 +69,7 @@ const (
 	ActRemove  ActionKind = "remove"  // stop and remove a node
 	ActDestroy ActionKind = "destroy" // remove what is left of a fleet
 	ActHook    ActionKind = "hook"    // run a command of the app on the agent's machine
+	ActVolume  ActionKind = "volume"  // remove a volume
 	ActVerify  ActionKind = "verify"  // check that the image is signed as its release requires
 	ActAsk     ActionKind = "ask"     // ask what abort_on asks
 )
@@ -78,7 +80,10 @@ type Action struct {
 	Fleet fleet.FleetID
 	Node  string // boot, tail and remove
 	Grace time.Duration
-	Point string // verify: what the check is for; each point checks anew. hook: which of which point. ask: which question, for the how manieth time
+	Point string // verify: what the check is for; each point checks anew. hook: which of which point. ask: which question, for the how manieth time. volume: for which operation
+	// volume: which one, and who keeps it.
+	Volume *fleet.VolumeID
+	Driver string
 	// hook and ask: whose it is, an operation's or a fleet's id in full, and what to run.
 	App     Key
 	Subject string
@@ -91,6 +96,9 @@ type Action struct {
 func (a Action) Key() string {
 	if a.Kind == ActHook || a.Kind == ActAsk {
 		return string(a.Kind) + "@" + a.Point + " " + a.Subject
+	}
+	if a.Kind == ActVolume {
+		return string(a.Kind) + "@" + a.Point + " " + a.Volume.String()
 	}
 	if a.Point != "" {
 		return string(a.Kind) + "@" + a.Point + " " + a.Fleet.String()

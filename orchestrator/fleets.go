@@ -114,6 +114,10 @@ func (r *round) stopping(fl *Fleet, nodes []*Node) bool {
 	grace := r.s.configOf(fl).Fleet.Stop.Grace.Std()
 	waiting := false
 	for _, n := range nodes {
+		if r.booting(fl, n) {
+			waiting = true
+			continue
+		}
 		a := Action{Kind: ActRemove, Fleet: fl.ID, Node: n.Name, Grace: grace}
 		if !r.f.Results[a.Key()].Done {
 			r.act(a)

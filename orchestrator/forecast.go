@@ -242,6 +242,8 @@ func foretold(kind string) bool {
 	switch object {
 	case "node", "task", "check":
 		return false
+	case "volume":
+		return what != "leased" && what != "free" // of nodes
 	case "hook":
 		return what == "begin"
 	}

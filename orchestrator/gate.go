@@ -124,6 +124,10 @@ func (r *round) bootsWithin(fl *Fleet) time.Duration {
 func (r *round) ready(fl *Fleet) {
 	size := r.s.size(fl)
 	fl.Reason = ""
+	if r.s.awaitsVolume(fl) {
+		r.setFleet(fl, FleetReady, "%s is ready; its node boots in the cutover, when its volume is handed over", r.s.nameOf(fl))
+		return
+	}
 	if fl.Accessory {
 		fl.Weight, fl.HadWeight = 100, true
 		r.setFleet(fl, FleetServing, "%s is in use: %d of %d nodes are healthy", r.s.nameOf(fl), size, size)

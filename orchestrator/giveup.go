@@ -172,9 +172,11 @@ func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host,
 			r.endTask(t)
 			continue
 		}
+		was := fl.Scope
 		if fl.Scope, err = o.scope(ctx, fl.Driver); err != nil {
 			return nil, err
 		}
+		r.loseVolumes(fl, was, host)
 		for _, n := range fl.Nodes {
 			if n.State != NodeDead {
 				r.setNode(n, NodeDead, "its machine is gone for good")

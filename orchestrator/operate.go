@@ -193,8 +193,8 @@ func (r *round) complete(op *Operation) {
 // newest: earlier ones are shot.
 func (r *round) retire(fl *Fleet, op *Operation) {
 	fl.Retired = &Retired{Operation: op.Number, Release: op.Release, From: r.f.Ledger.Fleets[fl.ID.String()]}
-	if !r.s.routed(fl) {
-		r.condemn(fl, op.Release+" does its work") // it would go on working beside the new one
+	if !r.s.routed(fl) || r.s.oneWriter(fl) {
+		r.condemn(fl, op.Release+" does its work") // it would go on working beside the new one, or has no node any more
 		return
 	}
 	for _, older := range r.s.Fleets {
@@ -271,6 +271,9 @@ func (r *round) stepDestroy(op *Operation) {
 		r.wait(op, "%s to be stopped", human.Count(left, "task"))
 		return
 	}
+	if op.Volumes && !r.removeVolumes(op) {
+		return
+	}
 	r.s.Destroyed = true
-	r.finish(op, "all fleets are shot")
+	r.finish(op, "all fleets are shot%s", r.s.volumesLeft())
 }

@@ -28,13 +28,15 @@ type Arguments struct {
 
 	For time.Duration `json:"for,omitempty"` // quarantine
 	End bool          `json:"end,omitempty"` // quarantine: of one
+
+	Volumes bool `json:"volumes,omitempty"` // destroy
 }
 
 // arguments are the request's, for its record.
 func (req *Request) arguments() *Arguments {
 	a := &Arguments{
 		Image: req.Image, Release: req.Release, Percent: req.Percent, Size: req.Size, Role: req.Role, Nodes: req.Nodes, Force: req.Force,
-		KeepFailed: req.KeepFailed, For: req.For, End: req.End,
+		KeepFailed: req.KeepFailed, For: req.For, End: req.End, Volumes: req.Volumes,
 	}
 	if req.Config != nil {
 		a.Config = configDigest(req.Config)

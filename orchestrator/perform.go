@@ -43,6 +43,10 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 		o.startAsk(ctx, s, a)
 		return
 	}
+	if a.Kind == ActVolume {
+		o.startVolume(ctx, a)
+		return
+	}
 	fl := s.fleet(a.Fleet.String())
 	if fl == nil {
 		return
@@ -89,6 +93,30 @@ func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node, began
 	}
 	o.hint(a.Fleet.String())
 	o.touch(a.app())
+}
+
+// startVolume removes a volume.
+func (o *Orchestrator) startVolume(ctx context.Context, a Action) {
+	o.world.running[a.Key()] = true
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, a.deadline())
+		defer cancel()
+		began := o.opts.Now()
+		err := o.removeVolume(ctx, a)
+		o.post(func() { o.performed(a, outcome(a, err), nil, began) })
+	}()
+}
+
+func (o *Orchestrator) removeVolume(ctx context.Context, a Action) error {
+	d, err := o.opts.Drivers.Driver(a.Driver)
+	if err != nil {
+		return err
+	}
+	keeper, ok := d.(fleet.VolumeKeeper)
+	if !ok {
+		return fault.New(fault.Unsupported, "remove volume %s: driver %s keeps none", a.Volume, a.Driver)
+	}
+	return keeper.RemoveVolume(ctx, *a.Volume)
 }
 
 // perform does one action through the driver.
@@ -227,7 +255,9 @@ func (o *Orchestrator) spec(s *State, fl *Fleet) fleet.Spec {
 		Resources: fleet.Resources{CPUs: cfg.Resources.CPUs, Memory: int64(cfg.Resources.Memory)},
 		Stop:      fleet.Stop{Signal: cfg.Stop.Signal, Grace: cfg.Stop.Grace.Std()},
 	}
-	if t := s.taskOf(fl); t != nil {
+	t := s.taskOf(fl)
+	spec.Volumes = s.mounts(fl, t != nil)
+	if t != nil {
 		spec.Kind, spec.Command, spec.Port = fleet.Once, t.Command, 0
 	}
 	for _, n := range fl.Nodes {

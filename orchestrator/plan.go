@@ -26,6 +26,7 @@ type Plan struct {
 	Fleets    []*PlannedFleet
 	Changes   []config.Change // of the configuration, from what serves; no values of variables
 	Steps     []Step
+	Gaps      []string // in which nobody does the work of a role, since its nodes cannot run beside their successors
 	Moments   []Moment
 	Nodes     PlannedNodes
 	Holds     time.Duration // how long it takes if boots, drains and approvals take no time
@@ -125,6 +126,11 @@ func plan(s *State, f Facts, req asked) (Plan, error) {
 	}
 	fc := foresee(begun, f, op.ID)
 	p.Moments, p.Holds, p.Waits = fc.moments, fc.took, fc.waits
+	for _, m := range fc.moments {
+		if m.Type == "fleet.handover" {
+			p.Gaps = append(p.Gaps, m.Message)
+		}
+	}
 	if fc.failed != nil && op.Failure == nil {
 		p.Waits = fc.failed.Message
 	}

@@ -90,6 +90,10 @@ func (r *round) beginQuarantine(req asked) (*Operation, error) {
 
 // mayQuarantine says why a node cannot go into quarantine: it is going already.
 func (r *round) mayQuarantine(n *Node) error {
+	if fl := r.s.fleetWith(n); r.s.oneWriter(fl) {
+		return fault.New(fault.Denied, "quarantine %s: it has a volume with one writer, and nobody could take its place while it keeps that", n.Name).
+			WithHint("look at it where it is: release exec, cp, logs · replace it: release replace %s", n.Name)
+	}
 	if n.InQuarantine() || n.live() && r.s.fleetWith(n).State != FleetShooting {
 		return nil
 	}
@@ -211,7 +215,7 @@ func (r *round) quarantineWaits(op *Operation, fl *Fleet, n *Node) string {
 // node that failed but the release as a whole, by its verdict, one that runs shows what was wrong as well.
 func (r *round) failing(op *Operation, fl *Fleet) []*Node {
 	keep := min(r.s.configOf(fl).Fleet.QuarantineOnFailure, r.f.Quarantine-len(r.s.quarantined()))
-	if keep <= 0 {
+	if keep <= 0 || r.s.oneWriter(fl) {
 		return nil
 	}
 	nodes := slices.DeleteFunc(slices.Clone(fl.Nodes), func(n *Node) bool {
@@ -227,6 +231,9 @@ func (r *round) failing(op *Operation, fl *Fleet) []*Node {
 // evidence are nodes that ended and are left where they are while their launch lasts: if it fails, they are what people look at.
 func (r *round) evidence(fl *Fleet) []*Node {
 	keep := r.s.configOf(fl).Fleet.QuarantineOnFailure
+	if r.s.oneWriter(fl) {
+		return nil
+	}
 	if fl.State != FleetLaunching || keep == 0 {
 		return nil
 	}

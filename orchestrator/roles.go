@@ -93,7 +93,11 @@ func (s *State) moves(op *Operation, fleets []*Fleet) {
 func (s *State) lead(fleets []*Fleet) *Fleet {
 	best, rank := fleets[0], -1
 	for _, fl := range fleets {
-		if mine := s.roleOf(fl).Rank(); mine > rank {
+		mine := 2 * s.roleOf(fl).Rank()
+		if s.oneWriter(fl) {
+			mine-- // it moves only with the last step
+		}
+		if mine > rank {
 			best, rank = fl, mine
 		}
 	}

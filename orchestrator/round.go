@@ -9,6 +9,7 @@ func next(s *State, f Facts) (*State, []Action, []Event, records) {
 	r := &round{s: s.clone(), f: f}
 	r.thaw()
 	r.observeNodes()
+	r.freeVolumes()
 	r.operate()
 	r.contractAlone()
 	r.schedule()

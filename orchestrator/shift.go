@@ -14,19 +14,26 @@ import (
 
 // stepShift gives the fleets the share of the first step, all in one table, and waits until every edge confirms it.
 func (r *round) stepShift(op *Operation) {
-	if op.Paused {
+	if op.Paused && op.Handed == nil { // nobody waits while a role is away
 		r.wait(op, "release resume")
 		return
 	}
 	want, fleets := op.Steps[0].Percent, r.s.fleetsOf(op)
-	fleets = slices.DeleteFunc(fleets, func(fl *Fleet) bool { return fl.Accessory })
+	fleets = slices.DeleteFunc(fleets, func(fl *Fleet) bool { return fl.Accessory || want < 100 && r.s.awaitsVolume(fl) })
+	handed := r.handed(op, fleets)
 	for _, fl := range fleets {
+		if slices.Contains(handed, fl) && r.s.entitled(fl) {
+			continue // it may, and its node comes
+		}
 		if !r.mayGet(op, fl, want) {
 			return
 		}
 	}
 	if slices.ContainsFunc(fleets, func(fl *Fleet) bool { return fl.Weight != want }) || op.Percent != want {
 		if !r.passes(op, config.BeforeCutover, 0) || !r.passes(op, config.BeforeStep, want) {
+			return
+		}
+		if !r.handOver(op, handed) {
 			return
 		}
 		if op.Steps[0].OneWay && op.OneWay == "" {
@@ -38,6 +45,11 @@ func (r *round) stepShift(op *Operation) {
 		}
 		r.reweigh(fleets, want, op.Kind != KindRollback) // nobody is to stay on a release that is rolled back
 		r.sayOp("step", op, "%s gets %d %%", op.Release, want)
+		for _, fl := range fleets {
+			if r.s.awaitsVolume(fl) {
+				r.turn(op, fl) // it boots now that the traffic is back
+			}
+		}
 	}
 	if rel := r.s.release(op.Release); want == 100 && r.s.Follows != rel.ID {
 		r.s.follow(rel) // before the end is reached: if the router refuses this route, the way back is open
@@ -126,10 +138,19 @@ func (r *round) reweigh(targets []*Fleet, percent int, sessions bool) {
 		}
 	}
 	weights = scaleRoles(weights, 100-percent)
+	for _, fl := range r.s.Fleets {
+		if _, among := weights[fl.ID.String()]; among && percent < 100 && r.s.oneWriter(fl) && !hasRole(targets, fl.ID.Role) {
+			weights[fl.ID.String()] = fl.Weight // its volume is handed over with the last step
+		}
+	}
 	for _, target := range targets {
 		weights[target.ID.String()] = percent
 	}
 	r.setWeights(weights, sessions)
+}
+
+func hasRole(fleets []*Fleet, role string) bool {
+	return slices.ContainsFunc(fleets, func(fl *Fleet) bool { return fl.ID.Role == role })
 }
 
 // scaleRoles is scaleTo for the fleets of each role by themselves.

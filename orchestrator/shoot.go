@@ -37,7 +37,7 @@ func (r *round) shoot(fl *Fleet, n *Node) (gone bool) {
 	if n.State == NodeDraining && !r.drainedNode(fl, n) {
 		return false
 	}
-	if r.wantsTail(fl, n) {
+	if r.wantsTail(fl, n) || r.booting(fl, n) {
 		return false
 	}
 	a := Action{Kind: ActRemove, Fleet: fl.ID, Node: n.Name, Grace: r.s.configOf(fl).Fleet.Stop.Grace.Std()}

@@ -5,6 +5,7 @@ import "slices"
 // keepSize boots nodes that are missing and lets those go that are too many or have been replaced.
 func (r *round) keepSize() {
 	for _, fl := range r.s.Fleets {
+		r.leaveVolumes(fl)
 		if fl.Kept || fl.State == FleetLaunching && (r.gaveUp(fl) || r.s.awaitsExpand(fl)) {
 			continue
 		}
@@ -137,13 +138,15 @@ func (r *round) refill(fl *Fleet) {
 	c := r.count(fl)
 	missing := r.s.size(fl) - c.good
 	absent := max(missing-len(c.doomed), 0)
-	if fl.Accessory {
+	if r.s.alone(fl) {
 		absent = max(r.s.size(fl)-len(fl.Nodes), 0) // what it keeps is not for two at a time
 	}
 	for range min(absent, r.mayBoot(fl)) {
-		r.mint(fl, "")
+		if r.volumesFree(fl) {
+			r.mint(fl, "")
+		}
 	}
-	if fl.Accessory {
+	if r.s.alone(fl) {
 		return // thin lets the old one go first
 	}
 	for range min(missing-absent, r.mayReplace(fl, c)) {
@@ -182,6 +185,7 @@ func (r *round) mint(fl *Fleet, replaces string) {
 		Since: r.f.Now, MintedAt: r.f.Now, ForDrift: fl.drifts(replaces),
 	}
 	fl.Nodes = append(fl.Nodes, n)
+	r.lease(fl, n)
 	if replaces != "" {
 		r.sayNode("booting", fl, n, "%s boots in the place of %s", n.Name, replaces)
 		return
@@ -196,7 +200,7 @@ func (r *round) thin(fl *Fleet) {
 	size := r.s.size(fl)
 	spare := c.healthy - size
 	for _, n := range c.doomed {
-		hopeless := !n.WasServed || fl.Accessory // it never served, so nobody loses it; or there cannot be two of it
+		hopeless := !n.WasServed || r.s.alone(fl) // it never served, so nobody loses it; or there cannot be two of it
 		switch {
 		case c.healthy < size && !hopeless:
 		case n.InQuarantine():

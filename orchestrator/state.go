@@ -237,6 +237,9 @@ type Operation struct {
 
 	Hooks HookRun `json:"hooks,omitzero"` // how far they are
 
+	Handed  map[string]string `json:"handed,omitempty"`  // volumes that it handed over, by name: the fleets that had them
+	Volumes bool              `json:"volumes,omitempty"` // destroy: remove the volumes too
+
 	Checks   []Check                    `json:"checks,omitempty"`    // how what abort_on asks stands in the step under way
 	Evidence map[string]canary.Evidence `json:"evidences,omitempty"` // what the steps have shown, by fleet that is compared
 	Unclear  time.Duration              `json:"unclear,omitempty"`   // for how long the step was held beyond its time, for a verdict
@@ -293,6 +296,7 @@ type State struct {
 	EventSeq      uint64       `json:"event_seq"`
 	Freeze        *Freeze      `json:"freeze,omitempty"`    // nobody may begin an operation; see Frozen
 	Database      *Database    `json:"database,omitempty"`  // of an app with migrations that ran
+	Volumes       []*Volume    `json:"volumes,omitempty"`   // all that were ever mounted and not removed
 	Destroyed     bool         `json:"destroyed,omitempty"` // a person had everything shot, and nothing was launched since
 	Repairs       []int        `json:"repairs,omitempty"`   // numbers of the automatic replacements whose records are kept
 

@@ -27,6 +27,7 @@ func (s *State) clone() *State {
 		fl.Hooks = fl.Hooks.clone()
 		fl.Drifted = slices.Clone(fl.Drifted)
 	}
+	c.Volumes = clonePointers(s.Volumes)
 	c.Repairs = slices.Clone(s.Repairs)
 	c.Database = s.Database.clone()
 	c.Tasks, c.Jobs = cloneTasks(s.Tasks), clonePointers(s.Jobs)
@@ -35,7 +36,7 @@ func (s *State) clone() *State {
 	for _, op := range c.Operations {
 		op.Steps = slices.Clone(op.Steps)
 		op.Nodes = slices.Clone(op.Nodes)
-		op.Before = maps.Clone(op.Before)
+		op.Before, op.Handed = maps.Clone(op.Before), maps.Clone(op.Handed)
 		op.Baseline = maps.Clone(op.Baseline)
 		op.Hooks = op.Hooks.clone()
 		op.Verdicts = slices.Clone(op.Verdicts)
@@ -129,12 +130,21 @@ func (s *State) fleetOf(release string) *Fleet {
 	return nil
 }
 
-// serving is the fleet with the largest share, that of the role that leads, or nil.
+// serving is the fleet with the largest share, that of the role that leads, or nil. Fleets whose volume is handed over with the
+// last step say nothing before.
 func (s *State) serving() *Fleet {
+	if best := s.heaviest(func(fl *Fleet) bool { return s.oneWriter(fl) }); best != nil {
+		return best
+	}
+	return s.heaviest(func(*Fleet) bool { return false })
+}
+
+// heaviest is the fleet with the largest share among those that are not left out.
+func (s *State) heaviest(without func(*Fleet) bool) *Fleet {
 	var best []*Fleet
 	for _, fl := range s.Fleets {
 		switch {
-		case fl.Weight == 0 || fl.Accessory:
+		case fl.Weight == 0 || fl.Accessory || without(fl):
 		case len(best) == 0 || fl.Weight > best[0].Weight:
 			best = []*Fleet{fl}
 		case fl.Weight == best[0].Weight && fl.ID.Release == best[0].ID.Release:
@@ -159,8 +169,14 @@ func (s *State) launchedWith(fl *Fleet) *config.App {
 func (s *State) configOf(fl *Fleet) *config.App { return s.launchedWith(fl).ForRole(fl.ID.Role) }
 
 // size is how many nodes a fleet should have. It belongs to the environment: a size set by scale holds for all fleets of the
-// role. Where nodes come with the traffic it is the fleet's share, until the release has completed.
+// role. A fleet whose volume is another's has none. Where nodes come with the traffic it is the fleet's share, until the release has completed.
 func (s *State) size(fl *Fleet) int {
+	switch {
+	case s.awaitsVolume(fl):
+		return 0
+	case s.oneWriter(fl):
+		return 1
+	}
 	size := cmp.Or(s.sized(fl.ID.Role), s.configOf(fl).Fleet.Size)
 	rel := s.release(fl.ID.Release)
 	if rel == nil || rel.State != ReleaseNew || fl.Weight == 100 || s.roleOf(fl).Start != config.StartShare {

@@ -12,7 +12,7 @@ import (
 // verdict is what there is against a fleet that an operation moves traffic to; nil while there is nothing. A rollback is
 // not judged: it is the way out. compared is what the requests of the roles that are compared came to beside the old release's.
 func (r *round) verdict(op *Operation, fl *Fleet, compared []comparison) *Failure {
-	if !op.judged(fl) {
+	if !op.judged(fl) || r.s.awaitsVolume(fl) {
 		return nil
 	}
 	against := func(format string, args ...any) *Failure {

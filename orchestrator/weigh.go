@@ -40,7 +40,7 @@ func (s *State) comparable(op *Operation) []*Fleet {
 		return nil
 	}
 	list := slices.DeleteFunc(s.fleetsOf(op), func(fl *Fleet) bool {
-		return fl.Accessory || !s.routed(fl) || s.roleOf(fl).Verdict == config.VerdictOff || !op.hasOld(fl.ID.Role)
+		return fl.Accessory || !s.routed(fl) || s.roleOf(fl).Verdict == config.VerdictOff || !op.hasOld(fl.ID.Role) || s.awaitsVolume(fl)
 	})
 	if i := slices.Index(list, lead); i > 0 {
 		list = slices.Insert(slices.Delete(list, i, i+1), 0, lead)

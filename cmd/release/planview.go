@@ -31,7 +31,7 @@ func (o *output) plan(w io.Writer, r planResult, file string) {
 	for _, s := range []struct {
 		title string
 		lines []string
-	}{{"Configuration", o.planChanges(r.Changes)}, {"Schedule", o.planSchedule(r.Plan)}, {"Asked while a step is held", planAsks(r.Asks)}, {"Fleets", o.planFleets(r.Fleets)}, {"Cost", o.planCost(r.Plan)}} {
+	}{{"Configuration", o.planChanges(r.Changes)}, {"Schedule", o.planSchedule(r.Plan)}, {"Gaps", o.planGaps(r.Gaps)}, {"Asked while a step is held", planAsks(r.Asks)}, {"Fleets", o.planFleets(r.Fleets)}, {"Cost", o.planCost(r.Plan)}} {
 		if len(s.lines) > 0 {
 			fmt.Fprintf(w, "\n%s\n%s\n", o.bold(s.title), strings.Join(s.lines, "\n"))
 		}
@@ -83,6 +83,15 @@ func planAsks(asks []string) []string {
 	var lines []string
 	for _, a := range asks {
 		lines = append(lines, "  "+harmless(a))
+	}
+	return lines
+}
+
+// planGaps is when nobody does the work of a role.
+func (o *output) planGaps(gaps []string) []string {
+	var lines []string
+	for _, gap := range gaps {
+		lines = append(lines, "  "+o.yellow(gap))
 	}
 	return lines
 }

@@ -122,6 +122,7 @@ func (o *output) statusLines(s api.Status, now time.Time) []string {
 	lines = append(lines, o.taskLines(s, now)...)
 	lines = append(lines, o.queueLines(s.Queue, now)...)
 	lines = append(lines, o.databaseLines(s)...)
+	lines = append(lines, o.volumeLines(s.Volumes, now)...)
 	if s.Next != "" {
 		lines = append(lines, "  next       "+o.cyan(s.Next))
 	}

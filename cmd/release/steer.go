@@ -127,22 +127,27 @@ func (c *cli) underWay(ctx context.Context, verb string) (asked, *api.Client, ap
 
 func (c *cli) destroyVerb() *cobra.Command {
 	var a asked
+	var volumes bool
 	cmd := &cobra.Command{
 		Use:   "destroy",
 		Short: "Shoot all fleets of the app in this environment",
-		Long: `Ends what is under way, takes the route away and shoots every node. Images and history stay. It asks first;
--y does not.`,
-		Example: "  release destroy -e staging -y",
+		Long: `Ends what is under way, takes the route away and shoots every node. Images, history and volumes stay; --volumes removes
+the volumes too, with all that is in them. It asks first; -y does not.`,
+		Example: "  release destroy -e staging -y\n  release destroy -e staging --volumes -y",
 		Args:    noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			app, err := c.app()
 			if err != nil {
 				return err
 			}
+			a.request.Volumes = volumes
 			if a.dryRun {
 				return c.simple(cmd, a, "destroy", nil)
 			}
 			question := fmt.Sprintf("Shoot all fleets of %s/%s?", app.App, app.Env)
+			if volumes {
+				question = fmt.Sprintf("Shoot all fleets of %s/%s, and remove their volumes with all data?", app.App, app.Env)
+			}
 			if err := c.confirm(question); err != nil {
 				return err
 			}
@@ -152,5 +157,6 @@ func (c *cli) destroyVerb() *cobra.Command {
 	detachFlag(cmd, &a.detach)
 	dryRunFlag(cmd, &a.dryRun)
 	waitFlag(cmd, &a.request.Wait)
+	cmd.Flags().BoolVar(&volumes, "volumes", false, "remove the volumes too, with all that is in them")
 	return cmd
 }

@@ -77,6 +77,7 @@ type engine struct {
 	prepared map[string]int
 	booted   map[string]int
 	volumes  map[fleet.VolumeID]*fakeVolume
+	refused  []string // nodes that were to have a volume which another one has
 }
 
 type fakeNode struct {

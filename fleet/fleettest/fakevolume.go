@@ -23,6 +23,7 @@ func (f *Fake) giveVolumes(spec fleet.Spec) error {
 			n := f.nodes[name]
 			i := slices.IndexFunc(n.spec.Volumes, func(o fleet.VolumeMount) bool { return o.Volume == v.Volume })
 			if n.Presence != fleet.Gone && (v.OneWriter || n.spec.Volumes[i].OneWriter) {
+				f.refused = append(f.refused, fmt.Sprintf("%s beside %s, which has %s", spec.Fleet, name, v.Volume))
 				return fault.New(fault.Busy, "volume %s: node %s has it, and it is for one at a time", v.Volume, name)
 			}
 		}
@@ -31,6 +32,13 @@ func (f *Fake) giveVolumes(spec fleet.Spec) error {
 		}
 	}
 	return nil
+}
+
+// Refused says of all nodes that were to boot with a volume which a running one has, and one of the two for itself.
+func (f *Fake) Refused() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.refused)
 }
 
 // havers are the names of the nodes that have a volume; the lock is held.
