@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -82,6 +84,51 @@ func TestRoles(t *testing.T) {
 	scaleRoles(t, in)
 	promote(t, in, live)
 	in.Must("destroy", "-y", "-e", "live")
+}
+
+// TestRolesOnDocker: containers reach each other's roles at the address of their own network, over releases, and no other one
+// listens for them.
+func TestRolesOnDocker(t *testing.T) {
+	t.Parallel()
+	in := suite.New(t, "docker")
+	in.BuildHello("v1")
+	write := func(version string) {
+		writeRoles(in, in.Listen, harness.FreeAddress(t), version, "s1")
+		in.Write("release.yaml", strings.Replace(in.Read("release.yaml"), "driver: sandbox", "driver: docker", 1))
+	}
+	write("1")
+	in.Operate("up")
+	asks(t, in.Listen, "/of/api", "api-1")
+	asks(t, in.Listen, "/of/store", "s1")
+	before := internals(in)
+	for role, listen := range before {
+		host, _, err := net.SplitHostPort(listen)
+		if ip := net.ParseIP(host); err != nil || !ip.IsPrivate() {
+			t.Errorf("%s listens at %s for the other roles", role, listen)
+		}
+	}
+	if len(before) != 3 {
+		t.Errorf("the addresses for roles are %v", before)
+	}
+	write("2")
+	in.Operate("up")
+	asks(t, in.Listen, "/", "web-2")
+	asks(t, in.Listen, "/of/api", "api-2")
+	asks(t, in.Listen, "/of/store", "s1")
+	if now := internals(in); !maps.Equal(now, before) {
+		t.Errorf("the addresses for roles were %v and are %v", before, now)
+	}
+}
+
+// internals are where roles are reached by the others.
+func internals(in *harness.Installation) map[string]string {
+	list := map[string]string{}
+	for _, r := range in.Status().Routes {
+		if r.Internal {
+			list[r.Role] = r.Listen
+		}
+	}
+	return list
 }
 
 // accessory changes what stays over releases.
