@@ -117,9 +117,12 @@ func sameJSON(a, b any) bool {
 	return errX == nil && errY == nil && string(x) == string(y)
 }
 
+// sinceTime is when something began that may be under way for days.
+const sinceTime = "2006-01-02 15:04:05 MST"
+
 func busy(key Key, op *Operation) error {
 	f := fault.New(fault.Busy, "%s: %s of %s by %s is under way since %s (%s)", key, op.Kind,
-		orText(op.Release, "all fleets"), op.By, op.At.Format("15:04:05"), op.ID).
+		orText(op.Release, "all fleets"), op.By, op.At.Format(sinceTime), op.ID).
 		WithHint("wait for it with --wait · follow it with: release status · end it with: release abort")
 	f.Cause = errUnderWay
 	return f

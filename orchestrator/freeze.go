@@ -20,13 +20,13 @@ type Freeze struct {
 func (f *Freeze) String() string {
 	until := "until release unfreeze"
 	if !f.Until.IsZero() {
-		until = "until " + f.Until.Format(freezeTime)
+		until = "until " + f.Until.In(f.At.Location()).Format(freezeTime)
 	}
 	return fmt.Sprintf("%s: %s", until, f.Reason)
 }
 
-// freezeTime has no seconds: freezes last for hours and days.
-const freezeTime = "2006-01-02 15:04"
+// freezeTime has no seconds: freezes last for hours and days. The agent's zone need not be that of who reads it.
+const freezeTime = "2006-01-02 15:04 MST"
 
 // Frozen is the freeze that holds at a moment, nil for none.
 func (s *State) Frozen(now time.Time) *Freeze {

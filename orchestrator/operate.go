@@ -174,7 +174,12 @@ func (r *round) complete(op *Operation) {
 		return
 	}
 	rel := r.s.release(op.Release)
-	rel.State, rel.CompletedAt = ReleaseCompleted, r.f.Now
+	rel.State = ReleaseCompleted
+	if rel.CompletedAt.IsZero() {
+		rel.CompletedAt = r.f.Now
+	} else {
+		rel.ServedAt = r.f.Now
+	}
 	r.s.leaveFound()
 	r.endAccessories(rel)
 	for _, old := range r.s.Fleets {

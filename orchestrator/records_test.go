@@ -196,3 +196,25 @@ func (r *rig) journal() []Event {
 	}
 	return events
 }
+
+// When a release was complete first stays on its record, and a rollback goes to the one that served last.
+func TestCompletedOnce(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		r.up(2, 1)
+		at := r.state().release("r1").CompletedAt
+		time.Sleep(time.Minute)
+		r.done(Request{Kind: KindRollback, Release: "r1"})
+		if got := r.state().release("r1").CompletedAt; !got.Equal(at) {
+			t.Errorf("completed at %s, after a rollback to it at %s", at, got)
+		}
+		time.Sleep(time.Minute)
+		r.up(3, 1)
+		r.up(4, 1)
+		r.done(Request{Kind: KindRollback, Release: "r1"}) // r4 is bad
+		r.up(5, 1)
+		if op := r.done(Request{Kind: KindRollback}); op.Release != "r1" {
+			t.Errorf("rolled back to %s, r1 served before", op.Release)
+		}
+	})
+}

@@ -68,7 +68,8 @@ type Release struct {
 	At           time.Time    `json:"at"`
 	BakedAt      time.Time    `json:"baked_at,omitzero"` // when its image came into the agent's image store, if that is known
 	State        ReleaseState `json:"state"`
-	CompletedAt  time.Time    `json:"completed_at,omitzero"`
+	CompletedAt  time.Time    `json:"completed_at,omitzero"`  // when it had all the traffic first
+	ServedAt     time.Time    `json:"served_at,omitzero"`     // when it got all of it last, if that was by a rollback
 	Ledger       Ledger       `json:"ledger,omitzero"`        // of the operations that moved to it, and of what they drained
 	Incarnations int          `json:"incarnations"`           // minted so far
 	PreviewHash  string       `json:"preview_hash,omitempty"` // SHA-256 of the preview key, hex

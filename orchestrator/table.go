@@ -1,9 +1,11 @@
 package orchestrator
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/router"
@@ -168,16 +170,19 @@ func (s *State) previous(role string) *Fleet {
 	return nil
 }
 
-// lastCompleted is the release that completed last and was neither aborted nor rolled back, but for one; nil for none.
+// lastCompleted is the release that got all the traffic last and was neither aborted nor rolled back, but for one; nil for none.
 func (s *State) lastCompleted(except string) *Release {
 	var last *Release
 	for _, rel := range s.Releases {
-		if rel.State == ReleaseCompleted && rel.ID != except && (last == nil || rel.CompletedAt.After(last.CompletedAt)) {
+		if rel.State == ReleaseCompleted && rel.ID != except && (last == nil || rel.servedAt().After(last.servedAt())) {
 			last = rel
 		}
 	}
 	return last
 }
+
+// servedAt is when the release got all the traffic last.
+func (rel *Release) servedAt() time.Time { return cmp.Or(rel.ServedAt, rel.CompletedAt) }
 
 // target is a fleet as the router sees it: its healthy nodes.
 func (fl *Fleet) target() router.Fleet {

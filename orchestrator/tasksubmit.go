@@ -135,7 +135,7 @@ func (r *round) requestedJob(rel *Release, name string) (config.Job, error) {
 		return job, fault.New(fault.NotFound, "%s of %s has no job %q", rel.ID, r.s.Key, name).WithHint("release run --list shows the jobs")
 	}
 	if t := r.s.running(name); t != nil {
-		return job, fault.New(fault.Busy, "job %s of %s is run by %s since %s (%s)", name, r.s.Key, t.By, t.At.Format("15:04:05"), t.ID).
+		return job, fault.New(fault.Busy, "job %s of %s is run by %s since %s (%s)", name, r.s.Key, t.By, t.At.Format(sinceTime), t.ID).
 			WithHint("see what it prints: release logs %s --follow", t.ID)
 	}
 	return job, nil
