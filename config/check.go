@@ -29,13 +29,17 @@ var (
 	hostPattern = regexp.MustCompile(`^(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 )
 
+// ValidName says whether a name may be that of an app, an environment or a role.
+func ValidName(name string) bool { return validName(name) }
+
 func validName(name string) bool { return len(name) <= maxName && namePattern.MatchString(name) }
 
 // checker looks at the meaning of what was decoded. Values that did not decode are zero and reported already, so every
 // check begins with whether the file has the value.
 type checker struct {
-	root *strictyaml.Node
-	errs fault.List
+	root      *strictyaml.Node
+	errs      fault.List
+	elsewhere bool // the files that are named are on another machine
 }
 
 func (c *checker) fail(pos Position, format string, args ...any) *fault.Error {

@@ -254,6 +254,9 @@ func (c *checker) hook(h Hook, dir, name string, at ...any) []string {
 		}
 		c.reference(c.at(below("secrets", variable)...), name+".secrets."+variable, h.Secrets[variable])
 	}
+	if c.elsewhere {
+		return nil
+	}
 	files, err := h.files(dir)
 	if err != nil {
 		c.fileOf(c.at(at...), name, err)

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -129,7 +130,7 @@ func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, erro
 	req := orchestrator.Request{
 		Kind: orchestrator.Kind(in.Kind), Key: key, By: in.By, Image: in.Image, Images: in.Images, Release: in.Release,
 		Percent: in.Percent, Size: in.Size, Role: in.Role, Nodes: in.Nodes, Force: in.Force, KeepFailed: in.KeepFailed,
-		For: time.Duration(in.For * float64(time.Second)), End: in.End, Volumes: in.Volumes,
+		For: lengthOf(in.For), End: in.End, Volumes: in.Volumes,
 		DryRun: in.DryRun, Wait: in.Wait,
 	}
 	if len(in.Plan) > 0 {
@@ -140,13 +141,23 @@ func requestOf(key orchestrator.Key, in api.Request) (orchestrator.Request, erro
 	for _, f := range in.Files {
 		req.Files = append(req.Files, orchestrator.HookFile(f))
 	}
-	if len(in.Config) == 0 {
-		return req, nil
+	if len(in.Config) > 0 {
+		if err := json.Unmarshal(in.Config, &req.Config); err != nil {
+			return req, fault.New(fault.Invalid, "read the configuration of %s: %w", key, err)
+		}
 	}
-	if err := json.Unmarshal(in.Config, &req.Config); err != nil {
-		return req, fault.New(fault.Invalid, "read the configuration of %s: %w", key, err)
+	return req, req.Check()
+}
+
+// lengthOf is a number of seconds as a length of time; where that has no such number, the longest or the shortest there is.
+func lengthOf(seconds float64) time.Duration {
+	switch most := float64(math.MaxInt64) / float64(time.Second); {
+	case seconds >= most:
+		return math.MaxInt64
+	case seconds <= -most:
+		return math.MinInt64
 	}
-	return req, nil
+	return time.Duration(seconds * float64(time.Second))
 }
 
 func (s *Server) history(w http.ResponseWriter, r *http.Request) error {

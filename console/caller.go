@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -16,6 +18,28 @@ import (
 type caller struct {
 	origin orchestrator.Origin
 	root   bool // who may speak for others, as sudo does; also where nobody knows names
+}
+
+const (
+	maxName   = 200  // bytes of who somebody says to be
+	maxReason = 1000 // bytes of why
+)
+
+// oneLine is text that others are shown, as it may stand in their terminals and logs: without control characters, and not too long.
+func oneLine(text string, most int) string {
+	text = strings.Map(func(c rune) rune {
+		switch {
+		case c == '\n' || c == '\t':
+			return ' '
+		case unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) || c == utf8.RuneError:
+			return -1
+		}
+		return c
+	}, text)
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return strings.TrimSpace(text)
 }
 
 // callerKey is where a connection's caller stands in the context of its requests: net/http has no other place for it.
@@ -51,11 +75,18 @@ func credentials(c *net.UnixConn) (cred *unix.Ucred, err error) {
 	return cred, err
 }
 
-// by is who asks, and from where: what the request says, unless its sender is another user than that and not root.
+// by is who asks, and from where: what the request says, unless its sender is another user than that and not root. It is never
+// empty: an operation has an author.
 func by(r *http.Request, said string) (string, *orchestrator.Origin) {
+	said = oneLine(said, maxName)
 	who, ok := r.Context().Value(callerKey{}).(caller)
-	if !ok {
+	switch {
+	case !ok && said == "":
+		return "somebody", nil
+	case !ok:
 		return said, nil
+	case said == "":
+		return who.origin.User, &who.origin
 	}
 	name, host, _ := strings.Cut(said, "@")
 	if name != who.origin.User && !who.root {

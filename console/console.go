@@ -88,6 +88,9 @@ func New(o Options) *Server {
 		if strings.Contains(pattern, " /v1/apps") {
 			h = s.leading(h)
 		}
+		if strings.Contains(pattern, "{app}") {
+			h = ofApp(h)
+		}
 		s.mux.Handle(pattern, s.handle(h))
 	}
 	return s

@@ -280,7 +280,7 @@ func TestSubmitWaitAndSteer(t *testing.T) {
 	f.status.State.EventSeq = 9
 	c := serve(t, f, nil, nil)
 	sub, err := c.Submit(t.Context(), shop(), api.Request{
-		Kind: "up", By: "ann@laptop", Image: "sha256:1", Config: []byte(`{"app":"shop","fleet":{"size":3}}`), KeepFailed: true,
+		Kind: "up", By: "ann@laptop", Image: "sha256:1", Config: []byte(`{"app":"shop","env":"production","fleet":{"size":3},"route":{"listen":":8080"}}`), KeepFailed: true,
 	})
 	if err != nil || sub.Operation.ID != "op-1" || sub.EventSeq != 9 {
 		t.Fatalf("submit: %+v, %v", sub, err)
@@ -328,6 +328,8 @@ func TestWhoAsks(t *testing.T) {
 		"another one":           {user: "bob", said: "ann@laptop", want: "bob@laptop"},
 		"root for another":      {user: "root", root: true, said: "ann@laptop", want: "ann@laptop"},
 		"nothing said":          {user: "bob", said: "", want: "bob"},
+		"nothing said by root":  {user: "root", root: true, said: "", want: "root"},
+		"what a terminal obeys": {user: "root", root: true, said: "ann\x1b[31m@lap\ntop\u202e", want: "ann[31m@lap top"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()

@@ -70,6 +70,16 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	return nil
 }
 
+// ofApp lets only names of apps and environments through: they are parts of paths and of keys in the store.
+func ofApp(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := keyOf(r).Check(); err != nil {
+			return err
+		}
+		return h(w, r)
+	}
+}
+
 func keyOf(r *http.Request) orchestrator.Key {
 	return orchestrator.Key{App: r.PathValue("app"), Env: r.PathValue("env")}
 }

@@ -15,7 +15,7 @@ func (s *Server) steer(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &in); err != nil {
 		return err
 	}
-	word := orchestrator.Word{Verb: in.Verb, Reason: in.Reason, Until: in.Until, Force: in.Force, DryRun: in.DryRun}
+	word := orchestrator.Word{Verb: in.Verb, Reason: oneLine(in.Reason, maxReason), Until: in.Until, Force: in.Force, DryRun: in.DryRun}
 	word.By, _ = by(r, in.By)
 	if in.Verb == "approve" {
 		var err error
@@ -45,5 +45,6 @@ func approver(r *http.Request, in api.Steer) (name, recorded string, err error) 
 		return "", "", fault.New(fault.Denied, "approve as %s: the caller is %s", in.As, origin.User).
 			WithHint("only root may act for others")
 	}
-	return in.As, in.As + " (" + said + ")", nil
+	name = oneLine(in.As, maxName)
+	return name, name + " (" + said + ")", nil
 }

@@ -14,8 +14,9 @@ func (s *Server) runTask(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &in); err != nil {
 		return err
 	}
+	who, _ := by(r, in.By)
 	t, err := s.Orchestrator.RunTask(r.Context(), orchestrator.TaskRequest{
-		Key: keyOf(r), By: in.By, Command: in.Command, Job: in.Job, Release: in.Release, Role: in.Role, Image: in.Image,
+		Key: keyOf(r), By: who, Command: in.Command, Job: in.Job, Release: in.Release, Role: in.Role, Image: in.Image,
 		Attached: in.Attached, DryRun: in.DryRun,
 	})
 	if err != nil {
@@ -53,7 +54,8 @@ func (s *Server) stopTask(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &in); err != nil {
 		return err
 	}
-	if err := s.Orchestrator.StopTask(r.Context(), keyOf(r), r.PathValue("id"), in.By); err != nil {
+	who, _ := by(r, in.By)
+	if err := s.Orchestrator.StopTask(r.Context(), keyOf(r), r.PathValue("id"), who); err != nil {
 		return err
 	}
 	return answer(w, struct{}{})

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 // Request asks for an operation or steers the one under way.
@@ -29,6 +30,26 @@ type Request struct {
 	Plan       *Basis            // launch, up, cutover: refuse if the world is not that of the plan any more; nil: there is no plan
 	DryRun     bool              // for Plan: refuse what would be refused
 	Wait       bool              // until what is under way has ended, and those have run who wait longer
+}
+
+// Check says whether there could be such an app and environment.
+func (k Key) Check() error {
+	if !config.ValidName(k.App) || !config.ValidName(k.Env) {
+		return fault.New(fault.Invalid, "%q in %q is not an app in an environment", k.App, k.Env)
+	}
+	return nil
+}
+
+// Check says what is wrong with a request that came from outside, before anything looks at it: its configuration is to be one that
+// a file could hold, and of the app that is asked for.
+func (req *Request) Check() error {
+	switch cfg := req.Config; {
+	case cfg == nil:
+		return nil
+	case cfg.App != req.Key.App || cfg.Env != req.Key.Env:
+		return fault.New(fault.Invalid, "%s of %s: the configuration is that of %s/%s", req.Kind, req.Key, cfg.App, cfg.Env)
+	}
+	return config.Valid(req.Config)
 }
 
 // Status is one app in one environment as it is now.

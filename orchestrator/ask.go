@@ -34,7 +34,11 @@ func (o *Orchestrator) ask(ctx context.Context, req Request) (asked, error) {
 		if req.For < 0 || len(req.Nodes) == 0 {
 			return ask, fault.New(fault.Invalid, "quarantine of %s: no node is named, or a time of %s", req.Key, req.For)
 		}
-	case KindReplace, KindDestroy, KindContract:
+	case KindReplace:
+		if len(req.Nodes) == 0 {
+			return ask, fault.New(fault.Invalid, "replace of %s: no node is named", req.Key)
+		}
+	case KindDestroy, KindContract:
 	default:
 		return ask, fault.New(fault.Invalid, "%s: no such operation: %q", req.Key, req.Kind)
 	}

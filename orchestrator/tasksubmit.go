@@ -115,7 +115,7 @@ func (r *round) requestTask(ask askedTask) (*Task, error) {
 		}
 		spec.job, spec.command, spec.timeout = ask.Job, job.Cmd, job.Timeout.Std()
 	}
-	if len(spec.command) == 0 {
+	if len(spec.command) == 0 || spec.command[0] == "" {
 		return nil, fault.New(fault.Invalid, "run a task of %s: no command given", r.s.Key)
 	}
 	if !rel.Config.HasRole(spec.role) {

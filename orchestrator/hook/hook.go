@@ -101,6 +101,9 @@ func New(opts Options) (*Runner, error) {
 // Run runs a command and gives each line that it prints to line, one after the other, masked and cut. It returns how the
 // command ended; the error says why it did not begin, or was ended: its time was over, or ctx was.
 func (r *Runner) Run(ctx context.Context, c Command, line func(string)) (Exit, error) {
+	if len(c.Args) == 0 || c.Args[0] == "" {
+		return Exit{}, fault.New(fault.Invalid, "the command is empty")
+	}
 	folder, err := r.folder(c.Files)
 	if err != nil {
 		return Exit{}, err

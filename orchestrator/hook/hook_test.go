@@ -201,3 +201,13 @@ func TestRunAsAnotherUser(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What has got past every check is an error, and not the end of the agent.
+func TestEmptyCommand(t *testing.T) {
+	r := newRunner(t, t.TempDir())
+	for _, args := range [][]string{nil, {""}} {
+		if _, err := r.Run(t.Context(), Command{Args: args}, func(string) {}); err == nil {
+			t.Errorf("%q was run", args)
+		}
+	}
+}
