@@ -29,6 +29,8 @@ type Arguments struct {
 
 	For float64 `json:"for,omitempty"` // quarantine: seconds
 	End bool    `json:"end,omitempty"` // quarantine: of one
+
+	Volumes bool `json:"volumes,omitempty"` // destroy
 }
 
 // ReleaseRecord is all that is known of one release.

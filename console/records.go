@@ -134,6 +134,6 @@ func argumentsOf(a *orchestrator.Arguments) *api.Arguments {
 	}
 	return &api.Arguments{
 		Image: a.Image, Release: a.Release, Percent: a.Percent, Size: a.Size, Role: a.Role, Nodes: a.Nodes, Force: a.Force, KeepFailed: a.KeepFailed,
-		Config: a.Config, For: a.For.Seconds(), End: a.End,
+		Config: a.Config, For: a.For.Seconds(), End: a.End, Volumes: a.Volumes,
 	}
 }

@@ -12,7 +12,7 @@ import (
 // Whatever is kept of what was asked is told too.
 func TestArgumentsAreToldWhole(t *testing.T) {
 	kept := orchestrator.Arguments{Image: "i", Release: "r8", Percent: 10, Size: 2, Role: "web", Nodes: []string{"n"}, Force: true, KeepFailed: true,
-		Config: "c", For: 90 * time.Second, End: true}
+		Config: "c", For: 90 * time.Second, End: true, Volumes: true}
 	for i := range reflect.ValueOf(kept).NumField() {
 		if reflect.ValueOf(kept).Field(i).IsZero() {
 			t.Fatalf("%s is not in this test", reflect.TypeFor[orchestrator.Arguments]().Field(i).Name)
