@@ -81,6 +81,7 @@ var rules = []rule{
 	{"images/provenance", []string{"images", "images/sbom", "images/signature"}, "provenance says of an image what it was made from"},
 	{"images/verify", []string{"images", "images/sbom", "images/signature", "images/provenance"}, "a check reads all that was said about an image"},
 	{"images/diff", []string{"images", "images/dpkg", "debian"}, "a comparison reads images and what dpkg keeps in them"},
+	{"machine", nil, "one machine is run by whoever needs it: bakes and a driver"},
 	{"healthcheck", nil, "health is asked of addresses; running a command in a node is handed in"},
 	{"sandbox", nil, "the sandbox runs one command and knows nothing of bakes and fleets"},
 	{"api", nil, "the wire types and their client stand alone, so that any program can use them"},
@@ -103,8 +104,9 @@ var testOnly = []string{"internal/usertest"}
 
 // testsMay are further imports of one package's test files.
 var testsMay = map[string][]string{
-	"internal/scaffold": {"config", "recipes"}, // what it writes must load
-	"router/consul":     {"router/embedded"},   // its edges are real data planes
+	"internal/scaffold": {"config", "recipes"},                    // what it writes must load
+	"machine":           {"builder/disk", "debian/deb", "images"}, // what it boots is a real disk
+	"router/consul":     {"router/embedded"},                      // its edges are real data planes
 }
 
 // clients are modules of one outer system: only the packages named may know it. Tests may: they check against the
