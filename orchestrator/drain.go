@@ -167,6 +167,19 @@ func (r *round) drainFrom(fl *Fleet, at time.Time) {
 	}
 }
 
+// restartGrain is how exactly a deadline follows a table that takes long.
+const restartGrain = time.Second
+
+// restart lets the time of what leaves count from now: the table without it is not in effect yet, so it may just have got
+// something. What an edge out of sight may have is not waited for.
+func (r *round) restart(by *time.Time, within time.Duration, nodes ...*Node) {
+	out := slices.ContainsFunc(nodes, func(n *Node) bool { return n.State == NodeDead || r.f.Nodes[n.Name].Held != "" })
+	until := r.f.Now.Add(within)
+	if !out && until.Sub(*by) >= restartGrain {
+		*by = until
+	}
+}
+
 // staying says what a fleet has and for how long it may, as the end of a sentence.
 func (r *round) staying(fl *Fleet) string {
 	l := r.left(fl.Nodes...)

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -134,9 +135,14 @@ func (e *edgesSeen) take(obs router.Observation, began time.Time, effective rout
 }
 
 // hold notes what edges that do not answer may still route to: all that they had when they were heard of last. The same goes for
-// one that was silent and is back, until it has caught up with the table that the others confirmed.
+// one that was silent and is back, until it has caught up with the table that the others confirmed. A reading that is older than
+// that table cannot tell who has it: what was held stays so.
 func (e *edgesSeen) hold(obs router.Observation, effective router.Version) {
+	before := e.held
 	e.held = map[string]string{}
+	if effective == (router.Version{}) {
+		maps.Copy(e.held, before)
+	}
 	for _, edge := range obs.Edges {
 		var why string
 		switch {
@@ -221,7 +227,7 @@ func (w *world) inFlight(node string) int {
 }
 
 // mayRoute says whether an edge may route to a node: by a table that is or may be in effect, or because it is silent. Until the
-// edges were read any may.
+// edges were read since the node left the table any may: a table is in effect when those edges have it that answer.
 func (w *world) mayRoute(node string) bool {
-	return w.edges.at.IsZero() || w.table.mayRoute(node) || w.edges.held[node] != ""
+	return w.edges.at.IsZero() || w.table.mayRoute(node) || w.edges.at.Before(w.table.left[node]) || w.edges.held[node] != ""
 }

@@ -45,7 +45,7 @@ func (o *Orchestrator) nodeFact(n *Node) NodeFact {
 	seen := w.nodes[n.Name]
 	fact := NodeFact{
 		Presence: seen.node.Presence, Absent: seen.absent, Address: seen.node.Address, Host: seen.node.Host,
-		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.mayRoute(n.Name), Held: w.edges.held[n.Name], InFlight: w.inFlight(n.Name),
+		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.mayRoute(n.Name) || w.table.unclaimed(), Held: w.edges.held[n.Name], InFlight: w.inFlight(n.Name),
 		Long: w.edges.long[n.Name], Since: seen.node.Since, Booting: w.running[actionKey(ActBoot, fleet.FleetID{}, n.Name)], Reading: w.reads[n.Name].open > 0, Read: w.reads[n.Name].done,
 		Drift: o.looks.fact(n.Name),
 	}

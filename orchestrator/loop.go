@@ -115,7 +115,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 		return fmt.Errorf("lead installation %s: %w", o.opts.Installation, err)
 	}
 	defer func() { _ = l.Release(context.WithoutCancel(ctx)) }()
-	o.epoch, o.began = l.Epoch(), o.opts.Now()
+	o.epoch, o.began, o.world.table.epoch = l.Epoch(), o.opts.Now(), l.Epoch()
 	o.opts.Leads(o.epoch)
 	if err := o.takeOver(ctx); err != nil {
 		return fmt.Errorf("lead installation %s: %w", o.opts.Installation, err)
@@ -179,14 +179,14 @@ func (o *Orchestrator) loop(ctx context.Context) error {
 		case <-o.prober.Changes():
 		case f := <-o.inbox:
 			f()
-			o.drainInbox()
 		}
+		o.drainInbox()
 	}
 }
 
 // pace is how long the loop may sleep when nothing wakes it.
 func (o *Orchestrator) pace() time.Duration {
-	if o.world.table.pending != nil || len(o.world.table.refused) > 0 {
+	if o.world.table.pending != nil || len(o.world.table.refused)+len(o.world.unsure) > 0 {
 		return tick
 	}
 	for _, a := range o.apps {
@@ -244,14 +244,18 @@ func errStopped() error {
 // rounds decides for every app, then brings the router up to date. Only the loss of leadership is an error.
 func (o *Orchestrator) rounds(ctx context.Context) error {
 	o.touchJudged()
+	o.makeSure(ctx)
 	var due []func()
 	keys, whole := o.due(o.opts.Now())
 	for _, key := range keys {
+		if o.world.unsure[key] {
+			continue
+		}
 		s, actions, err := o.decide(ctx, o.apps[key])
 		o.setStuck(o.apps[key], err)
 		if err != nil {
-			if errors.Is(err, store.ErrConflict) {
-				return fmt.Errorf("another agent has taken over: %w", err)
+			if lost := conflictOnly(err); lost != nil {
+				return lost
 			}
 			if ctx.Err() != nil {
 				return nil
@@ -267,7 +271,9 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 	for _, start := range due {
 		start()
 	}
-	o.syncTable(ctx)
+	if err := o.syncTable(ctx); err != nil {
+		return err
+	}
 	o.syncListings(ctx)
 	o.syncTails()
 	o.syncTargets()

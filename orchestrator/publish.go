@@ -3,11 +3,13 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/store"
 )
 
 const (
@@ -68,6 +70,12 @@ func (t *tableSeen) index(now time.Time) {
 // mayRoute says whether a table that is or may be in effect names the node. Until the edges were read any may.
 func (t *tableSeen) mayRoute(node string) bool { return !t.known || t.routed[node] }
 
+// unclaimed says whether the edges have a table of an earlier leadership. As long as they do, one that an earlier leader has sent
+// and that comes late could still replace it: before anything of ours is shot they get one of this leadership.
+func (t *tableSeen) unclaimed() bool {
+	return t.effective.Version != (router.Version{}) && t.effective.Version.Epoch < t.epoch
+}
+
 // names says whether a table that is or may be in effect has nodes of the fleet.
 func (t *tableSeen) names(fleetID string) bool {
 	if !t.known {
@@ -94,24 +102,31 @@ func (t *tableSeen) routesOf(key Key) []router.Route {
 	return t.own[key]
 }
 
-// syncTable applies a new table when the states ask for other routes than the edges have.
-func (o *Orchestrator) syncTable(ctx context.Context) {
+// syncTable applies a new table when the states ask for other routes than the edges have, or these have one of an earlier
+// leadership. Only the loss of leadership is an error.
+func (o *Orchestrator) syncTable(ctx context.Context) error {
 	t := &o.world.table
 	now := o.opts.Now()
 	if t.applying || now.Before(t.retry) {
-		return
+		return nil
 	}
 	if !t.known {
 		t.retry = now.Add(applyAgain)
 		o.adopt(ctx)
-		return
+		return nil
 	}
-	if t.pending == nil && o.routedAsAsked() {
-		return
+	claim := t.unclaimed() && o.shoots()
+	if t.pending == nil && !claim && o.routedAsAsked() {
+		return nil
 	}
 	routes, closing, changed := o.wanted(now)
-	if len(changed) == 0 && t.pending == nil {
-		return
+	if len(changed) == 0 && t.pending == nil && !claim {
+		return nil
+	}
+	if err := o.mayOverrule(ctx); err != nil {
+		t.retry = now.Add(applyAgain)
+		o.complain("apply table over that of a later leadership", err)
+		return conflictOnly(err)
 	}
 	table := router.Table{Schema: router.Schema, Version: o.nextVersion(), Routes: routes, Closing: closing}
 	t.applying, t.pending = true, &table
@@ -122,6 +137,38 @@ func (o *Orchestrator) syncTable(ctx context.Context) {
 		err := o.opts.Router.Apply(ctx, table)
 		o.post(func() { o.applied(table, changed, err) })
 	}()
+	return nil
+}
+
+// shoots says whether anything waits to be shot.
+func (o *Orchestrator) shoots() bool {
+	for _, a := range o.apps {
+		for _, fl := range a.state.Fleets {
+			leaves := func(n *Node) bool { return !n.live() }
+			if fl.State == FleetShooting || slices.ContainsFunc(fl.Nodes, leaves) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// mayOverrule says why no table may be applied over one of a later leadership than this agent's: there is such a leader. Else its
+// store is older than the edges, and it goes on from their table.
+func (o *Orchestrator) mayOverrule(ctx context.Context) error {
+	if o.world.table.effective.Version.Epoch <= o.epoch {
+		return nil
+	}
+	_, err := o.opts.Store.Commit(ctx, o.fence)
+	return err
+}
+
+// conflictOnly is the error if it says that another agent leads.
+func conflictOnly(err error) error {
+	if errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("another agent has taken over: %w", err)
+	}
+	return nil
 }
 
 // wanted is the routes of all states and what is to be closed, and which apps' differ from what the edges have. Routes that the backend refused a
@@ -204,6 +251,9 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 	default:
 		t.pending = nil
 		t.index(now)
+		if len(changed) == 0 {
+			t.epoch = t.effective.Version.Epoch // they refuse what they have: it cannot be claimed
+		}
 		if slices.ContainsFunc(changed, func(key Key) bool { return o.madeRoom(o.app(key).state, err) }) {
 			return // it is applied again at once
 		}

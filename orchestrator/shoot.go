@@ -32,6 +32,11 @@ func (r *round) shoot(fl *Fleet, n *Node) (gone bool) {
 		r.sayNode(what, fl, n, "%s: %s", n.Name, fmt.Sprintf(format, args...))
 	}, n)
 	if fact.Routed {
+		d := r.s.configOf(fl).Cutover.Drain
+		r.restart(&n.LeavesAt, d.Timeout.Std(), n)
+		if n.LongBy.After(r.f.Now) { // else nothing waits for them any more
+			r.restart(&n.LongBy, d.LongConnections.Std(), n)
+		}
 		return false
 	}
 	if n.State == NodeDraining && !r.drainedNode(fl, n) {

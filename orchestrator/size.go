@@ -137,7 +137,7 @@ func (r *round) refill(fl *Fleet) {
 	}
 	c := r.count(fl)
 	missing := r.s.size(fl) - c.good
-	absent := max(missing-len(c.doomed), 0)
+	absent := max(missing-len(r.unreplaced(fl, c.doomed)), 0) // those that are replaced already are no node to come
 	if r.s.alone(fl) {
 		absent = max(r.s.size(fl)-len(fl.Nodes), 0) // what it keeps is not for two at a time
 	}
@@ -150,10 +150,11 @@ func (r *round) refill(fl *Fleet) {
 		return // thin lets the old one go first
 	}
 	for range min(missing-absent, r.mayReplace(fl, c)) {
-		n := r.unreplaced(fl, c.doomed)
-		if n == nil || !n.wanted() && !r.spend(fl) {
+		next := r.unreplaced(fl, c.doomed)
+		if len(next) == 0 || !next[0].wanted() && !r.spend(fl) {
 			return
 		}
+		n := next[0]
 		if !n.wanted() {
 			r.repair(fl, n, n.why())
 		}
@@ -161,21 +162,28 @@ func (r *round) refill(fl *Fleet) {
 	}
 }
 
-// unreplaced is a node that nothing replaces yet; those that a person wants replaced come first.
-func (r *round) unreplaced(fl *Fleet, doomed []*Node) *Node {
+// unreplaced are those nodes that nothing replaces yet; those that a person wants replaced come first.
+func (r *round) unreplaced(fl *Fleet, doomed []*Node) []*Node {
+	if len(doomed) == 0 {
+		return nil
+	}
 	replaced := map[string]bool{}
 	for _, n := range fl.Nodes {
 		if n.live() {
 			replaced[n.Replaces] = true
 		}
 	}
-	var found *Node
+	var wanted, others []*Node
 	for _, n := range doomed {
-		if !replaced[n.Name] && (found == nil || n.wanted() && !found.wanted()) {
-			found = n
+		switch {
+		case replaced[n.Name]:
+		case n.wanted():
+			wanted = append(wanted, n)
+		default:
+			others = append(others, n)
 		}
 	}
-	return found
+	return append(wanted, others...)
 }
 
 func (r *round) mint(fl *Fleet, replaces string) {

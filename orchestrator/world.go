@@ -32,6 +32,7 @@ type world struct {
 	shown    router.Version             // the table that the views show
 	pins     map[images.Digest][]string // as they were written last, with the reasons
 
+	unsure     map[Key]bool // apps of which it is not known what the store has
 	forgotten  map[Key]bool // apps that were destroyed, and nothing is kept of
 	complained map[string]complaint
 }
@@ -58,6 +59,7 @@ type taskReading struct {
 
 // tableSeen is what is known of the tables at the edges.
 type tableSeen struct {
+	epoch     uint64        // of this leadership
 	effective router.Table  // confirmed by every edge
 	confirmed time.Time     // when
 	pending   *router.Table // being applied, or maybe applied
@@ -83,7 +85,7 @@ func newWorld() world {
 		progress: map[string]fleet.Progress{}, hooks: map[string]hookUnderWay{}, output: map[string][]string{}, found: map[string][]foundFleet{}, retry: map[string]time.Time{},
 		listings: map[string]*listing{}, reads: map[string]taskReading{}, stale: true,
 		table: tableSeen{refused: map[Key]refusal{}, routed: map[string]bool{}, left: map[string]time.Time{}}, edges: newEdgesSeen(),
-		complained: map[string]complaint{}, forgotten: map[Key]bool{}, pins: nil,
+		complained: map[string]complaint{}, unsure: map[Key]bool{}, forgotten: map[Key]bool{}, pins: nil,
 	}
 }
 

@@ -1,0 +1,170 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/store/storetest"
+)
+
+// What the simulation has found, each in its plainest form.
+
+// A replacement that is on its way counts once: what dies meanwhile, or is asked for more, is booted too.
+func TestReplacementIsNotCountedTwice(t *testing.T) {
+	for name, meanwhile := range map[string]func(r *rig, other string) (size int){
+		"another node dies": func(r *rig, other string) int {
+			r.driver.Kill(other, fleet.Exit{Code: 137, Signal: "KILL"})
+			return 3
+		},
+		"the size grows": func(r *rig, _ string) int {
+			r.submit(Request{Kind: KindScale, Size: 4})
+			return 4
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				r.up(1, 3)
+				names := r.running("")
+				release := r.driver.Hang(fleettest.Ensure)
+				op := r.submit(Request{Kind: KindReplace, Nodes: names[:1]})
+				time.Sleep(time.Second)
+				size := meanwhile(r, names[1])
+				time.Sleep(time.Second)
+				release()
+				r.wait(op)
+				r.until("the fleet to be whole", func(s *State) bool {
+					return len(s.Operations) == 0 && s.serving().healthy() == size && len(s.serving().Nodes) == size
+				})
+			})
+		})
+	}
+}
+
+// A leader that missed the end of its lease sees the table of the next one, and does not apply its own over it.
+func TestLateLeaderLeavesTheTableOfTheNext(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		late, ended := r.o, make(chan struct{})
+		r.store = ownLease{Store: r.store, epoch: late.epoch + 1}
+		r.driver = r.driver.Reopen("")
+		go func() { <-late.over; close(ended) }()
+		r.start()
+		r.up(2, 2)
+		want := r.weights()
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Error("the late leader goes on")
+		}
+		if got := r.weights(); got["r2"] != want["r2"] || want["r2"] != 100 {
+			t.Errorf("the weights are %v, were %v", got, want)
+		}
+	})
+}
+
+// A table that an earlier leader sent may come late: nothing is shot before the edges have one of the present leader.
+func TestLateTableOfAnEarlierLeader(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2, coldAtOnce)
+		before, err := r.router.Applied(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.submit(Request{Kind: KindScale, Size: 1})
+		r.until("one to leave", func(s *State) bool { return len(r.running("")) == 1 })
+		after, err := r.router.Applied(t.Context())
+		if err != nil || after.Version == before.Version {
+			t.Fatalf("table %s after %s, %v", after.Version, before.Version, err)
+		}
+		r.stop()
+		r.driver = r.driver.Reopen("")
+		r.start()
+		r.submit(Request{Kind: KindReplace, Nodes: r.running("")})
+		shot := false
+		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
+			if c.Method == fleettest.Remove && !shot {
+				shot = true
+				before.Version = router.Version{Epoch: after.Version.Epoch, Seq: after.Version.Seq + 1}
+				if err := r.router.Apply(context.Background(), before); !errors.Is(err, router.ErrStale) {
+					t.Errorf("a late table: %v, want %v", err, router.ErrStale)
+				}
+			}
+			return nil
+		})
+		r.until("the replacement", func(s *State) bool { return shot && len(s.Operations) == 0 })
+	})
+}
+
+// A write that was made though nobody said so is found out, also when it is the first of its app.
+func TestWriteWithoutAnAnswer(t *testing.T) {
+	for _, second := range []bool{false, true} {
+		inRig(t, func(t *testing.T, r *rig) {
+			mem := r.store.(*storetest.Memory)
+			if second {
+				r.up(1, 1)
+			}
+			lost := false
+			mem.SetFaults(nil, func(op, key string) error {
+				if op == "commit" && !lost && key == stateKey(shop) {
+					lost = true
+					return errors.New("no answer")
+				}
+				return nil
+			})
+			if _, err := r.try(Request{Kind: KindUp, Image: image(2), Config: shopConfig(2)}); err == nil || !lost {
+				t.Fatalf("up: %v", err)
+			}
+			s := r.until("it to be done all the same", func(s *State) bool {
+				return len(s.Operations) == 0 && s.serving() != nil && s.serving().Image == image(2)
+			})
+			if s.serving().healthy() != 2 || r.o.world.unsure[shop] {
+				t.Errorf("%d nodes are healthy", s.serving().healthy())
+			}
+		})
+	}
+}
+
+// The time for the requests of a node counts from when the edges have the table without it.
+func TestTimeOfANodeCountsFromItsLeaving(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2)
+		name := r.running("")[0]
+		r.router.SetInFlight(r.state().serving().ID.String(), name, 5)
+		r.router.FailApply(router.ErrUnavailable)
+		r.submit(Request{Kind: KindReplace, Nodes: []string{name}})
+		time.Sleep(45 * time.Second) // longer than the whole time that it has
+		r.router.FailApply(nil)
+		left := time.Now()
+		var shot time.Time
+		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
+			if c.Method == fleettest.Remove && shot.IsZero() {
+				shot = time.Now()
+			}
+			return nil
+		})
+		r.until("the node to be shot", func(*State) bool { return !shot.IsZero() })
+		if took := shot.Sub(left); took < 28*time.Second || took > 35*time.Second {
+			t.Errorf("it had %s after it left the table, want about 30 s", took)
+		}
+	})
+}
+
+// A reading that is older than the newest table cannot tell that an edge has caught up.
+func TestOlderReadingsHoldWhatWasHeld(t *testing.T) {
+	e := newEdgesSeen()
+	obs := router.Observation{Edges: []router.Edge{{ID: "far", Confirmed: router.Version{Epoch: 1, Seq: 1}, Nodes: []router.NodeTraffic{{Fleet: "f", Node: "n"}}}}}
+	e.hold(obs, router.Version{Epoch: 1, Seq: 2})
+	e.hold(obs, router.Version{})
+	if e.held["n"] == "" {
+		t.Error("an older reading let go of what an edge may still route to")
+	}
+	obs.Edges[0].Confirmed.Seq = 2
+	if e.hold(obs, router.Version{Epoch: 1, Seq: 2}); e.held["n"] != "" {
+		t.Errorf("it is held though the edge has caught up: %s", e.held["n"])
+	}
+}
