@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/internal/fault"
@@ -91,6 +92,14 @@ func (d *volumeDays) release() Request {
 	d.images++
 	return Request{Kind: KindUp, Image: image(d.images), Images: map[string]string{"db": image(500)},
 		Config: shopConfig(2, shortWarm, withRoles(database(fmt.Sprint(d.images/3)), ownVolume("db"), ownVolume("api"), ownVolume("worker")))}
+}
+
+func shortWarm(c *config.App) {
+	c.Cutover.KeepPrevious = config.Duration(30 * time.Second)
+	c.Cutover.Drain.LongConnections = config.Duration(40 * time.Second)
+	c.Hooks = config.Hooks{AfterLaunch: aHook("al"), BeforeStep: aHook("bs"), BeforeShoot: aHook("shoot"), OnAbort: aHook("abort")}
+	c.Jobs = map[string]config.Job{"job": {Cmd: exits("0"), Schedule: "* * * * *", Timeout: config.Duration(time.Hour), OnOverlap: config.OverlapSkip}}
+	sticky(20 * time.Second)(c)
 }
 
 // during breaks the driver for a while.
