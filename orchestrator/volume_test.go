@@ -390,3 +390,18 @@ func TestAbortDuringTheBoot(t *testing.T) {
 		r.untouched()
 	})
 }
+
+// Where a machine is given up for good, what lay there is gone, and said to be.
+func TestVolumesOfAMachineThatIsGone(t *testing.T) {
+	s := &State{Key: shop, Volumes: []*Volume{
+		{Role: Role, Name: "data", Driver: "sandbox", Scope: "on a", One: true}, {Role: Role, Name: "other", Driver: "docker", Scope: "on a"},
+	}}
+	r := &round{s: s.clone()}
+	r.loseVolumes(&Fleet{Driver: "sandbox", Scope: "on b"}, "on a", "a")
+	if v := r.s.Volumes; v[0].Scope != "on b" || v[1].Scope != "on a" || s.Volumes[0].Scope != "on a" {
+		t.Errorf("the volumes are %+v and %+v", v[0], v[1])
+	}
+	if len(r.events) != 1 || r.events[0].Type != "volume.lost" || !strings.Contains(r.events[0].Message, "web/data was on a") {
+		t.Errorf("said is %+v", r.events)
+	}
+}
