@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -112,7 +113,7 @@ func (c *cli) run(ctx context.Context, app *config.App, f runFlags) error {
 	f.ask.By, f.ask.Attached = c.who(), !f.detach
 	t, err := client.RunTask(ctx, appOf(app), f.ask)
 	if err != nil {
-		return err
+		return perhapsBegun(err)
 	}
 	if f.ask.DryRun {
 		return c.wouldRun(app, t)
@@ -121,6 +122,15 @@ func (c *cli) run(ctx context.Context, app *config.App, f runFlags) error {
 		return c.out.result(api.TaskResult{Head: api.NewHead(nil), Task: t}, func(w io.Writer) { fmt.Fprintln(w, t.ID) })
 	}
 	return c.attend(ctx, client, app, t)
+}
+
+// perhapsBegun says of a connection that broke that the command may run. Asked for again it would run twice.
+func perhapsBegun(err error) error {
+	var lost *fault.Error
+	if errors.Is(err, api.ErrNoAgent) && errors.As(err, &lost) {
+		return lost.WithHint("it may have begun: release run --list shows whether; the same command again is another run")
+	}
+	return err
 }
 
 // wouldRun shows a task that was not begun.

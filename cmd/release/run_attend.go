@@ -85,7 +85,7 @@ func (a *attendant) follow(ctx context.Context) error {
 	for {
 		err := a.output(ctx)
 		if err == nil {
-			a.task, err = a.await(ctx)
+			err = a.await(ctx)
 		}
 		if err == nil || !errors.Is(err, api.ErrNoAgent) || ctx.Err() != nil {
 			return err
@@ -97,11 +97,15 @@ func (a *attendant) follow(ctx context.Context) error {
 	}
 }
 
-func (a *attendant) await(ctx context.Context) (api.Task, error) {
+// await waits for the task's end. The task stays what was last known of it when the agent is gone.
+func (a *attendant) await(ctx context.Context) error {
 	for {
 		t, err := a.client.Task(ctx, a.app, a.task.ID, longPoll)
-		if err != nil || t.Done() {
-			return t, err
+		if err != nil {
+			return err
+		}
+		if a.task = t; t.Done() {
+			return nil
 		}
 		if t.Waits != "" && time.Since(t.At) > longPoll {
 			a.c.out.note("%s waits for %s", t.ID, t.Waits)
@@ -178,7 +182,7 @@ func (a *attendant) leave(err error) error {
 	defer cancel()
 	stopped := a.client.StopTask(ctx, a.app, a.task.ID, a.c.who())
 	if stopped == nil {
-		a.task, stopped = a.await(ctx)
+		stopped = a.await(ctx)
 	}
 	if stopped != nil {
 		return fault.New(fault.Interrupted, "%w; %s may still run: %w", err, a.task.ID, stopped).WithHint("release run --list shows what runs")
