@@ -1,6 +1,6 @@
 # build: bin/release. demo: the whole story on this machine, DRIVER=sandbox (default) or docker. test: all that CI checks
 # of the code. bench: measures against peers, one after the other; BENCHMARKS.md keeps what was seen. stress: 100 cutovers
-# under 1,000,000 requests.
+# under 1,000,000 requests, and a day with the agent, the router or a bake killed at every point, each time.
 
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -51,6 +51,7 @@ bench: build
 
 stress: payload
 	RELEASE_STRESS=full go test -v -count=1 -timeout 60m ./test/stress
+	RELEASE_STRESS=full go test -v -count=1 -timeout 90m -parallel $(PARALLEL) ./test/crash
 	RELEASE_STRESS=full go test -v -count=1 -timeout 60m -run TestEverythingAtOnce ./test/agents
 
 clean:

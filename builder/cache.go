@@ -12,6 +12,7 @@ import (
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -95,5 +96,6 @@ func (c *cache) save(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write bake cache: %w", err)
 	}
+	failpoint.Pass(failpoint.StepWritten)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -193,8 +194,10 @@ func (w *blobWriter) commit(ctx context.Context) (Descriptor, error) {
 		w.abort()
 		return d, nil
 	}
+	failpoint.Pass(failpoint.BlobWrite)
 	if err := w.file.CommitAs(w.store.blobPath(d.Digest)); err != nil {
 		return Descriptor{}, diskError(err, "write blob %s", d.Digest)
 	}
+	failpoint.Pass(failpoint.BlobWritten)
 	return d, nil
 }

@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -81,7 +82,9 @@ func (s *Store) writeIndex(index ocispec.Index) error {
 	if err != nil {
 		return fmt.Errorf("write image index: %w", err)
 	}
+	failpoint.Pass(failpoint.IndexWrite)
 	err = atomicfile.Write(s.path(ocispec.ImageIndexFile), append(data, '\n'), 0o644)
+	failpoint.Pass(failpoint.IndexWritten)
 	return diskError(err, "write image index")
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/filelock"
 	"github.com/bootandshoot/release/internal/removal"
@@ -68,7 +69,9 @@ func (s *Store) makeLayerRoot(ctx context.Context, l Layer, ids idSpace, boot, d
 	}
 	err := s.unpackOverlay(ctx, l, ids, boot, temp)
 	if err == nil {
+		failpoint.Pass(failpoint.RootUnpacked)
 		err = os.Rename(temp, dir)
+		failpoint.Pass(failpoint.RootRenamed)
 	}
 	if err != nil {
 		return errors.Join(err, removal.Tree(temp))

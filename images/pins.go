@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -106,7 +107,9 @@ func (s *Store) PinFor(ctx context.Context, installation string, why map[Digest]
 	if err := os.MkdirAll(s.path(pinDir), 0o755); err != nil {
 		return diskError(err, "pin images")
 	}
-	return diskError(atomicfile.Write(s.pinPath(installation), append(data, '\n'), 0o644), "pin images")
+	err = atomicfile.Write(s.pinPath(installation), append(data, '\n'), 0o644)
+	failpoint.Pass(failpoint.PinWritten)
+	return diskError(err, "pin images")
 }
 
 func (s *Store) pinPath(installation string) string { return s.path(pinDir, installation+".json") }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/filelock"
 	"github.com/bootandshoot/release/internal/removal"
@@ -162,9 +163,11 @@ func (s *Store) unpack(ctx context.Context, p unpacking, dir string) error {
 	if err != nil {
 		return errors.Join(err, removal.Tree(temp))
 	}
+	failpoint.Pass(failpoint.RootUnpacked)
 	if err := os.Rename(temp, dir); err != nil {
 		return errors.Join(err, removal.Tree(temp))
 	}
+	failpoint.Pass(failpoint.RootRenamed)
 	return nil
 }
 

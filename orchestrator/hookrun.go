@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/store"
@@ -48,7 +49,9 @@ func (o *Orchestrator) startHook(ctx context.Context, s *State, a Action) {
 	began := o.opts.Now()
 	go func() {
 		defer end()
+		failpoint.Begins(string(a.Kind))
 		res := o.runHook(ctx, rel, a)
+		failpoint.Ends(string(a.Kind))
 		if agent.Err() != nil {
 			return // it was cut off, and is run again by the next agent
 		}

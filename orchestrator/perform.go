@@ -12,6 +12,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -62,7 +63,9 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 			o.post(func() { o.performed(a, res, nil, began) })
 			return
 		}
+		failpoint.Begins(string(a.Kind))
 		res, nodes := o.perform(ctx, fl.Driver, a, spec)
+		failpoint.Ends(string(a.Kind))
 		o.post(func() { o.performed(a, res, nodes, began) })
 	}()
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/store"
 )
@@ -293,6 +294,7 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 		return false, fmt.Errorf("write state %s: %w", s.Key, err)
 	}
 	for _, writes := range commits {
+		failpoint.Pass(failpoint.JournalWrite)
 		version, err := o.opts.Store.Commit(ctx, writes...)
 		if o.madeRoom(s, err) {
 			version, err = o.opts.Store.Commit(ctx, writes...)
@@ -304,6 +306,7 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 			return false, fmt.Errorf("write state %s: %w", s.Key, err)
 		}
 		a.version = version // the last one's is the state's
+		failpoint.Pass(failpoint.JournalWritten)
 	}
 	a.print, a.touched, o.world.moved = print, true, true
 	a.written++

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/store"
 )
@@ -134,7 +135,9 @@ func (o *Orchestrator) syncTable(ctx context.Context) error {
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 		defer cancel()
+		failpoint.Pass(failpoint.TableApply)
 		err := o.opts.Router.Apply(ctx, table)
+		failpoint.Pass(failpoint.TableApplied)
 		o.post(func() { o.applied(table, changed, err) })
 	}()
 	return nil

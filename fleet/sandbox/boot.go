@@ -18,6 +18,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/sandbox"
@@ -113,7 +114,7 @@ func (b *booter) prepare(ctx context.Context) (program, error) {
 	if err != nil {
 		return program{}, fmt.Errorf("prepare image %s: %w", b.spec.Image, err)
 	}
-	return p, b.network.open(ctx)
+	return p, nil
 }
 
 func (b *booter) ensure(ctx context.Context, want fleet.NodeSpec, shared func() (program, error)) (fleet.Node, error) {
@@ -183,6 +184,11 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 	if err != nil {
 		return r, err
 	}
+	failpoint.Pass(failpoint.NodeRecorded)
+	// Behind the record: from then on nobody folds the network, which may have been folded a moment before.
+	if err := b.network.open(ctx); err != nil {
+		return r, err
+	}
 	process, err := sandbox.Start(ctx, sandbox.Spec{
 		Root:     sandbox.Root{Lower: []string{p.root}, Upper: b.inNode(r, "upper"), Work: b.inNode(r, "work")},
 		Mounts:   mounts,
@@ -200,17 +206,20 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 			if err := b.network.attach(process.PID, want.Slot); err != nil {
 				return err
 			}
+			failpoint.Pass(failpoint.NodeForked)
 			r.State, r.PID, r.StartTime, r.BootID = stateStarted, process.PID, process.StartTime, process.BootID
 			if err := b.writeRecord(r); err != nil {
 				return err
 			}
 			b.afterRecord()
+			failpoint.Pass(failpoint.NodeReady)
 			return nil
 		},
 	})
 	if err != nil {
 		return r, err
 	}
+	failpoint.Pass(failpoint.NodeStarted)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.follow(r.ID, process)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/sandbox"
@@ -101,6 +102,7 @@ func (d *Driver) clear(r record) error {
 			return err
 		}
 	}
+	failpoint.Pass(failpoint.NodeKilled)
 	dir := d.nodeDir(r.ID.Node)
 	if err := d.keepTail(r); err != nil {
 		d.opts.Log.Warn("cannot keep the end of a log", "node", r.ID.Node, "error", err)
@@ -117,6 +119,7 @@ func (d *Driver) clear(r record) error {
 	if err := os.Rename(dir, filepath.Join(bin, "node")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove folder: %w", err)
 	}
+	failpoint.Pass(failpoint.NodeTrashed)
 	return removal.Tree(bin)
 }
 

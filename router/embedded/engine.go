@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/pairfile"
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/embedded/certs"
@@ -97,11 +98,14 @@ func (e *engine) apply(ctx context.Context, t router.Table) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Pass(failpoint.RouterWrite)
 	if err := e.save(t); err != nil {
 		e.listeners.undo(opened)
 		return err
 	}
+	failpoint.Pass(failpoint.RouterWritten)
 	e.swap(c)
+	failpoint.Pass(failpoint.RouterSwapped)
 	return nil
 }
 

@@ -28,6 +28,7 @@ func Root() string {
 
 // builder builds the binary once for each test process. The go command's own cache makes the second one quick.
 type builder struct {
+	tags string
 	once sync.Once
 	path string
 	err  error
@@ -44,7 +45,7 @@ func (b *builder) binary() (string, error) {
 			return
 		}
 		b.path = filepath.Join(dir, "release")
-		cmd := exec.Command("go", "build", "-trimpath", "-o", b.path, "./cmd/release")
+		cmd := exec.Command("go", "build", "-trimpath", "-tags", b.tags, "-o", b.path, "./cmd/release")
 		cmd.Dir, cmd.Env = Root(), append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.err = fmt.Errorf("build release: %w\n%s", err, out)
@@ -56,8 +57,8 @@ func (b *builder) binary() (string, error) {
 // Suite is what the tests of one package share: the binary. Make it in TestMain and close it there.
 type Suite struct{ builder *builder }
 
-// NewSuite returns a suite that builds the binary at its first use.
-func NewSuite() *Suite { return &Suite{builder: &builder{}} }
+// NewSuite returns a suite that builds the binary at its first use, with these build tags.
+func NewSuite(tags ...string) *Suite { return &Suite{builder: &builder{tags: strings.Join(tags, ",")}} }
 
 // Close removes the binary.
 func (s *Suite) Close() {
