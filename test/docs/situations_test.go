@@ -17,6 +17,7 @@ import (
 var situations = map[string][]string{
 	"orchestrator.abort":           {"Held past a one-way step"},
 	"orchestrator.abortBy":         {"Held past a one-way step", "Contract of the database failed"},
+	"orchestrator.handedBack":      {"Handed back, but not healthy"},
 	"orchestrator.migrationFailed": {"Contract of the database failed"},
 	"orchestrator.stepWorkers":     {"Rolled back, but a role is not back"},
 }
