@@ -23,7 +23,7 @@ import (
 
 // Volumes are folders beside those of nodes:
 //
-//	DIR/volumes/APP.ENV.ROLE.NAME/volume.json   whose it is (type volumeRecord), written last: a folder without it is no volume
+//	DIR/volumes/APP.ENV.ROLE.NAME/volume.json   whose it is (type volumeRecord)
 //	DIR/volumes/APP.ENV.ROLE.NAME/data          what nodes have mounted
 //
 // Which node has which volume is in the records of nodes.
@@ -128,21 +128,41 @@ func (d *Driver) makeVolume(v fleet.VolumeMount, root string) (string, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", err
 	}
-	if err := removal.Tree(dir); err != nil { // what a crash left of an earlier try
-		return "", err
+	if _, err := os.Lstat(dir); err == nil {
+		return "", fault.New(fault.Exists, "%s is there without volume.json, so nobody knows whose data it has", dir).
+			WithHint("put volume.json back, or move the folder away: nothing of it is removed")
 	}
-	data := filepath.Join(dir, "data")
+	return dir, d.newVolume(v, root, dir)
+}
+
+// newVolume makes a volume aside, and gives it its name once it is whole: whatever has the name is somebody's data.
+func (d *Driver) newVolume(v fleet.VolumeMount, root, dir string) error {
+	bin, err := os.MkdirTemp(d.path("trash"), "volume-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = removal.Tree(bin) }() // else the next start does
+	data := filepath.Join(bin, "volume", "data")
 	if err := os.MkdirAll(data, 0o755); err != nil {
-		return "", err
+		return err
 	}
 	if err := seed(root, v.Path, data); err != nil {
-		return "", err
+		return err
 	}
 	text, err := json.Marshal(volumeRecord{Schema: volumeSchema, ID: v.Volume, Installation: d.opts.Installation})
 	if err != nil {
-		return "", err
+		return err
 	}
-	return dir, atomicfile.Write(filepath.Join(dir, "volume.json"), text, 0o600)
+	if err := atomicfile.Write(filepath.Join(bin, "volume", "volume.json"), text, 0o600); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(bin, "volume"), dir); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Dir(dir))
 }
 
 // readVolume reads a volume's record; fs.ErrNotExist when there is none.

@@ -52,20 +52,32 @@ func TestVolumeIsSeeded(t *testing.T) {
 	}
 }
 
-// What a crash left of a volume that was being made is no volume, and no name leads out of the folder.
-func TestHalfMadeVolume(t *testing.T) {
+// A folder without a record is nobody's to remove, what a crash left of a volume that was being made has no name yet, and no
+// name leads out of the folder.
+func TestVolumeWithoutRecord(t *testing.T) {
 	d := &Driver{opts: Options{Dir: t.TempDir(), Installation: "test"}}
-	v := fleet.VolumeMount{Volume: fleet.VolumeID{App: "shop", Env: "production", Role: "db", Name: "data"}, Path: "/data"}
-	half := d.path("volumes", "shop.production.db.data", "data")
-	check(t, os.MkdirAll(half, 0o755))
-	check(t, os.WriteFile(filepath.Join(half, "half"), nil, 0o644))
-	if list, err := d.Volumes(t.Context()); err != nil || len(list) != 0 {
-		t.Errorf("volumes: %v, %v", list, err)
+	for _, name := range []string{"nodes", "trash"} {
+		check(t, os.MkdirAll(d.path(name), 0o700))
 	}
+	v := fleet.VolumeMount{Volume: fleet.VolumeID{App: "shop", Env: "production", Role: "db", Name: "data"}, Path: "/data"}
 	dir, err := d.makeVolume(v, t.TempDir())
 	check(t, err)
-	if list, err := os.ReadDir(filepath.Join(dir, "data")); err != nil || len(list) != 0 {
-		t.Errorf("the new volume has %v, %v", list, err)
+	kept := filepath.Join(dir, "data", "kept")
+	check(t, os.WriteFile(kept, nil, 0o644))
+	again, err := d.makeVolume(v, t.TempDir())
+	check(t, err)
+	if list, err := d.Volumes(t.Context()); err != nil || len(list) != 1 || again != dir {
+		t.Errorf("volumes: %v, %v, %s", list, err, again)
+	}
+	check(t, os.Remove(filepath.Join(dir, "volume.json")))
+	if _, err := d.makeVolume(v, t.TempDir()); !fault.Is(err, fault.Exists) {
+		t.Errorf("a folder without record: %v", err)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(d.path("trash")); err != nil || len(left) != 0 {
+		t.Errorf("left aside: %v, %v", left, err)
 	}
 	v.Volume.Name = "../../etc"
 	if _, err := d.makeVolume(v, t.TempDir()); !fault.Is(err, fault.Invalid) {
