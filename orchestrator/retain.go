@@ -3,7 +3,6 @@ package orchestrator
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -119,20 +118,28 @@ func (o *Orchestrator) oldOperations(ctx context.Context, key Key, oldest time.T
 	return writes, nil
 }
 
-// oldEvents are the removals of journal entries from before a time, the oldest first, so that those kept have no gaps.
+// oldEvents are the removals of journal entries from before a time, the oldest first, so that those kept have no gaps. They are
+// looked for block by block, back to where there are none: what is older went before.
 func (o *Orchestrator) oldEvents(ctx context.Context, key Key, oldest time.Time) ([]store.Write, error) {
 	last, err := o.EventsBefore(ctx, key, oldest)
 	if err != nil || last == 0 {
 		return nil, err
 	}
 	var writes []store.Write
-	for seq := last; seq > 0 && last-seq < keptEvents; seq-- {
-		if _, err := o.opts.Store.Get(ctx, eventKey(key, seq)); errors.Is(err, store.ErrNotFound) {
-			break // what is older went before
-		} else if err != nil {
-			return nil, err
+	for block := last / journalBlock; ; block-- {
+		entries, err := o.opts.Store.List(ctx, journalPrefix(key, block))
+		if err != nil {
+			return nil, fmt.Errorf("list events: %w", err)
 		}
-		writes = append(writes, store.Write{Key: eventKey(key, seq), Any: true})
+		found := false
+		for _, e := range slices.Backward(entries) {
+			if e.Key <= eventKey(key, last) {
+				writes, found = append(writes, store.Write{Key: e.Key, Any: true}), true
+			}
+		}
+		if !found || block == 0 {
+			break
+		}
 	}
 	slices.Reverse(writes)
 	return writes, nil
