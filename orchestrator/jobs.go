@@ -71,6 +71,7 @@ func (r *round) scheduleJob(rel *Release, name string, job config.Job) {
 	if j.Schedule != job.Schedule.String() {
 		j.Schedule, j.Next = job.Schedule.String(), job.Schedule.Next(r.f.Now)
 	}
+	j.Next = r.notLater(j, job.Schedule)
 	if j.Next.IsZero() || r.f.Now.Before(j.Next) {
 		return // zero: a day that never comes, such as the 30th of February
 	}
@@ -91,6 +92,22 @@ func (r *round) scheduleJob(rel *Release, name string, job config.Job) {
 		r.sayTask("late", t, "job %s was due %s ago, when nobody could begin it: it runs now, once", name, human.Span(late))
 	}
 	j.Next = job.Schedule.Next(r.f.Now)
+}
+
+// setBack is how far a clock that is set back may lie behind the newest run without the runs since being due again.
+const setBack = 25 * time.Hour
+
+// notLater is when a job is due next: when that was said by a clock that was ahead and has been set since, it is said again. What ran
+// within the time that comes a second time does not run a second time.
+func (r *round) notLater(j *JobState, schedule config.Schedule) time.Time {
+	from := r.f.Now
+	if ahead := j.LastAt.Sub(from); ahead > 0 && ahead < setBack {
+		from = j.LastAt
+	}
+	if next := schedule.Next(from); j.Next.After(next) {
+		return next
+	}
+	return j.Next
 }
 
 // jobState is what is known of a job, which is written down from now on.

@@ -142,3 +142,26 @@ func TestJobChangesWithItsRelease(t *testing.T) {
 		r.until("no job", func(s *State) bool { return len(s.Jobs) == 0 })
 	})
 }
+
+// A clock that was ahead and is set back neither keeps a job from running for long, nor has it run again what it ran.
+func TestJobsOverAClockThatIsSetBack(t *testing.T) {
+	day := func(d, h, m int) time.Time { return time.Date(2026, 11, d, h, m, 0, 0, time.UTC) }
+	for name, c := range map[string]struct {
+		now, last, next, want time.Time
+	}{
+		"as ever":            {day(21, 12, 0), day(21, 0, 0), day(22, 0, 0), day(22, 0, 0)},
+		"overdue":            {day(23, 12, 0), day(21, 0, 0), day(22, 0, 0), day(22, 0, 0)},
+		"a year ahead":       {day(21, 12, 0), day(21, 0, 0), day(22, 0, 0).AddDate(1, 0, 0), day(22, 0, 0)},
+		"ran a year ahead":   {day(21, 12, 0), day(21, 0, 0).AddDate(1, 0, 0), day(22, 0, 0).AddDate(1, 0, 0), day(22, 0, 0)},
+		"back by seconds":    {day(20, 23, 59), day(21, 0, 0), day(22, 0, 0), day(22, 0, 0)},
+		"back by some hours": {day(20, 18, 0), day(21, 0, 0), day(22, 0, 0), day(22, 0, 0)},
+		"never ran":          {day(21, 12, 0), time.Time{}, day(25, 0, 0), day(22, 0, 0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &round{f: Facts{Now: c.now}}
+			if got := r.notLater(&JobState{LastAt: c.last, Next: c.next}, "0 0 * * *"); !got.Equal(c.want) {
+				t.Errorf("due at %s, want %s", got, c.want)
+			}
+		})
+	}
+}
