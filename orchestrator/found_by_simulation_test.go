@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,10 +86,9 @@ func TestLateTableOfAnEarlierLeader(t *testing.T) {
 		r.driver = r.driver.Reopen("")
 		r.start()
 		r.submit(Request{Kind: KindReplace, Nodes: r.running("")})
-		shot := false
+		var shot atomic.Bool
 		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
-			if c.Method == fleettest.Remove && !shot {
-				shot = true
+			if c.Method == fleettest.Remove && shot.CompareAndSwap(false, true) {
 				before.Version = router.Version{Epoch: after.Version.Epoch, Seq: after.Version.Seq + 1}
 				if err := r.router.Apply(context.Background(), before); !errors.Is(err, router.ErrStale) {
 					t.Errorf("a late table: %v, want %v", err, router.ErrStale)
@@ -96,7 +96,7 @@ func TestLateTableOfAnEarlierLeader(t *testing.T) {
 			}
 			return nil
 		})
-		r.until("the replacement", func(s *State) bool { return shot && len(s.Operations) == 0 })
+		r.until("the replacement", func(s *State) bool { return shot.Load() && len(s.Operations) == 0 })
 	})
 }
 
@@ -140,15 +140,15 @@ func TestTimeOfANodeCountsFromItsLeaving(t *testing.T) {
 		time.Sleep(45 * time.Second) // longer than the whole time that it has
 		r.router.FailApply(nil)
 		left := time.Now()
-		var shot time.Time
+		var shot atomic.Int64 // when, in Unix nanoseconds
 		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
-			if c.Method == fleettest.Remove && shot.IsZero() {
-				shot = time.Now()
+			if c.Method == fleettest.Remove {
+				shot.CompareAndSwap(0, time.Now().UnixNano())
 			}
 			return nil
 		})
-		r.until("the node to be shot", func(*State) bool { return !shot.IsZero() })
-		if took := shot.Sub(left); took < 28*time.Second || took > 35*time.Second {
+		r.until("the node to be shot", func(*State) bool { return shot.Load() != 0 })
+		if took := time.Unix(0, shot.Load()).Sub(left); took < 28*time.Second || took > 35*time.Second {
 			t.Errorf("it had %s after it left the table, want about 30 s", took)
 		}
 	})

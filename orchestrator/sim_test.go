@@ -22,7 +22,7 @@ import (
 
 // someSeeds is how many the usual run of the tests plays; manySeeds how many CI plays beside it, without the race detector.
 const (
-	someSeeds = 60
+	someSeeds = 40
 	manySeeds = 10_000
 	// mutantSeeds is within how many a defect has to be found.
 	mutantSeeds = 3000
