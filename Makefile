@@ -11,7 +11,7 @@ TESTFLAGS ?=
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build payload hello demo test unit simulate lint prepare bench stress clean
+.PHONY: build payload hello demo test unit simulate mutate lint prepare bench stress clean
 
 build: payload
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/release ./cmd/release
@@ -34,11 +34,14 @@ unit: build
 	CGO_ENABLED=1 go test -race -p $(PARALLEL) -parallel $(PARALLEL) -timeout 25m $(TESTFLAGS) $$(go list ./... | grep -v '/release/test')
 	CGO_ENABLED=1 go test -race -p 1 -parallel $(PARALLEL) -timeout 40m $(TESTFLAGS) ./test/...
 
-# Days of agents in a world where everything goes wrong that may, drawn from seeds: SEEDS=n for another number than CI's
-# 10,000, SEED=n for one again. Then the same for defects that are put in, which the seeds must find.
+# Days of agents in a world where everything goes wrong that may, drawn from seeds: SEEDS=n for another number than
+# 10,000, SEED=n for one again. mutate: the same for defects that are put in, which the seeds must find.
 simulate:
 	RELEASE_SIMULATE=$(if $(SEED),seed=$(SEED),$(or $(SEEDS),1)) GOGC=400 go test -count=1 -v -timeout 30m \
-		-run '^($(if $(SEED),TestManySeeds,TestManySeeds|TestEveryCallMeetsEveryMishap|TestMutationsAreCaught))$$' ./orchestrator
+		-run '^($(if $(SEED),TestManySeeds,TestManySeeds|TestEveryCallMeetsEveryMishap))$$' ./orchestrator
+
+mutate:
+	RELEASE_SIMULATE=1 GOGC=400 go test -count=1 -v -timeout 30m -run '^TestMutationsAreCaught$$' ./orchestrator
 
 prepare:
 	.ci/prepare

@@ -18,9 +18,9 @@ import (
 // (what must hold). A seed that ends in a violation is printed as the shortest schedule that does, with its trace:
 //
 //	make simulate SEED=4711        plays one seed again
-//	make simulate SEEDS=100000     plays more than CI does
+//	make simulate SEEDS=100000     plays more than usual
 
-// someSeeds is how many the usual run of the tests plays; manySeeds how many CI plays beside it, without the race detector.
+// someSeeds is how many the usual run of the tests plays; manySeeds how many make simulate does, without the race detector.
 const (
 	someSeeds = 40
 	manySeeds = 10_000

@@ -136,6 +136,9 @@ func (w *simWorld) checkBoot(spec fleet.Spec, node fleet.Node, runs bool, runnin
 		return
 	}
 	shares, recorded := w.shares(w.table), w.state.nodes()
+	if !slices.Contains(recorded, name) {
+		return // it comes late: nobody waits for it any more, and it is shot when it is seen
+	}
 	for other, slot := range w.slots {
 		lives := slices.Contains(recorded, other) // what an engine boots late is nobody's any more
 		_, named := shares[other]

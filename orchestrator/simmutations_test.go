@@ -70,7 +70,7 @@ func (m mutation) source() (string, error) {
 // Each mutation is found within some thousand seeds, by an invariant that it breaks.
 func TestMutationsAreCaught(t *testing.T) {
 	if os.Getenv("RELEASE_SIMULATE") == "" {
-		t.Skip("builds this package some twenty times: make simulate")
+		t.Skip("builds this package some twenty times: make mutate")
 	}
 	only := regexp.MustCompile(os.Getenv("RELEASE_MUTATION"))
 	for _, m := range mutations {
