@@ -104,9 +104,9 @@ var testOnly = []string{"internal/usertest"}
 
 // testsMay are further imports of one package's test files.
 var testsMay = map[string][]string{
-	"internal/scaffold": {"config", "recipes"},                    // what it writes must load
-	"machine":           {"builder/disk", "debian/deb", "images"}, // what it boots is a real disk
-	"router/consul":     {"router/embedded"},                      // its edges are real data planes
+	"internal/scaffold": {"config", "recipes"},                          // what it writes must load
+	"machine":           {"builder/disk", "debian/deb", "images"},       // what it boots is a real disk
+	"router/consul":     {"router/embedded", "router/consul/certstore"}, // its edges are real data planes, with their certificates
 }
 
 // clients are modules of one outer system: only the packages named may know it. Tests may: they check against the
