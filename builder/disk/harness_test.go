@@ -23,7 +23,7 @@ type file struct {
 }
 
 // putImage makes an image of layers in a new store.
-func putImage(t *testing.T, arch string, layers ...[]file) *images.Files {
+func putImage(t testing.TB, arch string, layers ...[]file) *images.Files {
 	t.Helper()
 	s, err := images.Open(t.TempDir())
 	if err != nil {
@@ -45,7 +45,7 @@ func putImage(t *testing.T, arch string, layers ...[]file) *images.Files {
 	return files
 }
 
-func putLayer(t *testing.T, s *images.Store, list []file) images.Layer {
+func putLayer(t testing.TB, s *images.Store, list []file) images.Layer {
 	t.Helper()
 	w, err := s.NewLayer(t.Context(), 0)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -29,14 +30,23 @@ type verity struct {
 func hashTree(ctx context.Context, r io.ReaderAt, blocks int64) (verity, error) {
 	v := verity{blocks: blocks}
 	level := make([]byte, wholeBlocks(blocks*sha256.Size))
+	var next atomic.Int64 // chunk that nobody took yet
 	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for at := int64(0); at < blocks; at += hashChunk {
+	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
+			buf := make([]byte, hashChunk*blockSize)
+			for {
+				at := (next.Add(1) - 1) * hashChunk
+				if at >= blocks {
+					return nil
+				}
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := hashBlocks(r, at, buf[:min(hashChunk, blocks-at)*blockSize], level[at*sha256.Size:]); err != nil {
+					return err
+				}
 			}
-			return hashBlocks(r, at, min(hashChunk, blocks-at), level[at*sha256.Size:])
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -55,15 +65,14 @@ func hashTree(ctx context.Context, r io.ReaderAt, blocks int64) (verity, error) 
 	return v, nil
 }
 
-// hashBlocks writes the hashes of n blocks of r, the first of which is at.
-func hashBlocks(r io.ReaderAt, at, n int64, hashes []byte) error {
-	buf := make([]byte, n*blockSize)
+// hashBlocks reads blocks of r, the first of which is at, and writes their hashes.
+func hashBlocks(r io.ReaderAt, at int64, buf, hashes []byte) error {
 	if _, err := r.ReadAt(buf, at*blockSize); err != nil {
 		return err
 	}
-	for i := range n {
-		sum := sha256.Sum256(buf[i*blockSize : (i+1)*blockSize])
-		copy(hashes[i*sha256.Size:], sum[:])
+	for i := 0; i < len(buf); i += blockSize {
+		sum := sha256.Sum256(buf[i : i+blockSize])
+		copy(hashes[i/blockSize*sha256.Size:], sum[:])
 	}
 	return nil
 }
