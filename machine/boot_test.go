@@ -109,6 +109,9 @@ func kernel(t *testing.T) disk.Kernel {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.HasSuffix(k.Release, "-cloud-amd64") {
+		t.Errorf("the kernel is %s", k.Release)
+	}
 	return k
 }
 

@@ -14,9 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/bootandshoot/release/debian/deb"
 	"github.com/bootandshoot/release/internal/fault"
-	"github.com/bootandshoot/release/test/tools/kerneltest"
 )
 
 func allocated(t *testing.T, f *os.File) int64 {
@@ -190,38 +188,6 @@ func TestLoadOrder(t *testing.T) {
 		if fault.CodeOf(err) != test.code || err == nil && strings.Join(order, " ") != test.order {
 			t.Errorf("%s: %v, %v", test.wanted, order, err)
 		}
-	}
-}
-
-func TestDebiansKernel(t *testing.T) {
-	f, err := os.Open(kerneltest.Need(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := deb.Open(f, info.Size(), deb.Limits{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := ReadKernel(t.Context(), p, BootModules())
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := map[string]int{}
-	for i, m := range k.Modules {
-		at[m.Name] = i + 1
-	}
-	for _, pair := range [][2]string{{"virtio", "virtio_pci"}, {"virtio_ring", "virtio_blk"}, {"dm_mod", "dm_verity"}, {"dm_bufio", "dm_verity"}, {"net_failover", "virtio_net"}} {
-		if at[pair[0]] == 0 || at[pair[0]] >= at[pair[1]] {
-			t.Errorf("%s is number %d and %s number %d", pair[0], at[pair[0]], pair[1], at[pair[1]])
-		}
-	}
-	if at["nvme"] != 0 || at["ext4"] != 0 || !strings.HasSuffix(k.Release, "-cloud-amd64") || len(k.Image) < 1<<20 {
-		t.Errorf("kernel %s with %d bytes and modules %v", k.Release, len(k.Image), at)
 	}
 }
 
