@@ -296,7 +296,7 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 	for _, writes := range commits {
 		failpoint.Pass(failpoint.JournalWrite)
 		version, err := o.opts.Store.Commit(ctx, writes...)
-		if o.madeRoom(s, err) {
+		if o.madeRoom(a.state, s, err) {
 			version, err = o.opts.Store.Commit(ctx, writes...)
 		}
 		if err != nil {

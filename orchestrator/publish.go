@@ -257,7 +257,8 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 		if len(changed) == 0 {
 			t.epoch = t.effective.Version.Epoch // they refuse what they have: it cannot be claimed
 		}
-		if slices.ContainsFunc(changed, func(key Key) bool { return o.madeRoom(o.app(key).state, err) }) {
+		made := func(key Key) bool { return o.madeRoom(o.app(key).state, o.app(key).state, err) }
+		if slices.ContainsFunc(changed, made) {
 			return // it is applied again at once
 		}
 		o.touchKeys(changed)

@@ -12,10 +12,10 @@ func (s *State) goesBack() bool {
 	return false
 }
 
-// madeRoom frees the space that the agent keeps in reserve, when a full disk is in the way back of an app. It says whether
-// another try makes sense.
-func (o *Orchestrator) madeRoom(s *State, err error) bool {
-	if o.opts.MakeRoom == nil || !fault.Is(err, fault.NoSpace) || !s.goesBack() || !o.opts.MakeRoom() {
+// madeRoom frees the space that the agent keeps in reserve, when a full disk is in the way back of an app: also when the change that
+// could not be written is its end, so that only the state before it goes back. It says whether another try makes sense.
+func (o *Orchestrator) madeRoom(before, s *State, err error) bool {
+	if o.opts.MakeRoom == nil || !fault.Is(err, fault.NoSpace) || !before.goesBack() && !s.goesBack() || !o.opts.MakeRoom() {
 		return false
 	}
 	o.log.Warn("the disk is full: the space kept in reserve is given up for the way back", "app", s.Key.App, "env", s.Key.Env, "error", err)

@@ -4,8 +4,11 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/store"
 )
 
@@ -21,6 +24,33 @@ func (d *fullDisk) Commit(ctx context.Context, writes ...store.Write) (uint64, e
 		return 0, fault.New(fault.NoSpace, "no space left on device")
 	}
 	return d.Store.Commit(ctx, writes...)
+}
+
+// The disk that fills up when all is routed back already is not in the way of the abort's end.
+func TestEndOfAnAbortOnAFullDisk(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.stop()
+		d := &fullDisk{Store: r.store}
+		r.store = d
+		r.room = func() bool {
+			d.full.Store(false)
+			return d.kept.Swap(false)
+		}
+		r.start()
+		r.up(1, 1)
+		d.kept.Store(true)
+		r.hooks.answer(func(context.Context, hook.Command, func(string)) (hook.Exit, error) {
+			d.full.Store(true)
+			return hook.Exit{}, nil
+		})
+		r.setSick(image(2), true)
+		op := r.wait(r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, func(c *config.App) {
+			c.Hooks.OnAbort = []config.Hook{{Cmd: []string{"./page"}, Timeout: config.Duration(time.Minute)}}
+		})}))
+		if op.Failure == nil || op.Failure.Code != fault.RolledBack || d.kept.Load() {
+			t.Errorf("failure %+v, the reserve is kept: %t", op.Failure, d.kept.Load())
+		}
+	})
 }
 
 // A full disk is not in the way of a rollback or a destroy, which get the reserve; a launch has to wait for space.
