@@ -87,13 +87,13 @@ func (p *process) serveApply(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return nil, err
 		}
-		return struct{}{}, p.apply(r.Context(), t)
+		return struct{}{}, p.apply(r.Context(), t, b)
 	})(w, r)
 }
 
 // apply makes the table effective here, then in the predecessors that still have connections. After a handover it goes to
 // the successor, and op is free for that: the successor comes back with the same table.
-func (p *process) apply(ctx context.Context, t router.Table) error {
+func (p *process) apply(ctx context.Context, t router.Table, b []byte) error {
 	p.op.Lock()
 	if p.handed {
 		p.op.Unlock()
@@ -102,10 +102,13 @@ func (p *process) apply(ctx context.Context, t router.Table) error {
 		return c.Apply(ctx, t)
 	}
 	defer p.op.Unlock()
-	return p.applyAlone(ctx, t)
+	if err := p.e.place(ctx, t, b); err != nil {
+		return err
+	}
+	return p.passOn(ctx, t)
 }
 
-// applyAlone is apply with op held.
+// applyAlone is apply with op held, for a table that nobody has looked at.
 func (p *process) applyAlone(ctx context.Context, t router.Table) error {
 	if p.handed {
 		return fault.New(fault.Busy, "apply table %s: another process has taken over", t.Version)

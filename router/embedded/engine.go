@@ -72,12 +72,21 @@ func newEngine(cfg Config) *engine {
 	return e
 }
 
-// apply is router.Backend's Apply for this process. Order: validate, open what the table needs, make it durable, then
-// effective, then close what it needs no more.
+// apply is router.Backend's Apply for this process.
 func (e *engine) apply(ctx context.Context, t router.Table) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
+	b, err := t.Encode()
+	if err != nil {
+		return err
+	}
+	return e.place(ctx, t.Canonical(), b)
+}
+
+// place applies a table as router.Decode gives it; b is what it was decoded from, and goes to the disk. Order: open what the
+// table needs, make it durable, then effective, then close what it needs no more.
+func (e *engine) place(ctx context.Context, t router.Table, b []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -88,7 +97,6 @@ func (e *engine) apply(ctx context.Context, t router.Table) error {
 			return err
 		}
 	}
-	t = t.Canonical()
 	c := e.memory.compile(t, instant(e.now()))
 	var err error
 	if c.certs, err = e.certs.Prepare(t.Routes); err != nil {
@@ -99,7 +107,7 @@ func (e *engine) apply(ctx context.Context, t router.Table) error {
 		return err
 	}
 	failpoint.Pass(failpoint.RouterWrite)
-	if err := e.save(t); err != nil {
+	if err := e.save(t.Version, b); err != nil {
 		e.listeners.undo(opened)
 		return err
 	}

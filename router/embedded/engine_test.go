@@ -231,7 +231,12 @@ func TestRestoreWaitsForAPort(t *testing.T) {
 	busy, free := taken.Addr().String(), routertest.FreeListen(t)
 	other := routertest.RouteTo(free, routertest.FleetOf(1, 1, node))
 	other.Name = "other"
-	if err := e.save(routertest.TableOf(4, routertest.RouteTo(busy, routertest.FleetOf(1, 1, node)), other)); err != nil {
+	table := routertest.TableOf(4, routertest.RouteTo(busy, routertest.FleetOf(1, 1, node)), other)
+	b, err := table.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.save(table.Version, b); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.restore(); err != nil {

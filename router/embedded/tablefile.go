@@ -25,18 +25,14 @@ func (e *engine) served() bool {
 	})
 }
 
-// save makes the table durable.
-func (e *engine) save(t router.Table) error {
-	b, err := t.Encode()
-	if err != nil {
-		return err
-	}
-	err = e.tables.Write(b, e.sync)
+// save makes a table durable, in a form that router.Decode reads.
+func (e *engine) save(v router.Version, table []byte) error {
+	err := e.tables.Write(table, e.sync)
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		return fault.New(fault.NoSpace, "apply table %s: %w", t.Version, err)
+		return fault.New(fault.NoSpace, "apply table %s: %w", v, err)
 	case err != nil:
-		return fault.New(fault.Failed, "apply table %s: %w", t.Version, err)
+		return fault.New(fault.Failed, "apply table %s: %w", v, err)
 	}
 	return nil
 }
@@ -56,7 +52,11 @@ func (e *engine) saveAgain() error {
 		}
 	}
 	e.log.Error("the table on disk is not the one that is served: it is written again", "path", e.path(tableName), "table", c.table.Version.String())
-	return e.save(c.table)
+	b, err := c.table.Encode()
+	if err != nil {
+		return err
+	}
+	return e.save(c.table.Version, b)
 }
 
 // load reads the table on disk; ErrNoTable: there is none. A table of a later program's schema is an error, which a restart of
