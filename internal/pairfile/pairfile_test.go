@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -137,4 +139,42 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The asynchronous way makes the same files, many at a time, and tells what cannot be synced.
+func TestSyncer(t *testing.T) {
+	s, err := NewSyncer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	dir := t.TempDir()
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			f := New(filepath.Join(dir, fmt.Sprint(i)), 0o600)
+			for j := range 5 {
+				if err := f.Write([]byte(fmt.Sprint(j)), s.Sync); err != nil {
+					t.Error(err)
+				}
+			}
+			if value, err := f.Read(); err != nil || string(value) != "4" {
+				t.Errorf("read %q, %v", value, err)
+			}
+		})
+	}
+	group.Wait()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if err := s.Sync(w); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("a pipe is synced: %v", err)
+	}
+	_ = w.Close()
+	if err := s.Sync(w); err == nil {
+		t.Error("a closed file is synced")
+	}
 }

@@ -43,7 +43,7 @@ func (p *process) aside(next http.Handler) http.Handler {
 	})
 }
 
-// syncAside waits for the disk while requests keep a processor of their own.
+// syncAside waits for the disk while requests keep a processor of their own. It is for where a thread must wait.
 func (p *process) syncAside(f *os.File) error {
 	defer p.processors.begin()()
 	return pairfile.Sync(f)

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bootandshoot/release/internal/pairfile"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -57,6 +58,7 @@ type process struct {
 	leave func(good bool) // ends the companion
 
 	processors *processors
+	syncer     *pairfile.Syncer // nil where there is none
 }
 
 // Run is the router process itself: it serves until ctx ends, SIGTERM or SIGINT comes, Stop is called, or an upgrade
@@ -98,6 +100,9 @@ func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, e
 		stopping: make(chan struct{}), successor: make(chan net.Conn, 1), processors: newProcessors(),
 	}
 	p.e.sync = p.syncAside
+	if p.syncer, err = pairfile.NewSyncer(); err == nil {
+		p.e.sync = p.syncer.Sync
+	}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -287,6 +292,9 @@ func (p *process) close() {
 	}
 	p.processors.restore()
 	p.e.certs.Close()
+	if p.syncer != nil {
+		_ = p.syncer.Close()
+	}
 	p.e.access.close()
 	p.e.tracer.close(flushTime)
 	if p.lock != nil {
