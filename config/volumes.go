@@ -76,10 +76,10 @@ func (c *checker) handover(a *App) {
 	for _, name := range a.RoleNames() {
 		switch role := a.Role(name); {
 		case role.Accessory:
-		case !role.Fleet.OneWriter():
-			return
-		default:
+		case role.Fleet.OneWriter():
 			handed = name
+		case role.Routed() || role.Start == StartShare:
+			return
 		}
 	}
 	if handed != "" {

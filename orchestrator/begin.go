@@ -305,7 +305,10 @@ func (r *round) beginCutover(req asked) (*Operation, error) {
 	if fl.Weight == 100 || percent != 0 && fl.Weight == percent {
 		return r.already(req, rel.ID, fl.Weight), nil
 	}
-	shared := slices.ContainsFunc(r.s.members(rel), func(fl *Fleet) bool { return !r.s.awaitsVolume(fl) })
+	shared := slices.ContainsFunc(r.s.members(rel), func(fl *Fleet) bool {
+		role := r.s.roleOf(fl)
+		return !role.Accessory && !r.s.awaitsVolume(fl) && (role.Routed() || role.Start == config.StartShare)
+	})
 	if percent > 0 && percent < 100 && !shared {
 		return nil, fault.New(fault.Denied, "cut over %s to %d %% of %s: its volume has one writer, so it has all of the traffic or none", r.s.Key, percent, rel.ID).
 			WithHint("leave --percent out")

@@ -89,14 +89,13 @@ func (o *Orchestrator) measure(ctx context.Context, m *Metric) ([]metrics.Sample
 			return nil, err
 		}
 	}
-	samples, err := o.opts.Metrics(ctx, q)
-	if err != nil && o.opts.Mask != nil {
+	if o.opts.Mask != nil {
 		values := map[string]string{"a token": q.Token}
 		maps.Copy(values, q.Headers)
 		maps.DeleteFunc(values, func(_, value string) bool { return value == "" })
-		err = errors.New(o.opts.Mask(values)(err.Error()))
+		q.Mask = o.opts.Mask(values)
 	}
-	return samples, err
+	return o.opts.Metrics(ctx, q)
 }
 
 // askQuestions says why what a launch's abort_on asks could never be answered here.

@@ -112,10 +112,12 @@ func (c *cli) run(ctx context.Context, app *config.App, f runFlags) error {
 	}
 	f.ask.By, f.ask.Attached = c.who(), !f.detach
 	t, err := client.RunTask(ctx, appOf(app), f.ask)
-	if err != nil {
+	switch {
+	case err != nil && f.ask.DryRun:
+		return err
+	case err != nil:
 		return perhapsBegun(err)
-	}
-	if f.ask.DryRun {
+	case f.ask.DryRun:
 		return c.wouldRun(app, t)
 	}
 	if f.detach {

@@ -75,7 +75,8 @@ func (d *Driver) mayHave(ctx context.Context, v fleet.VolumeMount, node string) 
 		if ended || both || c.Labels[labelNode] == node {
 			continue
 		}
-		return fault.New(fault.Busy, "volume %s: %s has it, and it is for one at a time", v.Volume, strings.TrimPrefix(strings.Join(c.Names, " "), "/"))
+		return fault.New(fault.Busy, "volume %s: %s has it, and it is for one at a time", v.Volume, strings.TrimPrefix(strings.Join(c.Names, " "), "/")).
+			WithHint("release status shows what a node does; docker ps --all --filter volume=%s, who else has it", name)
 	}
 	return nil
 }

@@ -194,7 +194,7 @@ func (n *ownNetwork) openBridge() error {
 	n.ready = false
 	if err != nil {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.Alias = n.bridgeName(), "release "+n.owner
+		attrs.Name, attrs.Alias = n.bridgeName(), n.alias()
 		// Its address must not follow that of the newest node, or every node's neighbour table goes stale.
 		attrs.HardwareAddr = net.HardwareAddr{0x02, 0x72, 0, 0, 0, 1}
 		bridge := &netlink.Bridge{LinkAttrs: attrs}
@@ -228,6 +228,9 @@ func missingFeature(what, option string, err error) error {
 	return fmt.Errorf("make %s: %w", what, err)
 }
 
+// alias says on each device of ours whose it is.
+func (n *ownNetwork) alias() string { return "release " + n.owner }
+
 // attach makes a link from the bridge into the sandbox, where it is eth0.
 func (n *ownNetwork) attach(pid, slot int) error {
 	addr, ok := n.at(slot + 2)
@@ -245,6 +248,9 @@ func (n *ownNetwork) attach(pid, slot int) error {
 	link := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(pid), PeerHardwareAddr: hardwareAddr(addr)}
 	if err := netlink.LinkAdd(link); err != nil {
 		return missingFeature("veth link", "CONFIG_VETH", err)
+	}
+	if err := netlink.LinkSetAlias(link, n.alias()); err != nil {
+		return fmt.Errorf("name link: %w", err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("raise link: %w", err)

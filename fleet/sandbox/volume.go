@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
@@ -79,7 +81,8 @@ func (d *Driver) mayHave(ctx context.Context, r record, v fleet.VolumeMount) err
 			continue
 		}
 		if !d.over(ctx, other) {
-			return fault.New(fault.Busy, "volume %s: node %s has it, and it is for one at a time", v.Volume, other.ID.Node)
+			return fault.New(fault.Busy, "volume %s: node %s has it, and it is for one at a time", v.Volume, other.ID.Node).
+				WithHint("release status shows what the node does")
 		}
 	}
 	return nil
@@ -149,6 +152,9 @@ func (d *Driver) newVolume(v fleet.VolumeMount, root, dir string) error {
 	if err := seed(root, v.Path, data); err != nil {
 		return err
 	}
+	if err := syncTree(data); err != nil {
+		return err
+	}
 	text, err := json.Marshal(volumeRecord{Schema: volumeSchema, ID: v.Volume, Installation: d.opts.Installation})
 	if err != nil {
 		return err
@@ -163,6 +169,16 @@ func (d *Driver) newVolume(v fleet.VolumeMount, root, dir string) error {
 		return err
 	}
 	return atomicfile.SyncDir(filepath.Dir(dir))
+}
+
+// syncTree makes all that was written below a folder durable, whatever else its file system has to write.
+func syncTree(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
 }
 
 // readVolume reads a volume's record; fs.ErrNotExist when there is none.
@@ -248,6 +264,9 @@ func (d *Driver) removeVolume(id fleet.VolumeID) error {
 		return err
 	}
 	if err := os.Rename(dir, filepath.Join(bin, "volume")); err != nil {
+		return err
+	}
+	if err := atomicfile.SyncDir(filepath.Dir(dir)); err != nil {
 		return err
 	}
 	return removal.Tree(bin)

@@ -26,6 +26,8 @@ type Query struct {
 	Token   string // bearer token; "": none
 	Headers map[string]string
 	Timeout time.Duration // told to the server too; 0: as ctx says
+	// Mask hides in an error's text what nobody may read, before it is made shorter; nil: there is nothing to hide.
+	Mask func(string) string
 }
 
 // Sample is one value of an answer. It is never NaN.
@@ -54,11 +56,14 @@ func Ask(ctx context.Context, q Query) ([]Sample, error) {
 	}
 	result, err := post(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s: %s", q.URL, oneLine(err))
+		return nil, fmt.Errorf("ask %s: %s", q.URL, q.oneLine(err))
 	}
 	samples, err := samplesOf(result)
-	if err != nil {
+	if errors.Is(err, ErrNoData) {
 		return nil, fmt.Errorf("ask %s: %w", q.URL, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %s", q.URL, q.oneLine(err))
 	}
 	return samples, nil
 }
@@ -119,7 +124,7 @@ func read(status int, body []byte) (data, error) {
 	case err == nil && a.Status == "error":
 		return data{}, errors.New(a.Error)
 	case status != http.StatusOK:
-		return data{}, fmt.Errorf("it answered %d: %s", status, body[:min(len(body), maxReason)])
+		return data{}, fmt.Errorf("it answered %d: %s", status, body)
 	case err != nil:
 		return data{}, fmt.Errorf("it does not speak Prometheus' API: %w", err)
 	}
@@ -141,7 +146,7 @@ func samplesOf(d data) ([]Sample, error) {
 		return nil, fmt.Errorf("the query gives a %s, not numbers of one moment", d.Type)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("it does not speak Prometheus' API: %s", oneLine(err))
+		return nil, fmt.Errorf("it does not speak Prometheus' API: %w", err)
 	}
 	var samples []Sample
 	for _, s := range vector {
@@ -162,8 +167,11 @@ func samplesOf(d data) ([]Sample, error) {
 }
 
 // oneLine is an error's text in one line, not too long: servers may answer with whole pages.
-func oneLine(err error) string {
+func (q *Query) oneLine(err error) string {
 	text := err.Error()
+	if q.Mask != nil {
+		text = q.Mask(text)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		text = "no answer in time"
 	}

@@ -106,3 +106,22 @@ func TestAskIsBoundedInTime(t *testing.T) {
 		t.Errorf("nobody there: %v", err)
 	}
 }
+
+// A secret that a server repeats is hidden whole, wherever the text is cut.
+func TestAskHidesSecrets(t *testing.T) {
+	const token = "hunter2-hunter2-hunter2"
+	for at := maxReason - len(token) - 40; at <= maxReason; at++ {
+		for _, status := range []int{http.StatusForbidden, http.StatusOK} {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(status)
+				fmt.Fprintf(w, `{"status":"error","error":"%s%s"}`, strings.Repeat("x", at), token)
+			}))
+			_, err := Ask(t.Context(), Query{URL: s.URL, Expr: "up", Token: token,
+				Mask: func(text string) string { return strings.ReplaceAll(text, token, "***") }})
+			s.Close()
+			if err == nil || strings.Contains(err.Error(), token[:4]) {
+				t.Fatalf("%d at %d: %v", status, at, err)
+			}
+		}
+	}
+}

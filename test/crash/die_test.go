@@ -37,7 +37,7 @@ func dieAt(t *testing.T, process failpoint.Process) {
 	var runs, deaths atomic.Int64
 	t.Cleanup(func() { // when the parallel ones have ended
 		t.Logf("%d days, in %d of them the %s died at its point", runs.Load(), deaths.Load(), process)
-		if deaths.Load()*10 < runs.Load()*8 {
+		if missed := runs.Load() - deaths.Load(); missed > max(1, runs.Load()/5) {
 			t.Error("too few deaths: the days differ too much from the recorded one")
 		}
 	})
@@ -74,7 +74,8 @@ func places(process failpoint.Process, passed map[failpoint.Point]int) iter.Seq2
 			h := fnv.New32a()
 			_, _ = h.Write([]byte(p)) // never fails
 			for n := range passed[p] {
-				if (full() || n == int(h.Sum32()%uint32(passed[p]))) && !yield(p, n+1) {
+				// The last passings of a day may be missing in another one.
+				if (full() || n == int(h.Sum32()%uint32((passed[p]+1)/2))) && !yield(p, n+1) {
 					return
 				}
 			}

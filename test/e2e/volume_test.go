@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -113,17 +116,45 @@ func TestVolume(t *testing.T) {
 				t.Errorf("kept is %q; at the volume met %q", lines, meetings)
 			}
 			wants(t, in.Run("destroy", "-y"), 0)
+			if kept := volumesOf(t, in, driver); len(kept) != 1 {
+				t.Errorf("a destroy kept %v", kept)
+			}
 			keepsData(in, driver, "v3")
 			in.Operate("up")
 			if lines, _ := keptBy(t, in); !strings.HasPrefix(lines, "booted v1 one ") {
 				t.Errorf("a destroy left %q", lines)
 			}
 			in.Must("destroy", "--volumes", "-y")
-			if left, err := filepath.Glob(filepath.Join(in.Dir, "s/sandbox/volumes/*")); err != nil || len(left) > 0 {
-				t.Errorf("left is %v, %v", left, err)
+			if left := volumesOf(t, in, driver); len(left) > 0 {
+				t.Errorf("left is %v", left)
 			}
 		})
 	}
+}
+
+// volumesOf are the driver's own names of the installation's volumes.
+func volumesOf(t *testing.T, in *harness.Installation, driver string) []string {
+	t.Helper()
+	if driver != "docker" {
+		list, err := filepath.Glob(filepath.Join(in.Dir, "s/sandbox/volumes/*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	var installation struct{ ID string }
+	b, err := os.ReadFile(filepath.Join(in.Dir, "s/installation.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &installation)
+	}
+	if err != nil || installation.ID == "" {
+		t.Fatalf("%s: %v", b, err)
+	}
+	out, err := exec.Command("docker", "volume", "ls", "--quiet", "--filter", "label=release.installation="+installation.ID).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(out))
 }
 
 // TestHandoverSurvivesTheAgent kills the agent when the old node is stopped, and again while the new one boots.
