@@ -39,6 +39,21 @@ func (r *round) unstick(op *Operation) {
 	op.Failure, op.Evidence, op.Baseline = nil, nil, r.f.Traffic
 	op.forgetAnswers()
 	op.Hooks.again(config.OnAbort)
+	for _, fl := range r.s.fleetsOf(op) {
+		if fl.State == FleetLaunching && r.gaveUp(fl) {
+			r.tryAgain(fl)
+		}
+	}
+}
+
+// tryAgain lets a fleet that was given up boot once more.
+func (r *round) tryAgain(fl *Fleet) {
+	fl.better()
+	for _, n := range fl.Nodes {
+		if n.State == NodeUnhealthy && !n.WasServed {
+			r.leave(fl, n, "it is tried again")
+		}
+	}
 }
 
 // routeBack begins the way back. What is asked of the fleet that failed is decided when the way back is confirmed.

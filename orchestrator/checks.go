@@ -113,7 +113,7 @@ func (r *round) beginChecks(op *Operation, fl *Fleet) {
 // forgetAnswers lets the questions be asked anew in the same step.
 func (op *Operation) forgetAnswers() {
 	for i, c := range op.Checks {
-		op.Checks[i] = Check{Name: c.Name, Asks: c.Asks, Lenient: c.Lenient, Asked: c.Asked}
+		op.Checks[i] = Check{Name: c.Name, Asks: c.Asks, Lenient: c.Lenient, Asked: c.Asked + 1} // one under way is not waited for
 	}
 }
 
@@ -144,9 +144,9 @@ func (r *round) ask(op *Operation, fl *Fleet) {
 
 // askAction asks a question, as often as it was not asked before in this step.
 func (r *round) askAction(op *Operation, fl *Fleet, q question, c *Check) Action {
-	a := Action{Kind: ActAsk, App: r.s.Key, Subject: operationSubject(r.s.Key, op), Point: askPoint(q.name, op.Percent, c.Asked)}
+	a := Action{Kind: ActAsk, App: r.s.Key, Subject: operationSubject(r.s.Key, op), Point: askPoint(op, q.name, c.Asked)}
 	if c.Asked > 0 {
-		a.Over = Action{Kind: ActAsk, Subject: a.Subject, Point: askPoint(q.name, op.Percent, c.Asked-1)}.Key()
+		a.Over = Action{Kind: ActAsk, Subject: a.Subject, Point: askPoint(op, q.name, c.Asked-1)}.Key()
 	}
 	if q.metric != nil {
 		a.Metric = &Metric{Metric: *q.metric, Expr: q.metric.At(config.Moment{Release: op.Release, From: op.From, App: r.s.Key.App, Env: r.s.Key.Env,
@@ -158,8 +158,9 @@ func (r *round) askAction(op *Operation, fl *Fleet, q question, c *Check) Action
 	return a
 }
 
-func askPoint(name string, percent, asked int) string {
-	return fmt.Sprintf("%s@%d%%#%d", name, percent, asked)
+// askPoint names one asking of a question in the step under way: two steps may have one percentage.
+func askPoint(op *Operation, name string, asked int) string {
+	return fmt.Sprintf("%s@%d%%-%d#%d", name, op.Percent, len(op.Steps), asked)
 }
 
 // answered takes an answer into the check. The journal is told when it says something else than the one before.

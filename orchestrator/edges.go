@@ -76,7 +76,8 @@ func (o *Orchestrator) observeRouter(ctx context.Context) {
 	}
 	o.observed.Store(&obs)
 	o.post(func() {
-		o.world.edges.take(obs, began, o.world.table.settled(began))
+		effective, settled := o.world.table.settled(began)
+		o.world.edges.take(obs, began, effective, settled)
 		o.world.table.compare(obs, began)
 	})
 }
@@ -94,20 +95,20 @@ func (t *tableSeen) compare(obs router.Observation, began time.Time) {
 	}
 }
 
-// settled is the table that every edge had that answered when a reading began; zero when the reading is older than that.
-func (t *tableSeen) settled(began time.Time) router.Version {
+// settled is the table that every edge had that answered when a reading began, zero for none; false: the reading is older.
+func (t *tableSeen) settled(began time.Time) (v router.Version, ok bool) {
 	if began.Before(t.confirmed) {
-		return router.Version{}
+		return router.Version{}, false
 	}
-	return t.effective.Version
+	return t.effective.Version, true
 }
 
 // take adds a reading. Counters of nodes that left the edges stay counted; an edge that began anew counts from 0.
-func (e *edgesSeen) take(obs router.Observation, began time.Time, effective router.Version) {
+func (e *edgesSeen) take(obs router.Observation, began time.Time, effective router.Version, settled bool) {
 	first := e.at.IsZero()
 	e.at = began
 	e.inFlight, e.long, e.errors = map[string]int{}, map[string]int{}, map[string]string{}
-	e.hold(obs, effective)
+	e.hold(obs, effective, settled)
 	e.unserved = unserved(obs)
 	e.counted.take(obs, began)
 	last := make(map[edgeNode]router.NodeTraffic, len(e.last))
@@ -137,10 +138,10 @@ func (e *edgesSeen) take(obs router.Observation, began time.Time, effective rout
 // hold notes what edges that do not answer may still route to: all that they had when they were heard of last. The same goes for
 // one that was silent and is back, until it has caught up with the table that the others confirmed. A reading that is older than
 // that table cannot tell who has it: what was held stays so.
-func (e *edgesSeen) hold(obs router.Observation, effective router.Version) {
+func (e *edgesSeen) hold(obs router.Observation, effective router.Version, settled bool) {
 	before := e.held
 	e.held = map[string]string{}
-	if effective == (router.Version{}) {
+	if !settled {
 		maps.Copy(e.held, before)
 	}
 	for _, edge := range obs.Edges {

@@ -28,7 +28,7 @@ func TestEdgesHold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEdgesSeen()
-			e.take(test.obs, time.Unix(100, 0), test.effective)
+			e.take(test.obs, time.Unix(100, 0), test.effective, true)
 			for _, what := range []string{"n1", "f1"} {
 				if got := e.held[what]; (got == "") != (test.why == "") || !strings.Contains(got, test.why) {
 					t.Errorf("%s is held by %q, want %q", what, got, test.why)
@@ -54,7 +54,8 @@ func TestUnserved(t *testing.T) {
 		}
 	}
 	table := tableSeen{effective: router.Table{Version: router.Version{Seq: 3}}, confirmed: time.Unix(10, 0)}
-	if table.settled(time.Unix(9, 0)) != (router.Version{}) || table.settled(time.Unix(10, 0)) != table.effective.Version {
+	_, early := table.settled(time.Unix(9, 0))
+	if v, ok := table.settled(time.Unix(10, 0)); early || !ok || v != table.effective.Version {
 		t.Error("a reading is compared with a table that was confirmed after it")
 	}
 }

@@ -80,10 +80,13 @@ type Action struct {
 	Fleet fleet.FleetID
 	Node  string // boot, tail and remove
 	Grace time.Duration
-	Point string // verify: what the check is for; each point checks anew. hook: which of which point. ask: which question, for the how manieth time. volume: for which operation
+	// Point tells actions of one kind apart. verify: what the check is for, each checks anew; hook: which one, of which point;
+	// ask: which question, and which time; volume: for which operation.
+	Point string
 	// volume: which one, and who keeps it.
 	Volume *fleet.VolumeID
 	Driver string
+	Scope  string // what the driver saw when the volume was made
 	// hook and ask: whose it is, an operation's or a fleet's id in full, and what to run.
 	App     Key
 	Subject string
@@ -94,10 +97,10 @@ type Action struct {
 
 // Key identifies the action among those under way and in Facts.Results.
 func (a Action) Key() string {
-	if a.Kind == ActHook || a.Kind == ActAsk {
+	switch a.Kind {
+	case ActHook, ActAsk:
 		return string(a.Kind) + "@" + a.Point + " " + a.Subject
-	}
-	if a.Kind == ActVolume {
+	case ActVolume:
 		return string(a.Kind) + "@" + a.Point + " " + a.Volume.String()
 	}
 	if a.Point != "" {

@@ -76,7 +76,9 @@ func (r *round) destroy(fl *Fleet) bool {
 		r.sayFleet(what, fl, "%s: %s", fl.ID.Release, fmt.Sprintf(format, args...))
 	}, members...)
 	if slices.ContainsFunc(members, func(n *Node) bool { return r.f.Nodes[n.Name].Routed }) {
-		r.restart(&fl.DrainBy, r.s.configOf(fl).Cutover.Drain.Timeout.Std(), members...)
+		if !fl.Accessory { // what those have open is not waited for
+			r.restart(&fl.DrainBy, r.s.configOf(fl).Cutover.Drain.Timeout.Std(), members...)
+		}
 		return false
 	}
 	if !r.drainedFleet(fl) || !r.fleetHooks(fl, config.BeforeShoot) || r.stopping(fl, members) {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/store/storetest"
 )
@@ -129,6 +131,39 @@ func TestWriteWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// What was decided while a write had no answer is not written over it.
+func TestDecidedBeforeTheAnswer(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		var second error
+		done := make(chan struct{})
+		lost := false
+		r.store.(*storetest.Memory).SetFaults(nil, func(op, key string) error {
+			if op != "commit" || lost || key != stateKey(shop) {
+				return nil
+			}
+			lost = true
+			go func() {
+				defer close(done)
+				_, second = r.try(Request{Kind: KindScale, Size: 3})
+			}()
+			synctest.Wait() // it is decided for in the same turn of the loop
+			return errors.New("no answer")
+		})
+		if _, err := r.try(Request{Kind: KindUp, Image: image(2), Config: shopConfig(2)}); err == nil {
+			t.Fatal("a write without answer is taken for made")
+		}
+		<-done
+		if !fault.Is(second, fault.Unavailable) {
+			t.Errorf("the second request: %v", second)
+		}
+		s := r.until("the first to be done", func(s *State) bool { return len(s.Operations) == 0 && s.serving().Image == image(2) })
+		if r.until("rest", func(s *State) bool { return s.serving().healthy() == 2 }); s.Size != 0 {
+			t.Errorf("the size is %d", s.Size)
+		}
+	})
+}
+
 // The time for the requests of a node counts from when the edges have the table without it.
 func TestTimeOfANodeCountsFromItsLeaving(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
@@ -158,13 +193,13 @@ func TestTimeOfANodeCountsFromItsLeaving(t *testing.T) {
 func TestOlderReadingsHoldWhatWasHeld(t *testing.T) {
 	e := newEdgesSeen()
 	obs := router.Observation{Edges: []router.Edge{{ID: "far", Confirmed: router.Version{Epoch: 1, Seq: 1}, Nodes: []router.NodeTraffic{{Fleet: "f", Node: "n"}}}}}
-	e.hold(obs, router.Version{Epoch: 1, Seq: 2})
-	e.hold(obs, router.Version{})
+	e.hold(obs, router.Version{Epoch: 1, Seq: 2}, true)
+	e.hold(obs, router.Version{}, false)
 	if e.held["n"] == "" {
 		t.Error("an older reading let go of what an edge may still route to")
 	}
 	obs.Edges[0].Confirmed.Seq = 2
-	if e.hold(obs, router.Version{Epoch: 1, Seq: 2}); e.held["n"] != "" {
+	if e.hold(obs, router.Version{Epoch: 1, Seq: 2}, true); e.held["n"] != "" {
 		t.Errorf("it is held though the edge has caught up: %s", e.held["n"])
 	}
 }

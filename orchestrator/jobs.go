@@ -71,9 +71,14 @@ func (r *round) scheduleJob(rel *Release, name string, job config.Job) {
 	if j.Schedule != job.Schedule.String() {
 		j.Schedule, j.Next = job.Schedule.String(), job.Schedule.Next(r.f.Now)
 	}
-	j.Next = r.notLater(j, job.Schedule)
-	if j.Next.IsZero() || r.f.Now.Before(j.Next) {
-		return // zero: a day that never comes, such as the 30th of February
+	if j.Next.IsZero() {
+		return // a day that never comes, such as the 30th of February
+	}
+	if r.f.Now.Before(j.Next) {
+		j.Next = r.notLater(j, job.Schedule)
+	}
+	if r.f.Now.Before(j.Next) {
+		return
 	}
 	if under := r.s.running(name); under != nil {
 		if job.OnOverlap == config.OverlapSkip {

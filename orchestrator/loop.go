@@ -381,7 +381,8 @@ func (o *Orchestrator) app(key Key) *app {
 }
 
 // Steer does what a word to an app says, and gives what the journal got of it. Errors: fault.NotFound when there is nothing to
-// steer, fault.Denied when the caller may not approve.
+// steer, fault.Denied when the caller may not approve, fault.NeedsPerson when an abort without Force would undo what cannot be
+// undone, fault.Busy for a destroy, fault.Invalid for no such word.
 func (o *Orchestrator) Steer(ctx context.Context, key Key, w Word) ([]string, error) {
 	var done []string
 	err := o.change(ctx, key, w.DryRun, func(r *round) error {

@@ -43,8 +43,7 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 	case ActAsk:
 		o.startAsk(ctx, s, a)
 		return
-	}
-	if a.Kind == ActVolume {
+	case ActVolume:
 		o.startVolume(ctx, a)
 		return
 	}
@@ -114,6 +113,14 @@ func (o *Orchestrator) removeVolume(ctx context.Context, a Action) error {
 	d, err := o.opts.Drivers.Driver(a.Driver)
 	if err != nil {
 		return err
+	}
+	scope, err := o.scope(ctx, a.Driver)
+	if err != nil {
+		return err
+	}
+	if o.opts.Shared && scope != a.Scope {
+		return fault.New(fault.Unsupported, "remove volume %s: it is on %s, and this agent sees %s", a.Volume, a.Scope, scope).
+			WithHint("an agent that sees it must lead")
 	}
 	keeper, ok := d.(fleet.VolumeKeeper)
 	if !ok {

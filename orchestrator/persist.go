@@ -195,62 +195,6 @@ func (o *Orchestrator) load(ctx context.Context) error {
 	return o.forgetFiles(ctx)
 }
 
-// makeSure reads what the store has of the apps whose last write had no answer: it may have been made all the same. Until that is
-// known nothing is decided for them.
-func (o *Orchestrator) makeSure(ctx context.Context) {
-	for key := range o.world.unsure {
-		if err := o.reread(ctx, key); err != nil {
-			o.complain("read state "+key.String(), err)
-		}
-	}
-}
-
-// sureOf says why an app's state cannot be written from what was decided: the one before may not be what the store has.
-func (o *Orchestrator) sureOf(ctx context.Context, a *app, key Key) error {
-	if !o.world.unsure[key] {
-		return nil
-	}
-	err := o.reread(ctx, key)
-	if err == nil && o.app(key).version != a.version {
-		err = errors.New("the one before was written though nobody said so")
-	}
-	if err != nil {
-		return fault.New(fault.Unavailable, "write state %s: %w", key, err).WithHint("look with release status, and ask again")
-	}
-	return nil
-}
-
-// reread makes sure of one app: it takes over its state if the store has another one than was known.
-func (o *Orchestrator) reread(ctx context.Context, key Key) error {
-	ctx, cancel := context.WithTimeout(ctx, rereadWithin)
-	defer cancel()
-	a := o.app(key)
-	e, err := o.opts.Store.Get(ctx, stateKey(key))
-	if errors.Is(err, store.ErrNotFound) && a.version == 0 || err == nil && e.Version == a.version {
-		delete(o.world.unsure, key)
-		return nil
-	}
-	s := &State{}
-	if err == nil {
-		err = json.Unmarshal(e.Value, s)
-	}
-	var print []byte
-	if err == nil {
-		print, err = fingerprint(s)
-	}
-	if err != nil {
-		return err
-	}
-	a.version, a.print, a.touched, o.world.moved, o.world.stale = e.Version, print, true, true, true
-	a.written++
-	o.publish(a, s)
-	delete(o.world.unsure, key)
-	return nil
-}
-
-// rereadWithin bounds one try to read a state: the loop does nothing else meanwhile.
-const rereadWithin = 2 * time.Second
-
 // states reads all states, each with its version.
 func (o *Orchestrator) states(ctx context.Context) (map[*State]uint64, error) {
 	entries, err := o.opts.Store.List(ctx, statePrefix)
@@ -293,6 +237,7 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 	if err != nil {
 		return false, fmt.Errorf("write state %s: %w", s.Key, err)
 	}
+	var written uint64 // the last one's is the state's
 	for _, writes := range commits {
 		failpoint.Pass(failpoint.JournalWrite)
 		version, err := o.opts.Store.Commit(ctx, writes...)
@@ -305,10 +250,10 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 			}
 			return false, fmt.Errorf("write state %s: %w", s.Key, err)
 		}
-		a.version = version // the last one's is the state's
+		written = version
 		failpoint.Pass(failpoint.JournalWritten)
 	}
-	a.print, a.touched, o.world.moved = print, true, true
+	a.version, a.print, a.touched, o.world.moved = written, print, true, true
 	a.written++
 	o.publish(a, s)
 	for _, e := range events {

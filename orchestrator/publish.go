@@ -147,7 +147,7 @@ func (o *Orchestrator) syncTable(ctx context.Context) error {
 func (o *Orchestrator) shoots() bool {
 	for _, a := range o.apps {
 		for _, fl := range a.state.Fleets {
-			leaves := func(n *Node) bool { return !n.live() }
+			leaves := func(n *Node) bool { return n.State == NodeDead || n.State == NodeDraining }
 			if fl.State == FleetShooting || slices.ContainsFunc(fl.Nodes, leaves) {
 				return true
 			}

@@ -36,6 +36,7 @@ func (r *round) stepShift(op *Operation) {
 		if !r.handOver(op, handed) {
 			return
 		}
+		op.Waits = "" // what is waited for next counts from now
 		if op.Steps[0].OneWay && op.OneWay == "" {
 			op.OneWay = fmt.Sprintf("the step of %d %% is one-way", want)
 		}

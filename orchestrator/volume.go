@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -114,10 +115,10 @@ func (r *round) sayVolume(what string, v *Volume, format string, args ...any) {
 // freeVolumes ends the leases of nodes of which nothing is left.
 func (r *round) freeVolumes() {
 	for _, v := range r.s.Volumes {
-		held := v.Node == "" || slices.ContainsFunc(r.s.Fleets, func(fl *Fleet) bool {
+		onRecord := slices.ContainsFunc(r.s.Fleets, func(fl *Fleet) bool {
 			return slices.ContainsFunc(fl.Nodes, func(n *Node) bool { return n.Name == v.Node })
 		})
-		if !held {
+		if v.Node != "" && !onRecord {
 			r.sayVolume("free", v, "the volume %s is free: %s is gone", v.name(), v.Node)
 			v.Node, v.Since = "", time.Time{}
 		}
@@ -303,15 +304,23 @@ func (r *round) loseVolumes(fl *Fleet, scope, host string) {
 	}
 }
 
-// removeVolumes removes all volumes when nothing runs any more, and says whether none is left.
+// removeTries is how often the removal of a volume may fail though the driver is there, about 40 s long: what is wrong then does
+// not mend itself.
+const removeTries = 12
+
+// removeVolumes removes all volumes when nothing runs any more, and says whether none is left, or no more can be done without a
+// person. What could not be removed stays on record.
 func (r *round) removeVolumes(op *Operation) bool {
 	r.s.Volumes = slices.DeleteFunc(r.s.Volumes, func(v *Volume) bool {
 		id := v.id(r.s.Key)
-		a := Action{Kind: ActVolume, Fleet: fleet.FleetID{App: id.App, Env: id.Env}, Point: op.ID, Volume: &id, Driver: v.Driver}
+		a := Action{Kind: ActVolume, Fleet: fleet.FleetID{App: id.App, Env: id.Env}, Point: op.ID, Volume: &id, Driver: v.Driver, Scope: v.Scope}
 		res := r.f.Results[a.Key()]
 		switch {
 		case res.Done:
 			r.sayVolume("removed", v, "the volume %s is removed with all that was in it", v.name())
+		case res.Err != nil && res.Tries >= removeTries && !errors.Is(res.Err, fleet.ErrUnavailable):
+			op.Failure = &Failure{Code: fault.NeedsPerson, Message: fmt.Sprintf("destroy %s: the volume %s is not removed: %v", r.s.Key, v.name(), res.Err),
+				Hint: "mend that, then the same command goes on: release destroy --volumes"}
 		case res.Err != nil:
 			r.act(a)
 			r.wait(op, "the volume %s to be removed, which failed and is tried again: %v", v.name(), res.Err)
@@ -321,7 +330,7 @@ func (r *round) removeVolumes(op *Operation) bool {
 		}
 		return res.Done
 	})
-	return len(r.s.Volumes) == 0
+	return len(r.s.Volumes) == 0 || op.Failure != nil
 }
 
 // volumesLeft says of what a destroy keeps, as the end of a sentence.

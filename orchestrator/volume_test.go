@@ -309,6 +309,26 @@ func TestDestroyKeepsVolumes(t *testing.T) {
 	})
 }
 
+// A volume that cannot be removed ends the destroy, with a person told, and stays on record for the next one.
+func TestVolumeThatCannotBeRemoved(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1, oneWriter)
+		r.driver.Fail(fleettest.RemoveVolume, fault.New(fault.Busy, "somebody else has it"))
+		op := r.wait(r.submit(Request{Kind: KindDestroy, Volumes: true}))
+		if op.Failure == nil || op.Failure.Code != fault.NeedsPerson || !strings.Contains(op.Failure.Message, "web/data is not removed: ") {
+			t.Fatalf("it ended with %+v", op.Failure)
+		}
+		if s := r.state(); len(s.Fleets) != 0 || len(s.Volumes) != 1 {
+			t.Errorf("on record are %d fleets and %d volumes", len(s.Fleets), len(s.Volumes))
+		}
+		r.driver.Fail(fleettest.RemoveVolume, nil)
+		r.done(Request{Kind: KindDestroy, Volumes: true})
+		if s := r.state(); len(s.Volumes) != 0 {
+			t.Errorf("still on record: %+v", s.Volumes)
+		}
+	})
+}
+
 // All nodes of a role have a volume of many writers, those of tasks too; one with one writer no task has.
 func TestVolumesOfTasks(t *testing.T) {
 	for writer, want := range map[string]int{config.WriterMany: 1, config.WriterOne: 0} {

@@ -132,6 +132,9 @@ func (w *world) sweep(apps map[Key]*app) {
 		for _, op := range a.state.Operations {
 			alive[operationSubject(a.state.Key, op)] = true
 		}
+		for _, v := range a.state.Volumes {
+			alive[v.id(a.state.Key).String()] = true
+		}
 		for _, fl := range a.state.holders() {
 			alive[fl.ID.String()] = true
 			for _, n := range fl.Nodes {

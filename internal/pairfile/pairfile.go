@@ -45,8 +45,9 @@ func New(path string, mode fs.FileMode) *File { return &File{path: path, mode: m
 func (f *File) Paths() [2]string { return [2]string{f.path + ".0", f.path + ".1"} }
 
 // Read gives the value. An error beside it says that one of the files is not whole. Without value it is fs.ErrNotExist when there is
-// no file, ErrDamaged when none is whole, and else what the file system said.
-func (f *File) Read() ([]byte, error) {
+// no file, ErrDamaged when none is whole, and else what the file system said. A value for which valid has an error counts as not
+// whole; nil takes all.
+func (f *File) Read(valid func([]byte) error) ([]byte, error) {
 	f.number, f.turn = 0, 0
 	var value []byte
 	var problems []error
@@ -61,6 +62,8 @@ func (f *File) Read() ([]byte, error) {
 			problems = append(problems, err)
 		case !ok:
 			problems = append(problems, fmt.Errorf("read %s: %w", name, ErrDamaged))
+		case valid != nil && valid(v) != nil:
+			problems = append(problems, fmt.Errorf("read %s: %w: %w", name, ErrDamaged, valid(v)))
 		case number > f.number:
 			value, f.number, f.turn = v, number, 1-i
 		}
@@ -75,7 +78,10 @@ func (f *File) Read() ([]byte, error) {
 // still there. sync waits for the disk, as Sync does.
 func (f *File) Write(value []byte, sync func(*os.File) error) error {
 	if f.number == 0 {
-		_, _ = f.Read() // what is not whole is written over
+		_, err := f.Read(nil)
+		if f.number == 0 && err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged) {
+			return err // whatever is there would be newer than what is written now
+		}
 	}
 	name, number := f.Paths()[f.turn], f.number+1
 	if err := f.place(name, encode(number, value), sync); err != nil {

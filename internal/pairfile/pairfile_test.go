@@ -22,13 +22,13 @@ func mustWrite(t interface{ Fatal(...any) }, f *File, value string) {
 
 func TestTheNewestIsRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "value")
-	if _, err := New(path, 0o600).Read(); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := New(path, 0o600).Read(nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("without files: %v", err)
 	}
 	f := New(path, 0o600)
 	for _, value := range []string{"one", "two, which is longer", "", "four", "five"} {
 		mustWrite(t, f, value)
-		if got, err := New(path, 0o600).Read(); err != nil || string(got) != value {
+		if got, err := New(path, 0o600).Read(nil); err != nil || string(got) != value {
 			t.Errorf("read %q, %v; want %q", got, err, value)
 		}
 	}
@@ -73,11 +73,11 @@ func TestAnyDamageLeavesTheOther(t *testing.T) {
 		}
 		want := fmt.Sprint("value ", writes-2)
 		again := New(path, 0o600)
-		if got, err := again.Read(); string(got) != want && string(got) != fmt.Sprint("value ", writes-1) || string(got) == want && !errors.Is(err, ErrDamaged) {
+		if got, err := again.Read(nil); string(got) != want && string(got) != fmt.Sprint("value ", writes-1) || string(got) == want && !errors.Is(err, ErrDamaged) {
 			t.Fatalf("read %q, %v; want %q", got, err, want)
 		}
 		mustWrite(t, again, "after")
-		if got, err := New(path, 0o600).Read(); err != nil && !errors.Is(err, ErrDamaged) || string(got) != "after" {
+		if got, err := New(path, 0o600).Read(nil); err != nil && !errors.Is(err, ErrDamaged) || string(got) != "after" {
 			t.Fatalf("after another write: %q, %v", got, err)
 		}
 	})
@@ -93,15 +93,15 @@ func TestNothingIsWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if value, err := f.Read(); value != nil || !errors.Is(err, ErrDamaged) {
+	if value, err := f.Read(nil); value != nil || !errors.Is(err, ErrDamaged) {
 		t.Fatalf("read %q, %v", value, err)
 	}
 	mustWrite(t, f, "three")
-	if value, err := New(path, 0o600).Read(); string(value) != "three" || !errors.Is(err, ErrDamaged) {
+	if value, err := New(path, 0o600).Read(nil); string(value) != "three" || !errors.Is(err, ErrDamaged) {
 		t.Errorf("read %q, %v", value, err)
 	}
 	mustWrite(t, f, "four")
-	if value, err := New(path, 0o600).Read(); string(value) != "four" || err != nil {
+	if value, err := New(path, 0o600).Read(nil); string(value) != "four" || err != nil {
 		t.Errorf("read %q, %v", value, err)
 	}
 }
@@ -117,11 +117,11 @@ func TestFailedSync(t *testing.T) {
 	if err := f.Write([]byte("four"), func(*os.File) error { return failure }); !errors.Is(err, failure) {
 		t.Fatal(err)
 	}
-	if value, err := New(path, 0o600).Read(); string(value) != "three" || !errors.Is(err, ErrDamaged) {
+	if value, err := New(path, 0o600).Read(nil); string(value) != "three" || !errors.Is(err, ErrDamaged) {
 		t.Errorf("read %q, %v", value, err)
 	}
 	mustWrite(t, f, "five")
-	if value, err := New(path, 0o600).Read(); string(value) != "five" || err != nil {
+	if value, err := New(path, 0o600).Read(nil); string(value) != "five" || err != nil {
 		t.Errorf("read %q, %v", value, err)
 	}
 }
@@ -158,7 +158,7 @@ func TestSyncer(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if value, err := f.Read(); err != nil || string(value) != "4" {
+			if value, err := f.Read(nil); err != nil || string(value) != "4" {
 				t.Errorf("read %q, %v", value, err)
 			}
 		})

@@ -25,8 +25,8 @@ type Pair struct {
 
 func (p Pair) plus(q Pair) Pair { return Pair{New: p.New.Plus(q.New), Old: p.Old.Plus(q.Old)} }
 
-// Evidence is what a cutover has shown so far. Its zero value is that of one that has not begun. Begin and Add make a new
-// value; those before are not changed.
+// Evidence is what a cutover has shown so far. Its zero value is that of one that has not begun. Begin, Restart and
+// Take make a new value; those before are not changed.
 type Evidence struct {
 	Parts int        `json:"parts"` // steps among which the capital is shared
 	Part  int        `json:"part"`  // the step under way, from 1

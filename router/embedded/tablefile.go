@@ -45,7 +45,7 @@ func (e *engine) saveAgain() error {
 	if c == nil {
 		return nil
 	}
-	b, _ := e.tables.Read()
+	b, _ := e.tables.Read(nil)
 	if t, err := router.Decode(b); err == nil {
 		if same, _ := c.table.Supersedes(t); same {
 			return nil
@@ -62,7 +62,12 @@ func (e *engine) saveAgain() error {
 // load reads the table on disk; ErrNoTable: there is none. A table of a later program's schema is an error, which a restart of
 // that program mends.
 func (e *engine) load() (router.Table, error) {
-	b, damage := e.tables.Read()
+	b, damage := e.tables.Read(func(b []byte) error {
+		if _, err := router.Decode(b); !fault.Is(err, fault.Unsupported) {
+			return err
+		}
+		return nil
+	})
 	if errors.Is(damage, os.ErrNotExist) {
 		return router.Table{}, router.ErrNoTable
 	}
@@ -70,17 +75,11 @@ func (e *engine) load() (router.Table, error) {
 		return router.Table{}, e.putAside(damage)
 	}
 	t, err := router.Decode(b)
-	if fault.Is(err, fault.Unsupported) {
-		return t, err
-	}
-	if err != nil {
-		return t, e.putAside(err)
-	}
-	if damage != nil {
+	if err == nil && damage != nil {
 		e.log.Error("ONE OF TWO COPIES OF THE TABLE IS DAMAGED, or a crash came in between: the other one is served until an agent applies a newer one",
 			"table", t.Version.String(), "error", damage)
 	}
-	return t, nil
+	return t, err
 }
 
 // putAside is for a table that does not read, and no other is there. What can not even be read as a file stays.

@@ -19,6 +19,7 @@ var situations = map[string][]string{
 	"orchestrator.abortBy":         {"Held past a one-way step", "Contract of the database failed"},
 	"orchestrator.handedBack":      {"Handed back, but not healthy"},
 	"orchestrator.migrationFailed": {"Contract of the database failed"},
+	"orchestrator.removeVolumes":   {"Destroyed, but for a volume"},
 	"orchestrator.stepWorkers":     {"Rolled back, but a role is not back"},
 }
 
