@@ -37,7 +37,7 @@ unit: build
 # Days of agents in a world where everything goes wrong that may, drawn from seeds: SEEDS=n for another number than
 # 10,000, SEED=n for one again. mutate: the same for defects that are put in, which the seeds must find.
 simulate:
-	RELEASE_SIMULATE=$(if $(SEED),seed=$(SEED),$(or $(SEEDS),1)) GOGC=400 go test -count=1 -v -timeout 30m \
+	RELEASE_SIMULATE=$(if $(SEED),seed=$(SEED),$(or $(SEEDS),10000)) GOGC=400 go test -count=1 -v -timeout 30m \
 		-run '^($(if $(SEED),TestManySeeds,TestManySeeds|TestEveryCallMeetsEveryMishap))$$' ./orchestrator
 
 mutate:

@@ -20,10 +20,9 @@ import (
 //	make simulate SEED=4711        plays one seed again
 //	make simulate SEEDS=100000     plays more than usual
 
-// someSeeds is how many the usual run of the tests plays; manySeeds how many make simulate does, without the race detector.
+// someSeeds is how many the usual run of the tests plays; make simulate plays more, without the race detector.
 const (
 	someSeeds = 40
-	manySeeds = 10_000
 	// mutantSeeds is within how many a defect has to be found.
 	mutantSeeds = 3000
 )
@@ -50,13 +49,13 @@ func TestManySeeds(t *testing.T) {
 		playAll(t, 1, func(uint64) schedule { return newSchedule(seed) })
 		return
 	}
-	seeds := uint64(manySeeds)
 	if text == "mutant" {
 		playAll(t, mutantSeeds, newSchedule)
 		return
 	}
-	if n, err := strconv.ParseUint(text, 10, 64); err == nil && n > 1 {
-		seeds = n
+	seeds, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || seeds == 0 {
+		t.Fatalf("%q is no number of seeds", text)
 	}
 	began := time.Now()
 	steps := playAll(t, seeds, newSchedule)
