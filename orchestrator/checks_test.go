@@ -324,7 +324,7 @@ func TestCommandOfACutover(t *testing.T) {
 				if c.says == "" && said != "" || !strings.Contains(said, c.says) {
 					t.Errorf("it says %q, want %q", said, c.says)
 				}
-				if env := r.hooks.last["abort_on"].Env; env["RELEASE_HOOK_VERSION"] != "r2" || env["RELEASE_HOOK_FROM"] != "r1" || env["RELEASE_HOOK_PERCENT"] == "0" {
+				if env := r.hooks.lastAt("abort_on").Env; env["RELEASE_HOOK_VERSION"] != "r2" || env["RELEASE_HOOK_FROM"] != "r1" || env["RELEASE_HOOK_PERCENT"] == "0" {
 					t.Errorf("the command was told %v", env)
 				}
 				if lines := r.messages("check.output"); len(lines) > 4 || slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "secret of") }) {
@@ -369,7 +369,7 @@ func TestAnswersPastAOneWayStep(t *testing.T) {
 		}
 		r.until("the page", func(*State) bool { return len(r.hooks.calls()) == 1 })
 		var told struct{ Verdict Verdict }
-		if err := json.Unmarshal([]byte(r.hooks.last["on_abort"].Env["RELEASE_HOOK_VERDICT"]), &told); err != nil {
+		if err := json.Unmarshal([]byte(r.hooks.lastAt("on_abort").Env["RELEASE_HOOK_VERDICT"]), &told); err != nil {
 			t.Fatal(err)
 		}
 		if v := told.Verdict; v.Aspect != "prometheus[0]" || len(v.Checks) != 1 || *v.Checks[0].Value != 2 {

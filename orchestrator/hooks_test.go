@@ -47,6 +47,13 @@ func (f *fakeHooks) calls() []string {
 	return slices.Clone(f.ran)
 }
 
+// lastAt is the newest command of a point.
+func (f *fakeHooks) lastAt(point string) hook.Command {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last[point]
+}
+
 func (f *fakeHooks) answer(do func(ctx context.Context, c hook.Command, line func(string)) (hook.Exit, error)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,7 +89,7 @@ func TestHooksRunInOrder(t *testing.T) {
 		if got := r.hooks.calls(); !slices.Equal(got, want) {
 			t.Errorf("ran %q\nwant %q", got, want)
 		}
-		env := r.hooks.last["after_cutover"].Env
+		env := r.hooks.lastAt("after_cutover").Env
 		hosts := strings.Split(env["RELEASE_HOOK_HOSTS"], ",")
 		for name, value := range map[string]string{
 			"VERSION": "r2", "IMAGE": image(2), "PERFORMER": "ann", "ENV": "production", "APP": "shop", "RELEASE": "r2", "FROM": "r1",
@@ -127,7 +134,7 @@ func TestFailingHookAborts(t *testing.T) {
 				if last := calls[len(calls)-1]; !slices.Contains(calls, "on_abort 0 abort") || last == "after_cutover 100 ac" && point != config.AfterCutover {
 					t.Errorf("ran %q", calls)
 				}
-				if why := r.hooks.last["on_abort"].Env["RELEASE_HOOK_REASON"]; why != op.Failure.Message {
+				if why := r.hooks.lastAt("on_abort").Env["RELEASE_HOOK_REASON"]; why != op.Failure.Message {
 					t.Errorf("on_abort was told %q", why)
 				}
 				if said := r.messages("hook.output"); !slices.Contains(said, "the smoke test saw smoke") {
@@ -167,7 +174,7 @@ func TestRollbackIsNotStoppedByHooks(t *testing.T) {
 		if got := r.hooks.calls()[before:]; len(got) == 0 || got[len(got)-1] != want[2] || slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "before_cutover") }) {
 			t.Errorf("ran %q, want %q", got, want)
 		}
-		if v := r.hooks.last["after_cutover"].Env["RELEASE_HOOK_VERSION"]; v != "r1" {
+		if v := r.hooks.lastAt("after_cutover").Env["RELEASE_HOOK_VERSION"]; v != "r1" {
 			t.Errorf("the hooks were those of %s", v)
 		}
 	})
@@ -288,7 +295,7 @@ func TestHookFilesAreKeptWithTheRelease(t *testing.T) {
 			t.Errorf("up with another file for a hook made %q", op.Release)
 		}
 		r.done(Request{Kind: KindRollback})
-		if got := string(r.hooks.last["after_cutover"].Files[0].Content); got != "one" {
+		if got := string(r.hooks.lastAt("after_cutover").Files[0].Content); got != "one" {
 			t.Errorf("the rollback ran the hook with %q", got)
 		}
 		unused := put("three")

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,9 +107,12 @@ func TestPlanIsWhatHappens(t *testing.T) {
 	}
 }
 
-// same compares a plan with what happened. Boots and drains take some seconds that the plan does not know of.
+// same compares a plan with what happened. Boots and drains take some seconds that the plan does not know of, and what happens to
+// several fleets at once has no order.
 func (r *rig) same(plan, happened []Moment) {
 	r.t.Helper()
+	inOrder(plan)
+	inOrder(happened)
 	if len(plan) == 0 || len(plan) != len(happened) {
 		r.t.Errorf("the plan has %d lines, the journal %d", len(plan), len(happened))
 	}
@@ -123,6 +127,18 @@ func (r *rig) same(plan, happened []Moment) {
 		if p.Message != h.Message || p.Type != h.Type || (h.After-p.After).Abs() > 15*time.Second {
 			r.t.Errorf("planned  %8s %s %s\nhappened %8s %s %s", p.After, p.Type, p.Message, h.After, h.Type, h.Message)
 		}
+	}
+}
+
+// inOrder sorts what is of one kind and stands together by its text.
+func inOrder(list []Moment) {
+	for len(list) > 0 {
+		n := slices.IndexFunc(list, func(m Moment) bool { return m.Type != list[0].Type })
+		if n < 0 {
+			n = len(list)
+		}
+		slices.SortFunc(list[:n], func(a, b Moment) int { return strings.Compare(a.Message, b.Message) })
+		list = list[n:]
 	}
 }
 

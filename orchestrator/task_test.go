@@ -100,7 +100,7 @@ func TestTaskIsAdopted(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 1)
 		task := r.task(TaskRequest{Command: sleeps})
-		r.until("it to run", func(*State) bool { return len(r.running("")) == 2 })
+		r.until("it to run", func(s *State) bool { return s.task(task.ID).Phase == TaskRunning && len(r.running("")) == 2 })
 		r.stop()
 		r.driver = r.driver.Reopen("")
 		r.driver.Kill(task.Node, fleet.Exit{Code: 4})

@@ -223,7 +223,7 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 			Percent int
 			Verdict Verdict
 		}
-		if err := json.Unmarshal([]byte(r.hooks.last["on_abort"].Env["RELEASE_HOOK_VERDICT"]), &told); err != nil {
+		if err := json.Unmarshal([]byte(r.hooks.lastAt("on_abort").Env["RELEASE_HOOK_VERDICT"]), &told); err != nil {
 			t.Fatal(err)
 		}
 		if told.Code != fault.NeedsPerson || told.Percent != 50 || told.Verdict.Outcome != canary.Worse || told.Verdict.New.Requests == 0 {

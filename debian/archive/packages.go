@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path"
@@ -58,6 +59,11 @@ func (c *Client) index(ctx context.Context, r *checked, name string, report *pro
 	}
 	defer kept.Abort()
 	text, err := c.unpackIndex(r.source, packed, packing, file, kept)
+	if errors.Is(err, fs.ErrNotExist) { // another process has unpacked it meanwhile
+		if text, ok := c.keptIndex(file); ok {
+			return text, nil
+		}
+	}
 	if err != nil {
 		return "", err
 	}
