@@ -59,18 +59,16 @@ func (e *edge) give(ctx context.Context, w worker, c *router.TLS, link string, p
 	if strings.Contains(strings.ToLower(out), hex.EncodeToString(sum[:])) {
 		return nil
 	}
-	for name, file := range map[string]string{link: c.Cert, link + ".key": c.Key} {
-		text, err := payload(file)
-		if err != nil {
-			return err
-		}
-		out, err := w.ask(ctx, "set ssl cert "+name+" <<\n"+text)
-		if err == nil && !strings.Contains(out, "ransaction") {
-			err = fault.New(fault.Failed, "%s", strings.TrimSpace(out))
-		}
-		if err != nil {
-			return err
-		}
+	text, err := payload(c.Cert, c.Key)
+	if err != nil {
+		return err
+	}
+	out, err = w.ask(ctx, "set ssl cert "+link+" <<\n"+text)
+	if err == nil && !strings.Contains(out, "ransaction") {
+		err = fault.New(fault.Failed, "%s", strings.TrimSpace(out))
+	}
+	if err != nil {
+		return err
 	}
 	out, err = w.ask(ctx, "commit ssl cert "+link)
 	if err == nil && !strings.Contains(out, "Success") {
@@ -82,16 +80,19 @@ func (e *edge) give(ctx context.Context, w worker, c *router.TLS, link string, p
 	return err
 }
 
-// payload is a PEM file without empty lines, one of which would end it.
-func payload(file string) (string, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
+// payload is PEM files in one, without empty lines, one of which would end it. A certificate and its key go together: one that
+// HAProxy gets alone takes the key away that it had.
+func payload(files ...string) (string, error) {
 	var out strings.Builder
-	for line := range strings.Lines(string(b)) {
-		if line = strings.TrimSpace(line); line != "" {
-			out.WriteString(line + "\n")
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); line != "" {
+				out.WriteString(line + "\n")
+			}
 		}
 	}
 	return out.String(), nil
