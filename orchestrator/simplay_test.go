@@ -13,6 +13,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/router"
 )
 
 // play plays a schedule and says which invariant did not hold, nil for none.
@@ -224,8 +225,7 @@ func (p *player) connect(m move) {
 
 // count tells the edge what a node has.
 func (w *simWorld) count(id, name string) {
-	w.router.SetInFlight(id, name, w.flight[name]-w.long[name])
-	w.router.SetLong(id, name, w.long[name])
+	w.router.Count(id, name, func(t *router.NodeTraffic) { t.InFlight, t.Long = w.flight[name], w.long[name] })
 }
 
 func (w *simWorld) fleetOf(node string) string {
