@@ -81,7 +81,8 @@ func (r *round) destroy(fl *Fleet) bool {
 		}
 		return false
 	}
-	if !r.drainedFleet(fl) || !r.fleetHooks(fl, config.BeforeShoot) || r.stopping(fl, members) {
+	late := func(n *Node) bool { return n.State == NodeDraining && !r.drainedNode(fl, n) } // it left by itself, as from quarantine
+	if !r.drainedFleet(fl) || slices.ContainsFunc(members, late) || !r.fleetHooks(fl, config.BeforeShoot) || r.stopping(fl, members) {
 		return false
 	}
 	if len(members) < len(fl.Nodes) {

@@ -66,6 +66,7 @@ func TestManySeeds(t *testing.T) {
 func playAll(t *testing.T, count uint64, nth func(uint64) schedule) (steps int64) {
 	t.Helper()
 	var next atomic.Uint64
+	var told atomic.Bool
 	var all atomic.Int64
 	t.Run("all", func(t *testing.T) {
 		for worker := range runtime.GOMAXPROCS(0) {
@@ -75,7 +76,8 @@ func playAll(t *testing.T, count uint64, nth func(uint64) schedule) (steps int64
 					s := nth(i)
 					found, w := s.play(t)
 					all.Add(int64(len(w.trace)))
-					if found != nil && next.Swap(count) < count {
+					if found != nil && told.CompareAndSwap(false, true) {
+						next.Store(count) // no more begin
 						s.report(t, *found)
 					}
 				}
