@@ -43,13 +43,13 @@ func (s *Syncer) Close() error {
 
 // request is struct iocb of linux/aio_abi.h, for little-endian machines.
 type request struct {
-	data            uint64
-	key, flags      uint32
+	_               uint64 // aio_data
+	_, _            uint32 // aio_key, aio_rw_flags
 	opcode          uint16
-	priority        int16
+	_               int16 // aio_reqprio
 	file            uint32
-	buf, length     uint64
-	offset          int64
+	_, _            uint64 // aio_buf, aio_nbytes
+	_               int64  // aio_offset
 	_               uint64
 	options, notify uint32
 }
