@@ -48,9 +48,11 @@ type Metric struct {
 
 // question is one of abort_on: a query or a command.
 type question struct {
-	name   string
-	metric *config.Metric
-	judge  *config.Judge
+	name           string
+	metric         *config.Metric
+	judge          *config.Judge
+	every, timeout time.Duration // from one answer to the next question, and for the answer
+	tolerated      time.Duration // for how long answers may be bad
 }
 
 // questionsOf are those of abort_on, in the order of the file.
@@ -60,36 +62,21 @@ func questionsOf(on *config.AbortOn) []question {
 	}
 	var list []question
 	for i := range on.Prometheus {
-		list = append(list, question{name: fmt.Sprintf("prometheus[%d]", i), metric: &on.Prometheus[i]})
+		m := &on.Prometheus[i]
+		list = append(list, question{name: fmt.Sprintf("prometheus[%d]", i), metric: m, every: m.Every.Std(), timeout: m.Timeout.Std(), tolerated: m.For.Std()})
 	}
 	for i := range on.Command {
-		list = append(list, question{name: fmt.Sprintf("command[%d]", i), judge: &on.Command[i]})
+		j := &on.Command[i]
+		list = append(list, question{name: fmt.Sprintf("command[%d]", i), judge: j, every: j.Every.Std(), timeout: j.Timeout.Std()})
 	}
 	return list
 }
 
-func (q question) every() time.Duration {
-	if q.judge != nil {
-		return q.judge.Every.Std()
-	}
-	return q.metric.Every.Std()
-}
-
-// tolerated is for how long answers may be bad.
-func (q question) tolerated() time.Duration {
-	if q.judge != nil {
-		return 0
-	}
-	return q.metric.For.Std()
-}
+// gapOf is how many answers may be missing or late between two that belong together.
+const gapOf = 3
 
 // gap is the longest time between two answers that still belong together.
-func (q question) gap() time.Duration {
-	if q.judge != nil {
-		return 3 * (q.judge.Every.Std() + q.judge.Timeout.Std())
-	}
-	return 3 * (q.metric.Every.Std() + q.metric.Timeout.Std())
-}
+func (q question) gap() time.Duration { return gapOf * (q.every + q.timeout) }
 
 // String is the question for people.
 func (q question) String() string {
@@ -120,7 +107,7 @@ func (op *Operation) forgetAnswers() {
 // fresh says whether the newest answer counts: the next one is not due yet. A clock that was set back makes it old.
 func (c *Check) fresh(q question, now time.Time) bool {
 	age := now.Sub(c.At)
-	return !c.At.IsZero() && age >= 0 && age < q.every()
+	return !c.At.IsZero() && age >= 0 && age < q.every
 }
 
 // ask asks what is due, and takes the answers.
@@ -261,7 +248,7 @@ func (r *round) checksAgainst(op *Operation, fl *Fleet, compared []comparison) *
 			return nil
 		}
 		c := op.Checks[i]
-		if c.Outcome != CheckBad || c.Lenient || c.BadAt.Sub(c.BadFrom) < q.tolerated() {
+		if c.Outcome != CheckBad || c.Lenient || c.BadAt.Sub(c.BadFrom) < q.tolerated {
 			continue
 		}
 		r.sayVerdict(op, uncompared(compared, canary.Worse, c.Name, c.String()))

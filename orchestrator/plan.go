@@ -147,7 +147,7 @@ func asksOf(s *State, op *Operation, rel *Release) []string {
 	}
 	var list []string
 	for _, q := range questionsOf(rel.Config.Cutover.AbortOn) {
-		list = append(list, fmt.Sprintf("abort_on.%s every %s: %s", q.name, human.Span(q.every()), q))
+		list = append(list, fmt.Sprintf("abort_on.%s every %s: %s", q.name, human.Span(q.every), q))
 	}
 	return list
 }

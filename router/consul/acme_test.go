@@ -3,8 +3,6 @@ package consul
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"net"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -22,7 +20,7 @@ func TestCertificatesAreShared(t *testing.T) {
 	first := startEdge(t, c.Servers[0].Address, DefaultPrefix, false)
 	awaitLive(t, b, first)
 	listen, plain := routertest.FreePortOf(t, "127.0.0.1"), routertest.FreePortOf(t, "127.0.0.1")
-	authority := pebbletest.New(t, pebbletest.Options{HTTPPort: portOf(t, plain), TLSPort: portOf(t, listen)})
+	authority := pebbletest.New(t, pebbletest.Options{HTTPPort: routertest.PortOf(t, plain), TLSPort: routertest.PortOf(t, listen)})
 	authority.Start()
 	route := routertest.RouteTo(listen, routertest.FleetOf(1, 100, routertest.StartNode(t, "a", nil)))
 	route.Hosts = []string{"shop.example"}
@@ -55,17 +53,4 @@ func awaitCertificate(t *testing.T, address, name string) *x509.Certificate {
 	}
 	t.Fatalf("no certificate is shown: %v", err)
 	return nil
-}
-
-func portOf(t *testing.T, address string) int {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

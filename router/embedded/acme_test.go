@@ -3,7 +3,6 @@ package embedded
 import (
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"testing"
@@ -19,7 +18,7 @@ func TestCertificateByACME(t *testing.T) {
 	for _, redirect := range []bool{true, false} {
 		t.Run("redirect "+strconv.FormatBool(redirect), func(t *testing.T) {
 			listen, plain := routertest.FreePortOf(t, "127.0.0.1"), routertest.FreePortOf(t, "127.0.0.1")
-			authority := pebbletest.New(t, pebbletest.Options{HTTPPort: portOf(t, plain), TLSPort: portOf(t, listen)})
+			authority := pebbletest.New(t, pebbletest.Options{HTTPPort: routertest.PortOf(t, plain), TLSPort: routertest.PortOf(t, listen)})
 			authority.Start()
 			e := startEngine(t, nil)
 			t.Cleanup(e.certs.Close)
@@ -51,17 +50,4 @@ func TestCertificateByACME(t *testing.T) {
 			}
 		})
 	}
-}
-
-func portOf(t *testing.T, address string) int {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

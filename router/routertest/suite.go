@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -59,6 +60,16 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 func FreeListen(t testing.TB) string {
 	t.Helper()
 	return FreePortOf(t, net.IPv4(127, byte(1+rand.N(254)), byte(rand.N(256)), byte(1+rand.N(254))).String())
+}
+
+// PortOf is the port of an address.
+func PortOf(t testing.TB, address string) int {
+	t.Helper()
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(a.Port())
 }
 
 // FreePortOf is an address on host that nobody listens on, for when it must be that host.

@@ -1,7 +1,6 @@
 package crash
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,8 +17,9 @@ import (
 // disk is a small one that state, images and router share.
 type disk struct {
 	*story
-	path  string
-	gates string // a folder elsewhere: hooks wait there
+	path   string
+	filled string // the file that takes the space
+	gates  string // a folder elsewhere: hooks wait there
 }
 
 // gated has hooks that say that they were reached, and wait to be let go on.
@@ -208,27 +208,13 @@ func (d *disk) settled(t *testing.T) {
 // fill takes all that is free of the disk.
 func (d *disk) fill(t *testing.T) {
 	t.Helper()
-	f, err := os.Create(filepath.Join(d.path, "fill"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 1 << 20; size > 0; size /= 2 {
-		for {
-			if _, err = f.Write(make([]byte, size)); err != nil {
-				break
-			}
-		}
-	}
-	if !errors.Is(err, unix.ENOSPC) {
-		t.Fatal(err)
-	}
+	d.filled = harness.FillDisk(t, d.path)
 }
 
 // empty gives the space back.
 func (d *disk) empty(t *testing.T) {
 	t.Helper()
-	if err := os.Remove(filepath.Join(d.path, "fill")); err != nil {
+	if err := os.Remove(d.filled); err != nil {
 		t.Fatal(err)
 	}
 }

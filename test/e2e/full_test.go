@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,7 +33,7 @@ func TestFullStateDisk(t *testing.T) {
 	v1, v2 := in.Bake("v1"), in.Bake("v2")
 	in.Operate("up", v1)
 	in.Operate("up", v2)
-	fill(t, in)
+	harness.FillDisk(t, filepath.Join(in.Dir, "s"))
 	if r := in.Operate("rollback"); r.Release != "r1" {
 		t.Errorf("rolled back to %s", r.Release)
 	}
@@ -49,30 +48,10 @@ func TestFullStateDisk(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(state, "reserve")); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, in)
+	harness.FillDisk(t, filepath.Join(in.Dir, "s"))
 	in.Must("agent", "stop")
 	in.Must("destroy", "-y", "--timeout", "60s") // also by an agent that starts on the full disk
 	if s := in.Status(); len(s.Fleets) != 0 {
 		t.Errorf("left are %+v", s.Fleets)
-	}
-}
-
-// fill takes all that is free of the disk of the state.
-func fill(t *testing.T, in *harness.Installation) {
-	t.Helper()
-	f, err := os.Create(filepath.Join(in.Dir, "s/fill"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 1 << 20; size > 0; size /= 2 {
-		for {
-			if _, err = f.Write(make([]byte, size)); err != nil {
-				break
-			}
-		}
-	}
-	if !errors.Is(err, unix.ENOSPC) {
-		t.Fatal(err)
 	}
 }
