@@ -63,6 +63,13 @@
 // layout brings them back. A manifest is never changed: who adds a signature writes a manifest anew that replaces the one
 // before. Artifacts of artifacts are not kept.
 //
+// # Machines
+//
+// An image that also boots as a machine says so in its manifest: the annotation release.machine is the digest of a JSON (Machine)
+// that names kernel, initrd, command line and disk by their digests. So the image's digest decides every byte of the machine, and
+// what signs or describes the image signs and describes the machine. The JSON and the blobs it names are kept beside the image
+// as an artifact, so they live and move with it. A disk is a sparse file where the file system can have one.
+//
 // # Root file systems
 //
 // Rootfs flattens an image's layers into a folder, once, for use as the read-only lower layer of an overlay. It is

@@ -74,6 +74,19 @@ func (s *Store) filesBut(ctx context.Context, d Digest, unread map[Digest]bool) 
 	if err != nil {
 		return nil, err
 	}
+	f, err := s.filesOfImage(ctx, img, unread)
+	if err != nil {
+		return nil, fmt.Errorf("look into image %s: %w", d.Short(), err)
+	}
+	return f, nil
+}
+
+// FilesOf looks into an image that is not written yet, but whose layers are.
+func (s *Store) FilesOf(ctx context.Context, img Image) (*Files, error) {
+	return s.filesOfImage(ctx, img, nil)
+}
+
+func (s *Store) filesOfImage(ctx context.Context, img Image, unread map[Digest]bool) (*Files, error) {
 	all := make([]LayerFacts, len(img.Layers))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(factsAtOnce)
@@ -88,13 +101,9 @@ func (s *Store) filesBut(ctx context.Context, d Digest, unread map[Digest]bool) 
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("look into image %s: %w", d.Short(), err)
+		return nil, err
 	}
-	f, err := s.filesOf(img, all)
-	if err != nil {
-		return nil, fmt.Errorf("look into image %s: %w", d.Short(), err)
-	}
-	return f, nil
+	return s.filesOf(img, all)
 }
 
 // filesOf lays the layers of an image over one another.

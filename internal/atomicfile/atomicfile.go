@@ -50,6 +50,9 @@ var _ io.Writer = (*File)(nil)
 // Write appends to the file under way.
 func (f *File) Write(p []byte) (int, error) { return f.f.Write(p) }
 
+// Handle is the file itself, for who writes it in another order than from its beginning to its end. It is not to be closed.
+func (f *File) Handle() *os.File { return f.f }
+
 // CommitAs is Commit with another final path in the same folder, for names known only after the content is.
 func (f *File) CommitAs(path string) error {
 	f.path = path
