@@ -6,7 +6,7 @@
 //
 //	<number> <length> <sum>\n
 //	<the value, length bytes>
-//	whatever was left of a longer one
+//	zeros up to a whole block, and whatever was left of a longer one
 //
 // The sum is the SHA-256 of the number in decimal, a line feed and the value, in hex. A file of which length and sum are right
 // is whole. The whole one with the larger number is the value, and the other file is written next: a crash at any
@@ -74,9 +74,12 @@ func (f *File) Read(valid func([]byte) error) ([]byte, error) {
 	return value, errors.Join(problems...)
 }
 
-// Write makes a value durable. The space that it needs is reserved before anything is written over: on error the value before is
-// still there. sync waits for the disk, as Sync does.
-func (f *File) Write(value []byte, sync func(*os.File) error) error {
+// Put writes over the beginning of a file that is there, and returns when that is on the disk. Before it writes it makes sure that
+// there is room. Where it fails after that, the file is not whole.
+type Put func(name string, b []byte) error
+
+// Write makes a value durable, by means of put. On error the value before is still there.
+func (f *File) Write(value []byte, put Put) error {
 	if f.number == 0 {
 		_, err := f.Read(nil)
 		if f.number == 0 && err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged) {
@@ -84,39 +87,56 @@ func (f *File) Write(value []byte, sync func(*os.File) error) error {
 		}
 	}
 	name, number := f.Paths()[f.turn], f.number+1
-	if err := f.place(name, encode(number, value), sync); err != nil {
+	b := encode(number, value)
+	err := put(name, b)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = atomicfile.Write(name, b, f.mode)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	f.number, f.turn = number, 1-f.turn
 	return nil
 }
 
-// place writes over a file. One that is not there is made as any other.
-func (f *File) place(name string, b []byte, sync func(*os.File) error) error {
+// PutWaiting is a Put that holds a thread until the disk has everything.
+func PutWaiting(name string, b []byte) error {
+	return put(name, b, func(f *os.File) error { return control(f, syscall.Fdatasync) })
+}
+
+func put(name string, b []byte, sync func(*os.File) error) error {
 	file, err := os.OpenFile(name, os.O_WRONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return atomicfile.Write(name, b, f.mode)
-	}
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	if err := reserve(file, int64(len(b))); err != nil {
+	if err := reserve(file, blocks(int64(len(b)))); err != nil {
 		return err
 	}
 	if _, err = file.WriteAt(b, 0); err == nil {
 		err = sync(file)
 	}
 	if err != nil {
-		_, _ = file.WriteAt([]byte("-"), 0) // nobody shall read what may not be on the disk
+		spoil(name)
 	}
 	return err
 }
 
-// Sync waits until a file's content is on the disk.
-func Sync(f *os.File) error {
-	return control(f, syscall.Fdatasync)
+// spoil is for a file of which nobody knows whether it is on the disk: nobody shall read it.
+func spoil(name string) {
+	file, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	_, _ = file.WriteAt([]byte("-"), 0)
 }
+
+// blockSize is a multiple of what any disk writes at once.
+const blockSize = 4096
+
+// blocks rounds up to whole ones.
+func blocks(n int64) int64 { return (n + blockSize - 1) / blockSize * blockSize }
 
 // reserve makes sure that a file has room for so many bytes. File systems that cannot say so say it when they are written.
 func reserve(f *os.File, n int64) error {

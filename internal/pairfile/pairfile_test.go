@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -15,7 +17,7 @@ import (
 )
 
 func mustWrite(t interface{ Fatal(...any) }, f *File, value string) {
-	if err := f.Write([]byte(value), Sync); err != nil {
+	if err := f.Write([]byte(value), PutWaiting); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -114,7 +116,9 @@ func TestFailedSync(t *testing.T) {
 		mustWrite(t, f, value)
 	}
 	failure := errors.New("the disk is gone")
-	if err := f.Write([]byte("four"), func(*os.File) error { return failure }); !errors.Is(err, failure) {
+	if err := f.Write([]byte("four"), func(name string, b []byte) error {
+		return put(name, b, func(*os.File) error { return failure })
+	}); !errors.Is(err, failure) {
 		t.Fatal(err)
 	}
 	if value, err := New(path, 0o600).Read(nil); string(value) != "three" || !errors.Is(err, ErrDamaged) {
@@ -141,40 +145,67 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// The asynchronous way makes the same files, many at a time, and tells what cannot be synced.
-func TestSyncer(t *testing.T) {
-	s, err := NewSyncer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	dir := t.TempDir()
-	var group sync.WaitGroup
-	for i := range 8 {
-		group.Go(func() {
-			f := New(filepath.Join(dir, fmt.Sprint(i)), 0o600)
-			for j := range 5 {
-				if err := f.Write([]byte(fmt.Sprint(j)), s.Sync); err != nil {
-					t.Error(err)
-				}
+// The asynchronous way makes the same files, many at a time, whatever their size was and is.
+func TestQueue(t *testing.T) {
+	for name, dir := range map[string]string{"disk": t.TempDir(), "memory": memoryDir(t)} {
+		t.Run(name, func(t *testing.T) {
+			var asides atomic.Int64
+			q, err := NewQueue(func(name string, b []byte) error { asides.Add(1); return PutWaiting(name, b) })
+			if err != nil {
+				t.Fatal(err)
 			}
-			if value, err := f.Read(nil); err != nil || string(value) != "4" {
-				t.Errorf("read %q, %v", value, err)
+			defer q.Close()
+			var group sync.WaitGroup
+			for i := range 8 {
+				group.Go(func() {
+					f := New(filepath.Join(dir, fmt.Sprint(i)), 0o600)
+					for j := range 12 {
+						value := strings.Repeat(fmt.Sprint(j), 1+j%3*3000)
+						if err := f.Write([]byte(value), q.Put); err != nil {
+							t.Error(err)
+						}
+						if got, err := New(f.path, 0o600).Read(nil); err != nil || string(got) != value {
+							t.Errorf("read %d bytes, %v; want %d", len(got), err, len(value))
+						}
+					}
+				})
+			}
+			group.Wait()
+			if n := asides.Load(); name == "disk" && n > 8*6 {
+				t.Errorf("%d of %d writes were not asynchronous", n, 8*12)
 			}
 		})
 	}
-	group.Wait()
-	r, w, err := os.Pipe()
+}
+
+// memoryDir is a folder of a file system without disk.
+func memoryDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "pairfile")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	defer w.Close()
-	if err := s.Sync(w); !errors.Is(err, syscall.EINVAL) {
-		t.Errorf("a pipe is synced: %v", err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func TestQueueFails(t *testing.T) {
+	q, err := NewQueue(PutWaiting)
+	if err != nil {
+		t.Fatal(err)
 	}
-	_ = w.Close()
-	if err := s.Sync(w); err == nil {
-		t.Error("a closed file is synced")
+	defer q.Close()
+	dir := t.TempDir()
+	if err := q.Put(filepath.Join(dir, "none"), []byte("x")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if err := q.Put(dir, []byte("x")); !errors.Is(err, syscall.EISDIR) {
+		t.Errorf("a folder: %v", err)
+	}
+	if err := q.Put("a\x00b", []byte("x")); err == nil {
+		t.Error("a name that is none")
+	}
+	closed := q.write(^uintptr(0), q.pad([]byte("x")), flagDataSync, syscall.Syscall)
+	if !errors.Is(closed, syscall.EBADF) {
+		t.Errorf("a closed file: %v", closed)
 	}
 }

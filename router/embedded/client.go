@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -25,28 +24,13 @@ var _ router.Backend = (*Client)(nil)
 
 // NewClient returns the client of the router in dir. It does not connect yet.
 func NewClient(dir string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, dir) }
-	return &Client{dir: dir, http: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConns: 2}}}
+	dial := func(ctx context.Context) (net.Conn, error) { return dialControl(ctx, dir) }
+	return &Client{dir: dir, http: &http.Client{Transport: &controlTransport{dial: dial}}}
 }
 
 // newConnClient speaks over one connection that is already open, and fails once it is gone. It is for one call at a time.
 func newConnClient(conn net.Conn) *Client {
-	return &Client{http: &http.Client{Transport: &oneConn{conn: conn, answers: bufio.NewReader(conn)}}}
-}
-
-// oneConn is a transport that never opens another connection, nor gives its own up: http.Transport does both with one that was
-// answered before it had noticed that its question was written, as happens on a busy machine.
-type oneConn struct {
-	conn    net.Conn
-	answers *bufio.Reader
-}
-
-// RoundTrip implements http.RoundTripper. The answer's body must be read to its end before the next question.
-func (c *oneConn) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := req.Write(c.conn); err != nil {
-		return nil, err
-	}
-	return http.ReadResponse(c.answers, req)
+	return &Client{http: &http.Client{Transport: &controlTransport{idle: []*controlConn{newControlConn(conn)}}}}
 }
 
 // Dir is the state folder of the router.
@@ -130,8 +114,6 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return fmt.Errorf("ask router: %w", err)
 	}
-	// Every call may be repeated, so the transport may do so itself on a connection that went stale.
-	req.Header["Idempotency-Key"] = nil
 	res, err := c.http.Do(req)
 	if err != nil {
 		return c.unavailable(ctx, path, err)

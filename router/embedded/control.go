@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"os"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/pairfile"
@@ -43,10 +42,10 @@ func (p *process) aside(next http.Handler) http.Handler {
 	})
 }
 
-// syncAside waits for the disk while requests keep a processor of their own. It is for where a thread must wait.
-func (p *process) syncAside(f *os.File) error {
+// putAside waits for the disk while requests keep a processor of their own. It is for where a thread must wait.
+func (p *process) putAside(name string, b []byte) error {
 	defer p.processors.begin()()
-	return pairfile.Sync(f)
+	return pairfile.PutWaiting(name, b)
 }
 
 // successorRoutes is what only the successor asks for.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -43,7 +42,7 @@ type engine struct {
 
 	mu        sync.Mutex // one Apply or handover at a time
 	tables    *pairfile.File
-	sync      func(*os.File) error // makes a table durable
+	put       pairfile.Put // writes a table
 	memory    *memory
 	listeners *listeners
 	certs     *certs.Manager
@@ -61,7 +60,7 @@ func newEngine(cfg Config) *engine {
 		memory:   newMemory(),
 		patience: newPatience(),
 		tables:   pairfile.New(filepath.Join(cfg.Dir, tableName), 0o600),
-		sync:     pairfile.Sync,
+		put:      pairfile.PutWaiting,
 
 		descriptors: newDescriptors(),
 	}

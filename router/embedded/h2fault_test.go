@@ -222,7 +222,7 @@ func TestH2RapidReset(t *testing.T) {
 			go func() { _, _ = io.Copy(io.Discard, c.conn) }()
 			go func() {
 				sent := 0
-				for id := uint32(1); id < 400_000; id += 2 {
+				for id := uint32(1); id < 1_600_000; id += 2 {
 					c.request(id, "GET", "/slow", true)
 					if err := c.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
 						break
@@ -237,7 +237,7 @@ func TestH2RapidReset(t *testing.T) {
 			select {
 			case sent := <-ended:
 				left--
-				if sent > 150_000 {
+				if sent > 600_000 {
 					t.Errorf("ended after %d resets", sent)
 				}
 			default:

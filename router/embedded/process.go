@@ -58,7 +58,7 @@ type process struct {
 	leave func(good bool) // ends the companion
 
 	processors *processors
-	syncer     *pairfile.Syncer // nil where there is none
+	writes     *pairfile.Queue // nil where there is none
 }
 
 // Run is the router process itself: it serves until ctx ends, SIGTERM or SIGINT comes, Stop is called, or an upgrade
@@ -99,9 +99,9 @@ func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, e
 		cfg: cfg, log: cfg.Log, e: newEngine(cfg), started: time.Now(), instance: newInstance(),
 		stopping: make(chan struct{}), successor: make(chan net.Conn, 1), processors: newProcessors(),
 	}
-	p.e.sync = p.syncAside
-	if p.syncer, err = pairfile.NewSyncer(); err == nil {
-		p.e.sync = p.syncer.Sync
+	p.e.put = p.putAside
+	if p.writes, err = pairfile.NewQueue(p.putAside); err == nil {
+		p.e.put = p.writes.Put
 	}
 	defer func() {
 		if err != nil {
@@ -165,7 +165,7 @@ func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 	p.insist("the process id's file", p.writePID(), p.writePID) // not before the predecessor hands over: it may still go on
 	p.api = &http.Server{Handler: p.routes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout}
 	if p.control != nil {
-		go func(l net.Listener) { _ = p.api.Serve(l) }(p.control)
+		p.serveControl()
 	}
 	go p.catchUp(ctx)
 	if in != nil && in.idle != nil {
@@ -292,8 +292,8 @@ func (p *process) close() {
 	}
 	p.processors.restore()
 	p.e.certs.Close()
-	if p.syncer != nil {
-		_ = p.syncer.Close()
+	if p.writes != nil {
+		_ = p.writes.Close()
 	}
 	p.e.access.close()
 	p.e.tracer.close(flushTime)

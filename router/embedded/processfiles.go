@@ -96,8 +96,12 @@ func (p *process) openLateControl() error {
 	if err := p.openControl(); err != nil {
 		return err
 	}
-	go func(l net.Listener) { _ = p.api.Serve(l) }(p.control)
+	p.serveControl()
 	return nil
+}
+
+func (p *process) serveControl() {
+	go func(l *net.UnixListener) { _ = p.api.Serve(controlListener{l}) }(p.control)
 }
 
 // nameEdge finds the name of this edge, or makes one at the first start in the folder.

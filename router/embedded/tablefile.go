@@ -27,7 +27,7 @@ func (e *engine) served() bool {
 
 // save makes a table durable, in a form that router.Decode reads.
 func (e *engine) save(v router.Version, table []byte) error {
-	err := e.tables.Write(table, e.sync)
+	err := e.tables.Write(table, e.put)
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
 		return fault.New(fault.NoSpace, "apply table %s: %w", v, err)
