@@ -21,7 +21,6 @@ const (
 	commandSock = "command.sock"
 	eventSock   = "events.sock"
 	varsFile    = "vars.fd"
-	settingsDir = "settings"
 )
 
 // Where Debian's package ovmf has its files.
@@ -35,6 +34,11 @@ const (
 	defaultMemory = 512 * mebibyte
 	maxSetting    = 51 // QEMU's names have 55 bytes, of which "opt/" is four
 )
+
+// firstInherited is the number of the first descriptor that a process gets besides its three standard ones.
+const firstInherited = 3
+
+var portName = regexp.MustCompile(`^[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*$`)
 
 var settingName = regexp.MustCompile(`^[A-Za-z0-9]+([-_./][A-Za-z0-9]+)*$`)
 
@@ -86,6 +90,11 @@ func (s Spec) check() error {
 			return refuse("a setting has the name %q", v.Name)
 		}
 	}
+	for _, p := range s.Ports {
+		if !portName.MatchString(p.Name) || !portName.MatchString(p.File) {
+			return refuse("a port has the name %q and the file %q", p.Name, p.File)
+		}
+	}
 	return nil
 }
 
@@ -93,11 +102,11 @@ func (d Disk) check() error {
 	switch {
 	case !filepath.IsAbs(d.Path):
 		return fault.New(fault.Invalid, "run a machine: the disk %q is no absolute path", d.Path)
-	case d.Format != "" && d.Format != "raw" && d.Format != "qcow2":
+	case d.Format != "" && d.Format != Raw && d.Format != QCOW2:
 		return fault.New(fault.Invalid, "run a machine: the disk %s has the format %q: want raw or qcow2", d.Path, d.Format)
-	case d.Interface != "" && d.Interface != "virtio" && d.Interface != "nvme":
+	case d.Interface != "" && d.Interface != Virtio && d.Interface != NVMe:
 		return fault.New(fault.Invalid, "run a machine: the disk %s has the interface %q: want virtio or nvme", d.Path, d.Interface)
-	case d.ReadOnly && d.Interface == "nvme":
+	case d.ReadOnly && d.Interface == NVMe:
 		return fault.New(fault.Invalid, "run a machine: the disk %s is read-only, which QEMU's nvme is not", d.Path)
 	}
 	if _, err := os.Stat(d.Path); err != nil {
@@ -124,14 +133,15 @@ func (s Spec) arguments() []string {
 		args = append(args, s.disk(i, d)...)
 	}
 	for i, v := range s.Settings {
-		args = append(args, "-fw_cfg", fmt.Sprintf("name=opt/%s,file=%s/%d", v.Name, settingsDir, i))
+		args = append(args, "-fw_cfg", fmt.Sprintf("name=opt/%s,file=/proc/self/fd/%d", v.Name, firstInherited+i))
 	}
+	args = append(args, s.ports()...)
 	return append(args, s.network()...)
 }
 
 // disk is a drive and its device. A machine that boots a kernel has no order of booting: QEMU aborts if it is given both.
 func (s Spec) disk(i int, d Disk) []string {
-	drive := fmt.Sprintf("if=none,id=disk%d,discard=unmap,file=%s,format=%s", i, escape(d.Path), cmp.Or(d.Format, "raw"))
+	drive := fmt.Sprintf("if=none,id=disk%d,discard=unmap,file=%s,format=%s", i, escape(d.Path), cmp.Or(d.Format, Raw))
 	if d.Throwaway {
 		drive += ",snapshot=on"
 	}
@@ -139,13 +149,29 @@ func (s Spec) disk(i int, d Disk) []string {
 		drive += ",readonly=on"
 	}
 	device := fmt.Sprintf("virtio-blk-pci,drive=disk%d", i)
-	if d.Interface == "nvme" {
+	if d.Interface == NVMe {
 		device = fmt.Sprintf("nvme,drive=disk%d,serial=disk%d", i, i)
 	}
 	if i == 0 && s.Kernel == nil {
 		device += ",bootindex=0"
 	}
 	return []string{"-drive", drive, "-device", device}
+}
+
+// ports share one device.
+func (s Spec) ports() []string {
+	if len(s.Ports) == 0 {
+		return nil
+	}
+	args := []string{"-device", "virtio-serial-pci"}
+	for i, p := range s.Ports {
+		end := fmt.Sprintf("file,id=port%d,append=on,path=%s", i, p.File)
+		if p.Socket {
+			end = fmt.Sprintf("socket,id=port%d,server=on,wait=off,path=%s", i, p.File)
+		}
+		args = append(args, "-chardev", end, "-device", fmt.Sprintf("virtserialport,chardev=port%d,name=%s", i, p.Name))
+	}
+	return args
 }
 
 func (s Spec) network() []string {

@@ -281,7 +281,7 @@ func TestMachines(t *testing.T) {
 	})
 
 	t.Run("firmware and NVMe", func(t *testing.T) {
-		r := start(t, machine.Spec{Disks: []machine.Disk{{Path: img.qcow2, Format: "qcow2", Interface: "nvme", Throwaway: true}, volume(t)}})
+		r := start(t, machine.Spec{Disks: []machine.Disk{{Path: img.qcow2, Format: machine.QCOW2, Interface: machine.NVMe, Throwaway: true}, volume(t)}})
 		began := time.Now()
 		if code, body := r.get("/healthz"); code != http.StatusOK || body != "ok\n" {
 			t.Fatalf("%d %q", code, body)
@@ -366,7 +366,7 @@ func TestRefusals(t *testing.T) {
 		"no firmware":    {machine.Spec{Dir: dir, Disks: disks, Firmware: machine.Firmware{Code: "/x", Vars: "/y"}}, fault.Unsupported},
 		"no accelerator": {machine.Spec{Dir: dir, Disks: disks, Accelerator: "fast"}, fault.Invalid},
 		"odd memory":     {machine.Spec{Dir: dir, Disks: disks, Memory: 1234}, fault.Invalid},
-		"what QEMU says": {machine.Spec{Dir: dir, Disks: []machine.Disk{{Path: good, Format: "qcow2"}}, Kernel: &machine.Kernel{Image: good, Initrd: good}}, fault.Failed},
+		"what QEMU says": {machine.Spec{Dir: dir, Disks: []machine.Disk{{Path: good, Format: machine.QCOW2}}, Kernel: &machine.Kernel{Image: good, Initrd: good}}, fault.Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := machine.Start(t.Context(), test.spec)

@@ -10,7 +10,8 @@
 //	command.sock   QEMU's control socket (QMP) for whoever wants something
 //	events.sock    a second one, for whoever waits for the end
 //	vars.fd        the firmware's variables; throw-away
-//	settings/      files of the settings, named by number, mode 0600
+//
+// Besides, the files and sockets of Spec.Ports. The settings are in no file: QEMU reads them from memory.
 //
 // # The life of a machine
 //
@@ -38,15 +39,43 @@ type Spec struct {
 	Firmware    Firmware    // where Kernel is nil; the zero value is OVMF as Debian installs it
 	Forwards    []Forward
 	Settings    []Setting
+	Ports       []Port
 }
 
 // Disk is a disk of the machine.
 type Disk struct {
 	Path      string // absolute
-	Format    string // raw or qcow2; "" is raw
-	Interface string // virtio or nvme; "" is virtio
-	Throwaway bool   // what is written goes to a temporary file that nobody else sees
-	ReadOnly  bool   // virtio only
+	Format    Format
+	Interface Interface
+	Throwaway bool // what is written goes to a temporary file that nobody else sees
+	ReadOnly  bool // virtio only
+}
+
+// Format is the form of a disk's file.
+type Format string
+
+// The formats; "" is Raw.
+const (
+	Raw   Format = "raw"
+	QCOW2 Format = "qcow2"
+)
+
+// Interface is how a disk is attached.
+type Interface string
+
+// The interfaces; "" is Virtio.
+const (
+	Virtio Interface = "virtio"
+	NVMe   Interface = "nvme"
+)
+
+// Port is a line between the machine and this one: /dev/virtio-ports/<Name> there, with the kernel module virtio_console. Here it is a file of
+// the machine's folder to which all is appended that the machine writes, or, when Socket is set, a socket of that name which takes one
+// connection at a time.
+type Port struct {
+	Name   string // such as release.log: letters, digits, and - _ . between them
+	File   string // within the machine's folder
+	Socket bool
 }
 
 // Kernel is booted directly.
@@ -66,7 +95,7 @@ type Firmware struct {
 type Forward struct{ Host, Guest int }
 
 // Setting is a small file that the machine reads at /sys/firmware/qemu_fw_cfg/by_name/opt/<Name>/raw, with the kernel module
-// qemu_fw_cfg. It is nowhere on a disk of the machine, and not on QEMU's command line.
+// qemu_fw_cfg. It is on no disk, neither of the machine nor of this one, and not on QEMU's command line.
 type Setting struct {
 	Name string // such as release/env: letters, digits, and - _ . / between them; at most 51 bytes
 	Data []byte

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,15 +69,14 @@ func (s Spec) prepare() error {
 	} else if !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(s.Dir, settingsDir), 0o700); err != nil {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return fmt.Errorf("run a machine: %w", err)
 	}
-	for i, v := range s.Settings {
-		if err := os.WriteFile(filepath.Join(s.Dir, settingsDir, strconv.Itoa(i)), v.Data, 0o600); err != nil {
-			return fmt.Errorf("run a machine: %w", err)
-		}
+	old := []string{recordFile, exitFile, commandSock, eventSock}
+	for _, p := range s.Ports {
+		old = append(old, p.File)
 	}
-	for _, name := range []string{recordFile, exitFile, commandSock, eventSock} {
+	for _, name := range old {
 		if err := os.Remove(filepath.Join(s.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("run a machine: %w", err)
 		}
@@ -99,7 +97,7 @@ func (s Spec) prepare() error {
 	return os.WriteFile(filepath.Join(s.Dir, varsFile), vars, 0o600)
 }
 
-// spawn starts QEMU in a session of its own, without a descriptor of ours.
+// spawn starts QEMU in a session of its own, without a descriptor of ours but the settings.
 func (s Spec) spawn() (*exec.Cmd, error) {
 	log, err := os.OpenFile(filepath.Join(s.Dir, qemuLog), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -109,10 +107,32 @@ func (s Spec) spawn() (*exec.Cmd, error) {
 	cmd := exec.Command(qemu, s.arguments()...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	for _, v := range s.Settings {
+		f, err := inMemory(v)
+		if err != nil {
+			return nil, fmt.Errorf("run a machine: %w", err)
+		}
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("run a machine: %w", err)
 	}
 	return cmd, nil
+}
+
+// inMemory is a file with the data of a setting that is in no folder.
+func inMemory(v Setting) (*os.File, error) {
+	fd, err := unix.MemfdCreate("setting", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("keep a setting in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), v.Name)
+	if _, err := f.Write(v.Data); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("keep a setting in memory: %w", err)
+	}
+	return f, nil
 }
 
 // adopt records a process as the machine's.

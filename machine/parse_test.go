@@ -20,7 +20,7 @@ func TestProbe(t *testing.T) {
 }
 
 func TestPathsWithCommas(t *testing.T) {
-	s := Spec{Dir: "/m", Disks: []Disk{{Path: "/a,readonly=off", Format: "qcow2", Throwaway: true}}}.withDefaults()
+	s := Spec{Dir: "/m", Disks: []Disk{{Path: "/a,readonly=off", Format: QCOW2, Throwaway: true}}}.withDefaults()
 	if got := strings.Join(s.arguments(), " "); !strings.Contains(got, "file=/a,,readonly=off,format=qcow2,snapshot=on") {
 		t.Errorf("QEMU gets %s", got)
 	}

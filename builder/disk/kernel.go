@@ -30,9 +30,9 @@ type Module struct {
 }
 
 // BootModules are what every machine of ours loads before its root is there, unless the kernel has them built in: disks and
-// networks of QEMU and of EC2, the file system of the root and its overlay, verity, and the metadata channel of QEMU.
+// networks of QEMU and of EC2, the file system of the root and its overlay, verity, and the metadata channel and serial ports of QEMU.
 func BootModules() []string {
-	return []string{"virtio_pci", "virtio_blk", "nvme", "ext4", "overlay", "dm_verity", "virtio_net", "ena", "qemu_fw_cfg"}
+	return []string{"virtio_pci", "virtio_blk", "nvme", "ext4", "overlay", "dm_verity", "virtio_net", "ena", "qemu_fw_cfg", "virtio_console"}
 }
 
 const (

@@ -1,0 +1,221 @@
+package machinechannel
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/crypto/ssh"
+)
+
+// cannotStart is the exit code of a command that cannot be run, as shells have it.
+const cannotStart = 127
+
+// session runs one command (RFC 4254 section 6).
+type session struct {
+	channel ssh.Channel
+	machine Machine
+	env     []string
+
+	mu       sync.Mutex
+	tty      bool
+	size     pty.Winsize
+	terminal *os.File // of the command that runs
+}
+
+// The payloads of the requests, as RFC 4254 has them.
+type (
+	envPayload struct{ Name, Value string }
+	ptyPayload struct {
+		Term                         string
+		Columns, Rows, Width, Height uint32
+		Modes                        string
+	}
+	sizePayload struct{ Columns, Rows, Width, Height uint32 }
+	execPayload struct{ Command string }
+)
+
+// serve answers requests until the caller has left; then its command ends.
+func (s *session) serve(ctx context.Context, asked <-chan *ssh.Request) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for r := range asked {
+		ok := s.request(ctx, r)
+		if r.WantReply {
+			_ = r.Reply(ok, nil)
+		}
+	}
+}
+
+func (s *session) request(ctx context.Context, r *ssh.Request) bool {
+	switch r.Type {
+	case "env":
+		p, ok := parse[envPayload](r.Payload)
+		s.env = append(s.env, p.Name+"="+p.Value)
+		return ok
+	case "pty-req":
+		p, ok := parse[ptyPayload](r.Payload)
+		s.tty = true
+		s.env = append(s.env, "TERM="+p.Term)
+		s.resize(p.Columns, p.Rows)
+		return ok
+	case resizeRequest:
+		p, ok := parse[sizePayload](r.Payload)
+		s.resize(p.Columns, p.Rows)
+		return ok
+	case "exec":
+		p, ok := parse[execPayload](r.Payload)
+		args, isList := commandLine(p.Command)
+		if !ok || !isList {
+			return false
+		}
+		go s.run(ctx, args)
+		return true
+	}
+	return false
+}
+
+func (s *session) resize(columns, rows uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.size = pty.Winsize{Cols: uint16(columns), Rows: uint16(rows)}
+	if s.terminal != nil {
+		_ = pty.Setsize(s.terminal, &s.size)
+	}
+}
+
+// run runs the command and tells its end.
+func (s *session) run(ctx context.Context, args []string) {
+	defer s.channel.Close()
+	code := uint32(cannotStart)
+	process, done, err := s.start(args)
+	if err != nil {
+		_, _ = fmt.Fprintf(s.channel.Stderr(), "%v\n", err)
+	} else {
+		stop := context.AfterFunc(ctx, process.Kill)
+		code = uint32(process.Wait().Code)
+		stop()
+		done()
+	}
+	_, _ = s.channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{code}))
+}
+
+// start runs the command with its streams; done is for when it has ended.
+func (s *session) start(args []string) (p Process, done func(), err error) {
+	if s.tty {
+		return s.startTerminal(args)
+	}
+	return s.startPipes(args)
+}
+
+func (s *session) startTerminal(args []string) (p Process, done func(), err error) {
+	master, slave, err := pty.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	s.terminal = master
+	_ = pty.Setsize(master, &s.size)
+	s.mu.Unlock()
+	p, err = s.machine.Start(args, s.env, [3]*os.File{slave, slave, slave}, true)
+	_ = slave.Close()
+	if err != nil {
+		_ = master.Close()
+		return nil, nil, err
+	}
+	go func() { _, _ = io.Copy(master, s.channel) }()
+	var said output
+	said.take(s.channel, master)
+	return p, func() {
+		said.await()
+		s.mu.Lock()
+		s.terminal = nil
+		s.mu.Unlock()
+		_ = master.Close()
+	}, nil
+}
+
+func (s *session) startPipes(args []string) (p Process, done func(), err error) {
+	var theirs [3]*os.File
+	var ours []*os.File
+	closeAll := func(files []*os.File) {
+		for _, f := range files {
+			if f != nil {
+				_ = f.Close()
+			}
+		}
+	}
+	for i := range theirs {
+		r, w, err := os.Pipe()
+		if err != nil {
+			closeAll(append(ours, theirs[:]...))
+			return nil, nil, err
+		}
+		if i == 0 {
+			r, w = w, r
+		}
+		theirs[i], ours = w, append(ours, r)
+	}
+	p, err = s.machine.Start(args, s.env, theirs, false)
+	closeAll(theirs[:])
+	if err != nil {
+		closeAll(ours)
+		return nil, nil, err
+	}
+	go func() { // not waited for: the caller may never end it
+		_, _ = io.Copy(ours[0], s.channel)
+		_ = ours[0].Close()
+	}()
+	var said output
+	said.take(s.channel, ours[1])
+	said.take(s.channel.Stderr(), ours[2])
+	return p, func() { said.await(); closeAll(ours) }, nil
+}
+
+// output is what a command says, on its way to the caller.
+type output struct {
+	copies sync.WaitGroup
+	moved  atomic.Int64 // reads so far
+}
+
+func (o *output) take(to io.Writer, from io.Reader) {
+	o.copies.Go(func() { _, _ = io.Copy(to, counted{from, &o.moved}) })
+}
+
+// counted counts reads.
+type counted struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n.Add(1)
+	return n, err
+}
+
+// await waits for the rest after the command has ended, as long as more comes, and not for ever: its descendants may keep the streams open.
+func (o *output) await() {
+	all := make(chan struct{})
+	go func() { o.copies.Wait(); close(all) }()
+	enough := time.After(lingerMost)
+	for before := int64(-1); ; {
+		select {
+		case <-all:
+			return
+		case <-enough:
+			return
+		case <-time.After(linger):
+		}
+		now := o.moved.Load()
+		if now == before {
+			return
+		}
+		before = now
+	}
+}
