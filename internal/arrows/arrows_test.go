@@ -43,6 +43,9 @@ var rules = []rule{
 	{"fleet", []string{"images"}, "the contract of the drivers knows images only"},
 	{"fleet/fleettest", []string{"fleet", "images"}, "the suite knows the contract, not a driver"},
 	{"fleet/docker", []string{"fleet", "images"}, "a driver knows its contract and images, not other drivers or who calls it"},
+	{"fleet/ec2", []string{"fleet", "fleet/ec2/ami", "images"}, "a driver knows its contract, images and how they become AMIs"},
+	{"fleet/ec2/ami", nil, "a disk becomes an image of EC2 whoever made it"},
+	{"fleet/ec2/awstest", nil, "an AWS for tests is what AWS documents, and knows no caller"},
 	{"fleet/tails", []string{"fleet"}, "what is kept of nodes knows their names and lines, not who ran them"},
 	{"fleet/sandbox", []string{"fleet", "images", "sandbox"},
 		"a driver knows its contract and images, and this one what isolates a command"},
@@ -97,7 +100,7 @@ var rules = []rule{
 }
 
 // suites may be imported by every test file besides what its package may import.
-var suites = []string{"debian/archive/archivetest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load", "test/tools", "test/tools/consultest", "test/tools/kerneltest", "test/tools/pebbletest", "test/tools/postgrestest"}
+var suites = []string{"debian/archive/archivetest", "fleet/ec2/awstest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load", "test/tools", "test/tools/consultest", "test/tools/kerneltest", "test/tools/pebbletest", "test/tools/postgrestest"}
 
 // testOnly may be imported by test files alone, though they lie below internal.
 var testOnly = []string{"internal/usertest"}
@@ -119,6 +122,7 @@ var clients = []struct {
 	{"github.com/docker/docker", []string{"fleet/docker", "test"}, "the engine's types stay behind the driver"},
 	{"go.etcd.io/bbolt", []string{"store/embedded"}, "the file's format stays behind the store"},
 	{"github.com/hashicorp/consul/api", []string{"internal/consulapi", "store/consul", "router/consul"}, "Consul is a store and a backend, nothing more"},
+	{"github.com/aws", []string{"internal/awsapi", "fleet/ec2", "router/alb"}, "AWS is a place for fleets and a balancer, nothing more"},
 	{"github.com/spf13/cobra", []string{"cmd/release"}, "flags are the command line's"},
 	{"github.com/prometheus/client_golang", []string{"router/embedded", "console"}, "metrics are served by processes, not by libraries"},
 	{"github.com/caddyserver/certmagic", []string{"router/embedded/certs", "router/consul/certstore"}, "how certificates are got stays behind those who hold them; its Storage alone may be built elsewhere"},
