@@ -93,7 +93,7 @@ func (r *round) stepAbort(op *Operation) {
 		r.wait(op, "the migration's command to end")
 		return
 	}
-	if !r.confirmed() && r.f.Refused == nil {
+	if !r.confirmed() && r.f.Refused.Err == nil {
 		r.awaitEdges(op, "the way back")
 		return
 	}

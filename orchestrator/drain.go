@@ -34,6 +34,7 @@ const (
 // left is what nodes still have at the edges.
 type left struct {
 	unknown  bool // nobody has looked since they left the table
+	unasked  bool // some may have long connections that no edge was asked to end yet
 	requests int  // that end by themselves
 	long     int  // long connections
 }
@@ -56,6 +57,7 @@ func (r *round) left(nodes ...*Node) left {
 	var l left
 	for _, n := range nodes {
 		fact := r.f.Nodes[n.Name]
+		l.unasked = l.unasked || n.State != NodeDead && !fact.Closing && (fact.Long > 0 || fact.InFlight < 0)
 		switch {
 		case n.State == NodeDead:
 		case fact.InFlight < 0:
@@ -88,6 +90,9 @@ func (r *round) drained(d *Drain, l left, by time.Time, within time.Duration, te
 		if l.long > 0 {
 			tell("closing", "%s closed within %s", human.Are(l.long, "long connection"), human.Span(within))
 		}
+	}
+	if !d.ClosingAt.IsZero() && l.unasked && now.Sub(d.ClosingAt) >= restartGrain {
+		d.ClosingAt = now // the table that asks for it takes long
 	}
 	closes := !d.ClosingAt.IsZero() && now.Before(d.ClosingAt.Add(within+closeSlack)) // what is being closed may count as a request
 	if requests && (now.Before(by) || closes) || long && (d.ClosingAt.IsZero() || closes) {

@@ -41,6 +41,7 @@ func TestDrained(t *testing.T) {
 		{name: "unknown", left: left{unknown: true}, after: longFor - 1},
 		{name: "unknown, late", left: left{unknown: true}, after: longFor, closes: true},
 		{name: "unknown, to the end", left: left{unknown: true}, after: shut, closing: longFor, done: true},
+		{name: "no edge was asked to close them", left: left{long: 1, unasked: true}, after: shut, closing: longFor, closes: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			began := time.Unix(1000, 0)

@@ -17,7 +17,7 @@ type Facts struct {
 	Elapsed   time.Duration // since the round before; 0 in an agent's first round, so that time nobody watched does not count
 	Nodes     map[string]NodeFact
 	Routes    []router.Route      // this app's, in the newest table that every edge confirmed
-	Refused   error               // why the router refuses the newest routes of this app, if it does
+	Refused   Refusal             // of the newest routes of this app by the router
 	Unread    error               // why nobody knows what the router serves, if so
 	Late      error               // why not every edge is known to have the newest table, if it takes long
 	Unserved  string              // why no edge serves anything, if so
@@ -38,10 +38,16 @@ type Facts struct {
 	Quarantine int
 }
 
+// Refusal is a router's no to routes. The zero value is none.
+type Refusal struct {
+	Err  error
+	Span time.Duration // from the first no to the last; other routes of the app may have been asked for meanwhile
+}
+
 // NodeFact is what is known of one node.
 type NodeFact struct {
 	Presence fleet.Presence // "" when nobody has looked yet
-	Absent   bool           // its driver listed the fleet after the boot was confirmed, and does not know the node
+	Absent   bool           // its driver listed the fleet after the boot was confirmed or failed for good, and does not know the node
 	Address  string
 	Host     string
 	PID      int
@@ -49,6 +55,7 @@ type NodeFact struct {
 	Verdict  healthcheck.Verdict // "" when not probed yet
 	Message  string              // of the last probe that failed
 	Routed   bool                // a table that names it is, or may be, in effect at an edge
+	Closing  bool                // the table in effect ends its long connections
 	Held     string              // why, if an edge does not answer that may route to it
 	InFlight int                 // requests it has at the edges, long connections included; -1: not known since it left the table
 	Long     int                 // of those: long connections

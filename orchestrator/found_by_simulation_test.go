@@ -3,11 +3,13 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/internal/fault"
@@ -202,4 +204,116 @@ func TestOlderReadingsHoldWhatWasHeld(t *testing.T) {
 	if e.hold(obs, router.Version{Epoch: 1, Seq: 2}, true); e.held["n"] != "" {
 		t.Errorf("it is held though the edge has caught up: %s", e.held["n"])
 	}
+}
+
+// A boot that fails for good says nothing of the one that an earlier agent began: what runs is not called dead.
+func TestFailedBootOfWhatRuns(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var op Operation
+		unheard(r, func() { op = r.submit(Request{Kind: KindUp, Image: image(1), Config: shopConfig(2)}) })
+		before := r.running("")
+		if op = r.wait(op); op.Failure != nil || len(before) != 2 || !slices.Equal(r.running(""), before) {
+			t.Errorf("%v run, then %v, up failed: %v", before, r.running(""), op.Failure)
+		}
+	})
+}
+
+// Nor is a command that runs called one that was never begun.
+func TestFailedBootOfACommandThatRuns(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		var task Task
+		unheard(r, func() { task = r.task(TaskRequest{Command: sleeps}) })
+		s := r.until("it to be on record as started", func(s *State) bool { return s.task(task.ID) == nil || s.task(task.ID).Fleet.Nodes[0].Booted })
+		if s.task(task.ID) == nil || len(r.running("")) != 2 {
+			t.Fatalf("%v run, the task ended: %+v", r.running(""), r.ended(task).Failure)
+		}
+		r.driver.Kill(task.Node, fleet.Exit{Code: 6})
+		if end := r.ended(task); end.Code != 6 || end.Failure != nil {
+			t.Errorf("ended as %+v", end)
+		}
+	})
+}
+
+// unheard begins something and ends the agent when it has booted nodes and not said so anywhere. The next agent cannot boot any.
+func unheard(r *rig, begin func()) {
+	r.t.Helper()
+	var booted, refuse atomic.Bool
+	r.driver.OnCall(func(ctx context.Context, c fleettest.Call) error {
+		switch {
+		case c.Method == fleettest.Nodes:
+			sleep(ctx, 300*time.Millisecond) // later than a boot
+		case c.Method == fleettest.Ensure && refuse.Load():
+			return errors.New("it does not boot")
+		case c.Method == fleettest.Ensure:
+			booted.Store(true)
+		}
+		return nil
+	})
+	r.store.(*storetest.Memory).SetFaults(func(op, _ string) error {
+		if op == "commit" && booted.Load() && !refuse.Load() {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}, nil)
+	begin()
+	time.Sleep(time.Second)
+	r.stop()
+	refuse.Store(true)
+	r.driver = r.driver.Reopen("")
+	r.start()
+}
+
+// A router that refuses a route has time to take it after all: what counts is for how long it was asked, not for how long the
+// agent waited for its own store meanwhile.
+func TestRefusedOnceWhileTheStoreHangs(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.takeLate(":8080")
+		hung := false
+		r.store.(*storetest.Memory).SetFaults(func(op, key string) error {
+			if op == "commit" && key == stateKey(shop) && !hung && len(r.o.world.table.refused) > 0 { // this is the loop
+				hung = true
+				r.router.TakePort(":8080", false)
+				time.Sleep(2 * refusedFor)
+			}
+			return nil
+		}, nil)
+		if r.up(1, 1); !hung {
+			t.Error("the store did not hang")
+		}
+	})
+}
+
+// The time for closing the connections of a node counts from when the edges have the table that asks for it.
+func TestTimeForClosingCountsFromTheTable(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		within := 5 * time.Second
+		r.up(1, 2, func(c *config.App) {
+			c.Cutover.Drain.LongConnections, c.Cutover.Drain.CloseWithin = config.Duration(10*time.Second), config.Duration(within)
+		})
+		r.router.Deafen(true)
+		name := r.running("")[0]
+		r.router.SetInFlight(r.state().serving().ID.String(), name, 3)
+		r.router.SetLong(r.state().serving().ID.String(), name, 3)
+		r.submit(Request{Kind: KindReplace, Nodes: []string{name}})
+		r.until("the node to be out of the table", func(*State) bool { return !slices.Contains(r.routed(), name) })
+		r.router.FailApply(router.ErrUnavailable)
+		time.Sleep(time.Minute)
+		r.router.FailApply(nil)
+		asked := time.Now()
+		var shot atomic.Int64 // when, in Unix nanoseconds
+		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
+			if c.Method == fleettest.Remove {
+				shot.CompareAndSwap(0, time.Now().UnixNano())
+			}
+			return nil
+		})
+		if !slices.Contains(r.running(""), name) {
+			t.Fatal("it is shot before any edge was asked to close its connections")
+		}
+		r.until("the node to be shot", func(*State) bool { return shot.Load() != 0 })
+		if took := time.Unix(0, shot.Load()).Sub(asked); took < within || took > within+closeSlack+3*time.Second {
+			t.Errorf("it is shot %s after the edges were asked to close its connections, which take up to %s", took, within)
+		}
+	})
 }

@@ -27,7 +27,7 @@ func (o *Orchestrator) facts(s *State, now time.Time) Facts {
 	f := Facts{
 		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Found: o.foundHere(s), Progress: w.progress, Output: w.output, Epoch: o.epoch, Mint: o.mint,
 		Routes: w.table.routesOf(s.Key), Ledger: w.edges.counted.of(s.Key), Observed: w.edges.at, Confirmed: w.table.confirmed,
-		StickyKey: stickyKey(o.secret, s.Key), Refused: w.table.refused[s.Key].err,
+		StickyKey: stickyKey(o.secret, s.Key), Refused: w.table.refused[s.Key].fact(),
 		Unread: w.table.unread, Late: w.table.late, Unserved: w.edges.unserved, Quarantine: o.opts.Quarantine, Approvers: o.opts.Approvers,
 	}
 	for _, fl := range s.holders() {
@@ -45,7 +45,7 @@ func (o *Orchestrator) nodeFact(n *Node) NodeFact {
 	seen := w.nodes[n.Name]
 	fact := NodeFact{
 		Presence: seen.node.Presence, Absent: seen.absent, Address: seen.node.Address, Host: seen.node.Host,
-		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.mayRoute(n.Name) || w.table.unclaimed(), Held: w.edges.held[n.Name], InFlight: w.inFlight(n.Name),
+		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.mayRoute(n.Name) || w.table.unclaimed(), Closing: w.table.closing[n.Name], Held: w.edges.held[n.Name], InFlight: w.inFlight(n.Name),
 		Long: w.edges.long[n.Name], Since: seen.node.Since, Booting: w.running[actionKey(ActBoot, fleet.FleetID{}, n.Name)], Reading: w.reads[n.Name].open > 0, Read: w.reads[n.Name].done,
 		Drift: o.looks.fact(n.Name),
 	}
@@ -92,7 +92,8 @@ func (o *Orchestrator) list(ctx context.Context, driver string, id fleet.FleetID
 	o.post(func() { o.listed(id, nodes, err, began) })
 }
 
-// listed takes a listing into what is known: nodes that it lacks are absent if their boot was confirmed before it began.
+// listed takes a listing into what is known: nodes that it lacks are absent if their boot was confirmed, or failed for good,
+// before it began.
 func (o *Orchestrator) listed(id fleet.FleetID, nodes []fleet.Node, err error, began time.Time) {
 	w := &o.world
 	if l := w.listings[id.String()]; l != nil {
@@ -119,7 +120,7 @@ func (o *Orchestrator) listed(id fleet.FleetID, nodes []fleet.Node, err error, b
 				o.heard(fl)
 			}
 			w.nodes[n.Name] = nodeSeen{node: node, since: seen.since}
-		} else if n.Booted && seen.since.Before(began) && !w.running[actionKey(ActBoot, id, n.Name)] {
+		} else if w.bootEnded(n, id, seen, began) {
 			seen.absent = true
 			w.nodes[n.Name] = seen
 			o.heard(fl)
@@ -129,6 +130,16 @@ func (o *Orchestrator) listed(id fleet.FleetID, nodes []fleet.Node, err error, b
 	for _, stray := range found {
 		o.removeStray(fl, stray)
 	}
+}
+
+// bootEnded says whether a node's boot had come to its end at a time, well or not: before that a listing may lack it.
+func (w *world) bootEnded(n *Node, id fleet.FleetID, seen nodeSeen, at time.Time) bool {
+	key := actionKey(ActBoot, id, n.Name)
+	if n.Booted {
+		return seen.since.Before(at) && !w.running[key]
+	}
+	res := w.results[key]
+	return res.Final && !res.At.After(at)
 }
 
 // heard notes that something new is known of a fleet's nodes.

@@ -22,6 +22,9 @@ func (r *round) observeNodes() {
 }
 
 func (r *round) observeNode(fl *Fleet, n *Node) {
+	if n.State == NodeDead {
+		return // whatever an engine still does with it: it is removed
+	}
 	fact := r.f.Nodes[n.Name]
 	n.Booted = n.Booted || fact.Presence == fleet.Gone
 	if fact.Presence == fleet.Present {
@@ -31,14 +34,15 @@ func (r *round) observeNode(fl *Fleet, n *Node) {
 	if n.State == NodeQuarantined && n.Booted && fact.Absent {
 		r.letGo(fl, n, "it vanished")
 	}
-	if n.State == NodeDead || n.State == NodeQuarantined {
+	if n.State == NodeQuarantined {
 		return
 	}
 	if fact.Presence == fleet.Gone || n.Booted && fact.Absent {
 		r.died(fl, n, exitText(fact.Exit))
 		return
 	}
-	if res := r.f.Results[actionKey(ActBoot, fl.ID, n.Name)]; !n.Booted && res.Final {
+	// A boot that fails for good says nothing of an earlier one, which another agent may have begun: the node is asked for.
+	if res := r.f.Results[actionKey(ActBoot, fl.ID, n.Name)]; !n.Booted && res.Final && fact.Absent {
 		r.unbooted(fl, n, res.Err)
 		return
 	}

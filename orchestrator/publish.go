@@ -39,10 +39,13 @@ func (t *tableSeen) adopt(table router.Table, now time.Time) {
 	t.index(now)
 }
 
-// index notes whose the routes are, which nodes the tables name, and since when others are not named any more.
+// index notes whose the routes are, which nodes the tables name or close, and since when others are not named any more.
 func (t *tableSeen) index(now time.Time) {
 	before := t.routed
-	t.routed, t.own = map[string]bool{}, map[Key][]router.Route{}
+	t.routed, t.own, t.closing = map[string]bool{}, map[Key][]router.Route{}, map[string]bool{}
+	for _, c := range t.effective.Closing {
+		t.closing[c.Node] = true
+	}
 	for _, route := range t.effective.Routes {
 		if key, ok := routeKey(route.Name); ok {
 			t.own[key] = append(t.own[key], route)
@@ -263,7 +266,10 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 		}
 		o.touchKeys(changed)
 		for _, key := range changed {
-			r := refusal{err: err}
+			r := refusal{err: err, first: now, last: now}
+			if before, again := t.refused[key]; again {
+				r.first = before.first
+			}
 			if len(changed) == 1 {
 				r.until = now.Add(applyAgain)
 			}

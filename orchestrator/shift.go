@@ -104,13 +104,14 @@ func (r *round) hasNodesFor(op *Operation, fl *Fleet, share int) bool {
 
 // awaitRouter waits for the edges, and gives up when the router refuses the table for as long as a retry may help.
 func (r *round) awaitRouter(op *Operation, want int) {
-	if r.f.Refused == nil {
+	no := r.f.Refused
+	if no.Err == nil {
 		r.awaitEdges(op, fmt.Sprintf("%d %%", want))
 		return
 	}
-	if r.wait(op, "the router, which refuses the route: %v", r.f.Refused) > refusedFor {
-		r.abort(op, &Failure{Code: fault.RolledBack, Hint: hintOf(r.f.Refused),
-			Message: fmt.Sprintf("route %s: %v", op.Release, r.f.Refused)})
+	// An agent that was kept waiting itself has not tried for all that time.
+	if waited := r.wait(op, "the router, which refuses the route: %v", no.Err); min(waited, no.Span) >= refusedFor {
+		r.abort(op, &Failure{Code: fault.RolledBack, Hint: hintOf(no.Err), Message: fmt.Sprintf("route %s: %v", op.Release, no.Err)})
 	}
 }
 

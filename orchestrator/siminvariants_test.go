@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/router"
 )
@@ -59,9 +60,10 @@ func (w *simWorld) fenced(p *process, key string) {
 // checkState compares a state that was just committed with the one before.
 func (w *simWorld) checkState(before, next *journalled, running map[string]fleet.Node) {
 	w.oneOperation(next)
+	w.failedAreNotThere(before, next)
 	for _, fl := range next.Fleets {
 		was, _ := before.fleet(fl.ID)
-		w.deadAreDead(fl, running)
+		w.deadAreDead(was, fl, running)
 		w.enoughStay(was, fl, next)
 		w.enoughForShare(was, fl, next)
 	}
@@ -71,6 +73,7 @@ func (w *simWorld) checkState(before, next *journalled, running map[string]fleet
 func (w *simWorld) oneOperation(next *journalled) {
 	var under []string
 	for _, op := range next.Operations {
+		w.nobody = w.nobody || op.AbortedBy != "" && op.From == ""
 		if op.Kind.Exclusive() && op.Ended.IsZero() {
 			under = append(under, op.ID+" "+string(op.Kind))
 		}
@@ -80,11 +83,29 @@ func (w *simWorld) oneOperation(next *journalled) {
 	}
 }
 
-// deadAreDead: 11. What is on record as dead does not run, unless its boot was said to have failed.
-func (w *simWorld) deadAreDead(fl *Fleet, running map[string]fleet.Node) {
+// deadAreDead: 11. What goes on record as dead does not run, also when a boot of it failed: an earlier one may have been done.
+// What an engine boots long after it was asked to is nobody's by then.
+func (w *simWorld) deadAreDead(was, fl *Fleet, running map[string]fleet.Node) {
 	for _, n := range fl.Nodes {
-		if _, runs := running[n.Name]; runs && n.State == NodeDead && n.Booted {
-			w.violate(inv11Unknown, "%s runs and is on record as dead: %s", n.Name, n.Reason)
+		old := w.state.node(was, n.Name)
+		_, runs := running[n.Name]
+		if runs && n.State == NodeDead && (old == nil || old.State != NodeDead) && !w.late[short(n.Name)] {
+			w.violate(inv11Unknown, "%s runs and goes on record as dead: %s", n.Name, n.Reason)
+		}
+	}
+}
+
+// failedAreNotThere: 11. A command whose node is on record as not booted has none that it may have run in.
+func (w *simWorld) failedAreNotThere(before, next *journalled) {
+	for _, t := range next.Tasks {
+		if t.Phase != TaskRemoving || t.Fleet == nil || t.Failure == nil || t.Failure.Code == fault.Interrupted {
+			continue
+		}
+		if _, was := before.fleet(t.Fleet.ID); was == nil || was.Phase == TaskRemoving {
+			continue
+		}
+		if _, there := w.driver.SpecOf(t.Node); there && !t.Fleet.Nodes[0].Booted && !w.late[short(t.Node)] {
+			w.violate(inv11Unknown, "%s is there, and %s", t.Node, t.Failure.Message)
 		}
 	}
 }
@@ -281,7 +302,8 @@ func (w *simWorld) closesInTime(table router.Table) {
 	}
 }
 
-// splitAlike: 3. Once a release served, something does, and users meet the same split in all roles.
+// splitAlike: 3. Once a release served, something does, unless a person wants nothing to; and users meet the same split in all
+// roles.
 func (w *simWorld) splitAlike(before, table router.Table) {
 	was, split := splitOf(before), splitOf(table)
 	sum := func(shares map[string]int) (sum int) {
@@ -293,7 +315,8 @@ func (w *simWorld) splitAlike(before, table router.Table) {
 	op := w.state.exclusive()
 	switch web := split[Role]; {
 	case sum(web) == 100:
-	case sum(web) == 0 && (sum(was[Role]) == 0 || op != nil && op.Kind == KindDestroy):
+		w.nobody = false
+	case sum(web) == 0 && (sum(was[Role]) == 0 || w.nobody || op != nil && op.Kind == KindDestroy):
 		return
 	default:
 		w.violate(inv3Split, "the shares are %v, after %v", web, was[Role])

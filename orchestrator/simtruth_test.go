@@ -22,6 +22,7 @@ type truth struct {
 	routed  map[string]bool // what committed states had for the table: a fleet with its share and nodes
 	leading *process        // that wrote last that it leads
 	serves  bool            // a table of that one is in effect
+	nobody  bool            // a person took the first release back
 	table   router.Table    // in effect
 	left    map[string]time.Time
 	weight  map[string]time.Time // when a node had a share of the traffic last; now, while it has
@@ -36,6 +37,7 @@ type truth struct {
 	crash   time.Time            // until then nodes end soon after their boot
 	good    map[string]int       // good answers of a node
 	booting map[string]int       // boots of a node
+	late    map[string]bool      // what a call was for that comes late
 	boots   map[string][]time.Time
 	losses  map[string][]time.Time // by fleet: what the world took, and what people asked for
 }
@@ -44,7 +46,7 @@ func newTruth() truth {
 	return truth{
 		named: map[string]bool{}, routed: map[string]bool{}, left: map[string]time.Time{}, weight: map[string]time.Time{}, closing: map[string]time.Time{},
 		gone: map[string]bool{}, slots: map[string]int{}, long: map[string]int{}, flight: map[string]int{}, far: map[string]bool{},
-		sick: map[string]time.Time{}, well: map[string]time.Time{}, good: map[string]int{}, booting: map[string]int{},
+		sick: map[string]time.Time{}, well: map[string]time.Time{}, good: map[string]int{}, booting: map[string]int{}, late: map[string]bool{},
 		boots: map[string][]time.Time{}, losses: map[string][]time.Time{},
 	}
 }
@@ -64,9 +66,12 @@ type journalledOp struct {
 	Kind    Kind      `json:"kind"`
 	Phase   Phase     `json:"phase"`
 	Release string    `json:"release"`
+	From    string    `json:"from"`
 	Force   bool      `json:"force"`
 	Paused  bool      `json:"paused"`
 	Ended   time.Time `json:"ended"`
+
+	AbortedBy string `json:"aborted_by"`
 }
 
 type journalledTask struct {
@@ -75,6 +80,8 @@ type journalledTask struct {
 	Phase TaskPhase `json:"phase"`
 	Fleet *Fleet    `json:"fleet"`
 	Ended time.Time `json:"ended"`
+
+	Failure *Failure `json:"failure"`
 }
 
 type journalledRelease struct {

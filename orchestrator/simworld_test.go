@@ -165,6 +165,9 @@ func (p *process) pass(ctx context.Context, call, what string, lost error, do fu
 		_ = do()
 		return lost
 	case comesLate:
+		w.mu.Lock()
+		w.late[what] = true
+		w.mu.Unlock()
 		go func() {
 			if sleep(w.ctx, storePatience+w.delay("late", 6*time.Second)) {
 				w.note(p.String(), "%s %s comes late: %v", call, what, do())

@@ -231,12 +231,14 @@ func (r *round) watchTask(t *Task) {
 		r.finishTask(t, fact.Exit)
 	case n.Booted && fact.Absent:
 		r.failTask(t, fault.Failed, "its node is gone, and nobody knows how the command ended")
-	case !n.Booted && res.Final:
+	case !n.Booted && res.Final && fact.Absent:
 		r.failTask(t, fault.CodeOf(res.Err), "boot its node: %v", res.Err)
 	case t.StoppedBy != "":
 		r.failTask(t, fault.Interrupted, "stopped by %s", t.StoppedBy)
 	case t.Timeout > 0 && n.Booted && r.f.Now.Sub(t.Started) >= t.Timeout:
 		r.failTask(t, fault.Failed, "it did not end within %s", human.Span(t.Timeout))
+	case !n.Booted && res.Final:
+		t.Waits = fmt.Sprintf("word of its node, whose boot failed: %v", res.Err)
 	case !n.Booted:
 		r.act(boot)
 		t.Waits = "its node to boot"

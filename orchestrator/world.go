@@ -71,13 +71,17 @@ type tableSeen struct {
 	late      error                  // why the pending table is not known to be at every edge
 	routed    map[string]bool        // nodes in effective or pending
 	own       map[Key][]router.Route // the effective ones by app
+	closing   map[string]bool        // nodes whose long connections the effective table ends
 	left      map[string]time.Time   // nodes that were routed: since when none of the tables names them
 }
 
 type refusal struct {
-	err   error
-	until time.Time // not tried again before
+	err         error
+	first, last time.Time
+	until       time.Time // not tried again before
 }
+
+func (r refusal) fact() Refusal { return Refusal{Err: r.err, Span: r.last.Sub(r.first)} }
 
 func newWorld() world {
 	return world{
