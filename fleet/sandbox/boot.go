@@ -121,7 +121,7 @@ func (b *booter) ensure(ctx context.Context, want fleet.NodeSpec, shared func() 
 	if !nodeName.MatchString(want.Name) {
 		return fleet.Node{}, fault.New(fault.Invalid, "node name %q is not lower-case letters, digits and hyphens", want.Name)
 	}
-	unlock, err := b.names.lock(ctx, want.Name)
+	unlock, err := b.names.Lock(ctx, want.Name)
 	if err != nil {
 		return fleet.Node{}, err
 	}
@@ -149,7 +149,7 @@ func (b *booter) ensure(ctx context.Context, want fleet.NodeSpec, shared func() 
 	if err != nil {
 		return fleet.Node{}, errors.Join(b.explain(err), b.clear(r))
 	}
-	b.watch.send(r.ID.Fleet)
+	b.watch.Send(r.ID.Fleet)
 	return b.view(ctx, r), nil
 }
 

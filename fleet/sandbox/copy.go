@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/sandbox"
@@ -31,19 +32,15 @@ func (d *Driver) CopyOut(ctx context.Context, id fleet.NodeID, name string) (io.
 		_ = root.Close()
 		return nil, fmt.Errorf("copy out of %s: %w", id.Node, explainPath(name, err))
 	}
-	out, in := io.Pipe()
-	stop := context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
-	go func() {
+	return local.ReadFrom(ctx, func(w io.Writer) error {
 		defer root.Close()
 		defer unix.Close(fd)
-		c := &copier{to: tar.NewWriter(in)}
-		err := c.start(fd, path.Base(path.Clean(name)))
-		if err == nil {
-			err = c.to.Close()
+		c := &copier{to: tar.NewWriter(w)}
+		if err := c.start(fd, path.Base(path.Clean(name))); err != nil {
+			return err
 		}
-		in.CloseWithError(err)
-	}()
-	return &logReader{out, stop}, nil
+		return c.to.Close()
+	}), nil
 }
 
 func explainPath(name string, err error) error {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/sandbox"
@@ -49,8 +50,8 @@ type Driver struct {
 	host    string
 	boot    string // the machine's boot id
 	network network
-	names   keyedLock
-	watch   hints
+	names   local.Locks
+	watch   local.Hints
 	volumes sync.Mutex // held from when a node's volumes are found free until its record names them
 	// afterRecord is called between the record of a started node and its leave to run. Tests die there.
 	afterRecord func()
@@ -187,7 +188,7 @@ func (d *Driver) follow(id fleet.NodeID, p *sandbox.Process) *live {
 			delete(d.live, id.Node)
 		}
 		d.mu.Unlock()
-		d.watch.send(id.Fleet)
+		d.watch.Send(id.Fleet)
 	}()
 	return l
 }
@@ -210,40 +211,6 @@ func (d *Driver) commandOf(ctx context.Context, name string, l *live) int {
 	l.command = pid
 	d.mu.Unlock()
 	return pid
-}
-
-// keyedLock is a lock a name.
-type keyedLock struct {
-	mu   sync.Mutex
-	held map[string]chan struct{}
-}
-
-// lock waits for the name's lock or the end of ctx.
-func (k *keyedLock) lock(ctx context.Context, name string) (unlock func(), err error) {
-	for {
-		k.mu.Lock()
-		if k.held == nil {
-			k.held = map[string]chan struct{}{}
-		}
-		busy, taken := k.held[name]
-		if !taken {
-			mine := make(chan struct{})
-			k.held[name] = mine
-			k.mu.Unlock()
-			return func() {
-				k.mu.Lock()
-				delete(k.held, name)
-				k.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		k.mu.Unlock()
-		select {
-		case <-busy:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }
 
 // Inward implements fleet.Inward.

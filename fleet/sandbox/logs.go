@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -35,20 +36,7 @@ func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOption
 	if err != nil {
 		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
 	}
-	out, in := io.Pipe()
-	go func() { in.CloseWithError(d.copyLogs(ctx, r, files, opts, in)) }()
-	stop := context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
-	return &logReader{out, stop}, nil
-}
-
-type logReader struct {
-	*io.PipeReader
-	stop func() bool
-}
-
-func (r *logReader) Close() error {
-	r.stop()
-	return r.PipeReader.Close()
+	return local.ReadFrom(ctx, func(w io.Writer) error { return d.copyLogs(ctx, r, files, opts, w) }), nil
 }
 
 // openLogs opens a log's files, oldest first. They may be turned over meanwhile: then one is seen twice, and dropped by
@@ -99,7 +87,7 @@ func (d *Driver) copyLogs(ctx context.Context, r record, files []*os.File, opts 
 	for _, f := range files {
 		readers = append(readers, f)
 	}
-	if err := selectLines(bufio.NewReaderSize(io.MultiReader(readers...), 64<<10), opts, w); err != nil || !opts.Follow {
+	if err := local.SelectLines(bufio.NewReaderSize(io.MultiReader(readers...), 64<<10), opts, w); err != nil || !opts.Follow {
 		return err
 	}
 	var last *os.File
@@ -120,45 +108,6 @@ func (d *Driver) ended(r record) bool {
 	}
 	_, err = d.liveOf(r)
 	return errors.Is(err, sandbox.ErrGone)
-}
-
-// selectLines copies the lines that the options ask for.
-func selectLines(r *bufio.Reader, opts fleet.LogOptions, w io.Writer) error {
-	var tail [][]byte
-	for {
-		line, err := r.ReadBytes('\n')
-		if len(line) > 0 && !before(line, opts.Since) {
-			if opts.Tail > 0 {
-				if tail = append(tail, line); len(tail) > opts.Tail {
-					tail = tail[1:]
-				}
-			} else if _, err := w.Write(line); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read log: %w", err)
-		}
-	}
-	for _, line := range tail {
-		if _, err := w.Write(line); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// before says whether a line is older than t. One that cannot be read is not.
-func before(line []byte, t time.Time) bool {
-	if t.IsZero() {
-		return false
-	}
-	stamp, _, _ := bytes.Cut(line, []byte(" "))
-	at, err := time.Parse(time.RFC3339Nano, string(stamp))
-	return err == nil && at.Before(t)
 }
 
 // follower copies what is appended to a log, over turned over files.

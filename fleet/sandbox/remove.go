@@ -34,7 +34,7 @@ func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 }
 
 func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duration) error {
-	unlock, err := d.names.lock(ctx, id.Node)
+	unlock, err := d.names.Lock(ctx, id.Node)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 	if err := d.clear(r); err != nil {
 		return err
 	}
-	d.watch.send(id.Fleet)
+	d.watch.Send(id.Fleet)
 	return d.foldNetwork()
 }
 
