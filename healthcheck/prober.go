@@ -5,6 +5,8 @@ import (
 	"context"
 	"hash/fnv"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -79,6 +81,14 @@ func NewProber(opts Options) *Prober {
 // target changed; keys that are gone lose theirs, and a probe of theirs under way counts for nothing.
 func (p *Prober) Set(targets []Target) {
 	p.mu.Lock()
+	all := slices.Collect(maps.Keys(p.nodes))
+	p.mu.Unlock()
+	p.Replace(all, targets)
+}
+
+// Replace is Set for a part of the targets: those of the keys given are replaced, all others stay as they are.
+func (p *Prober) Replace(keys []string, targets []Target) {
+	p.mu.Lock()
 	now := time.Now()
 	keep := make(map[string]bool, len(targets))
 	for _, t := range targets {
@@ -90,8 +100,8 @@ func (p *Prober) Set(targets []Target) {
 		}
 		p.add(t, now)
 	}
-	for key, n := range p.nodes {
-		if !keep[key] {
+	for _, key := range keys {
+		if n := p.nodes[key]; n != nil && !keep[key] {
 			p.drop(key, n)
 		}
 	}

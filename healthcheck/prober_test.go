@@ -242,6 +242,25 @@ func TestSetKeepsAndDropsStates(t *testing.T) {
 	})
 }
 
+func TestReplaceLeavesOthersAlone(t *testing.T) {
+	inBubble(t, 0, func(t *testing.T, p *Prober, w *world) {
+		list := targets(4, "")
+		p.Set(list[:3])
+		time.Sleep(3 * time.Second)
+		before := p.States()
+		p.Replace([]string{list[0].Key, list[1].Key, "of nobody"}, []Target{list[1], list[3]})
+		after := p.States()
+		if _, there := after[list[0].Key]; there || len(after) != 3 || after[list[3].Key].Verdict != Starting {
+			t.Errorf("states %+v became %+v", before, after)
+		}
+		for _, kept := range list[1:3] {
+			if after[kept.Key] != before[kept.Key] {
+				t.Errorf("%s: %+v became %+v", kept.Key, before[kept.Key], after[kept.Key])
+			}
+		}
+	})
+}
+
 func TestResultOfGoneTargetCountsForNothing(t *testing.T) {
 	inBubble(t, 0, func(t *testing.T, p *Prober, w *world) {
 		target := targets(1, "")[0]

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/store"
@@ -32,6 +31,7 @@ func (o *Orchestrator) publish(a *app, s *State) {
 	defer o.mu.Unlock()
 	a.state = s
 	o.apps[s.Key] = a
+	o.staleOf(s.Key)
 	o.views[s.Key] = v
 	o.announce()
 }
@@ -132,7 +132,7 @@ func (o *Orchestrator) Keys() []Key {
 	for key := range o.apps {
 		keys = append(keys, key)
 	}
-	slices.SortFunc(keys, func(a, b Key) int { return cmp.Or(strings.Compare(a.App, b.App), strings.Compare(a.Env, b.Env)) })
+	slices.SortFunc(keys, Key.compare)
 	return keys
 }
 

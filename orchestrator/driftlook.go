@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -44,26 +43,28 @@ func newLooker() *looker {
 	return &looker{targets: map[string]*lookTarget{}, seen: map[string]DriftFact{}}
 }
 
-// syncLooks says whom to look at. It runs in the loop.
-func (o *Orchestrator) syncLooks() {
+// syncLooks says whom of an app to look at. It runs in the loop.
+func (o *Orchestrator) syncLooks(a *app) {
 	now := o.opts.Now()
 	var targets []*lookTarget
-	for _, a := range o.apps {
-		for _, fl := range a.state.Fleets {
-			cfg := a.state.configOf(fl).Fleet.Drift
-			if !fl.routable() || !cfg.Looks() {
-				continue
-			}
-			spec := o.driftSpec(a.state, fl, keptChanges)
-			for _, n := range fl.Nodes {
-				if n.live() && n.WasServed {
-					targets = append(targets, &lookTarget{id: fleet.NodeID{Fleet: fl.ID, Node: n.Name}, driver: fl.Driver, spec: spec,
-						every: cfg.Every.Std(), next: now.Add(firstLook(n.Name, cfg.Every.Std()))})
-				}
+	for _, fl := range a.state.Fleets {
+		cfg := a.state.configOf(fl).Fleet.Drift
+		if !fl.routable() || !cfg.Looks() {
+			continue
+		}
+		spec := o.driftSpec(a.state, fl, keptChanges)
+		for _, n := range fl.Nodes {
+			if n.live() && n.WasServed {
+				targets = append(targets, &lookTarget{id: fleet.NodeID{Fleet: fl.ID, Node: n.Name}, driver: fl.Driver, spec: spec,
+					every: cfg.Every.Std(), next: now.Add(firstLook(n.Name, cfg.Every.Std()))})
 			}
 		}
 	}
-	o.looks.set(targets)
+	o.looks.replace(a.looked, targets)
+	a.looked = make([]string, len(targets))
+	for i, t := range targets {
+		a.looked[i] = t.id.Node
+	}
 }
 
 // firstLook spreads the nodes of a fleet over the time between two looks.
@@ -79,19 +80,26 @@ func (o *Orchestrator) driftSpec(s *State, fl *Fleet, limit int) fleet.DriftSpec
 	return fleet.DriftSpec{Spec: spec, Allow: s.configOf(fl).Fleet.Drift.Allow, Limit: limit}
 }
 
-// set replaces the targets; those that were there keep their time.
-func (l *looker) set(targets []*lookTarget) {
+// replace puts targets in the place of those of the nodes given; those that were there keep their time.
+func (l *looker) replace(nodes []string, targets []*lookTarget) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.targets
-	l.targets = make(map[string]*lookTarget, len(targets))
+	before := make(map[string]*lookTarget, len(nodes))
+	for _, node := range nodes {
+		before[node] = l.targets[node]
+		delete(l.targets, node)
+	}
 	for _, t := range targets {
 		if old := before[t.id.Node]; old != nil && old.every == t.every {
 			t.next = old.next
 		}
 		l.targets[t.id.Node] = t
 	}
-	maps.DeleteFunc(l.seen, func(node string, _ DriftFact) bool { return l.targets[node] == nil })
+	for _, node := range nodes {
+		if l.targets[node] == nil {
+			delete(l.seen, node)
+		}
+	}
 }
 
 // due are the targets whose time has come, those that wait longest first. Their next time begins to count.

@@ -19,6 +19,14 @@ func (o *Orchestrator) touch(key Key) {
 	}
 }
 
+// staleOf says that who of an app is to be probed, and which slots it has, may have changed.
+func (o *Orchestrator) staleOf(key Key) {
+	o.world.unleased, o.world.untidy = true, true
+	if a := o.apps[key]; a != nil {
+		a.stale = true
+	}
+}
+
 // touchAll is touch for all apps.
 func (o *Orchestrator) touchAll() {
 	for _, a := range o.apps {
@@ -33,7 +41,7 @@ func (o *Orchestrator) touchKeys(keys []Key) {
 	}
 }
 
-// due are the apps that have a round now, sorted, and whether that is all of them because their time has come.
+// due are the apps that have a round now, those first that were left over, and whether that is all of them because their time has come.
 func (o *Orchestrator) due(now time.Time) (keys []Key, whole bool) {
 	whole = now.Sub(o.world.whole) >= idleTick || now.Before(o.world.whole)
 	if whole {
@@ -45,7 +53,15 @@ func (o *Orchestrator) due(now time.Time) (keys []Key, whole bool) {
 			keys = append(keys, key)
 		}
 	}
-	return keys, whole
+	at, _ := slices.BinarySearchFunc(keys, o.world.next, Key.compare)
+	o.world.postponed = false
+	return slices.Concat(keys[at:], keys[:at]), whole
+}
+
+// later leaves apps to the next round, which begins with them: so none is always the last.
+func (o *Orchestrator) later(keys []Key) {
+	o.touchKeys(keys)
+	o.world.next, o.world.postponed = keys[0], true
 }
 
 // quiet says whether nothing but what somebody does, or a long timer, can change the state: no reading of the edges does.

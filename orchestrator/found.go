@@ -169,7 +169,7 @@ func (o *Orchestrator) noteFound(ctx context.Context, driver string, d fleet.Dri
 	return o.call(ctx, func() {
 		before := o.world.found[driver]
 		o.world.found[driver] = list
-		o.world.stale = true // their slots are taken
+		o.world.unleased = true // their slots are taken
 		if len(list)+len(before) > 0 {
 			o.touchAll()
 		}

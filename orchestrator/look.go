@@ -21,9 +21,7 @@ const (
 // facts gathers what is known for one app.
 func (o *Orchestrator) facts(s *State, now time.Time) Facts {
 	w := &o.world
-	if w.stale {
-		w.lease(o.apps)
-	}
+	w.minted = nil
 	f := Facts{
 		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Found: o.foundHere(s), Progress: w.progress, Output: w.output, Epoch: o.epoch, Mint: o.mint,
 		Routes: w.table.routesOf(s.Key), Ledger: w.edges.counted.of(s.Key), Observed: w.edges.at, Confirmed: w.table.confirmed,
@@ -144,7 +142,7 @@ func (w *world) bootEnded(n *Node, id fleet.FleetID, seen nodeSeen, at time.Time
 
 // heard notes that something new is known of a fleet's nodes.
 func (o *Orchestrator) heard(fl *Fleet) {
-	o.world.stale = true
+	o.staleOf(Key{App: fl.ID.App, Env: fl.ID.Env})
 	o.touch(Key{App: fl.ID.App, Env: fl.ID.Env})
 }
 

@@ -27,6 +27,11 @@ const (
 	defaultBoots = 16
 	// maxRounds bounds how often one app's state may change without time passing: more is a defect, and waits a tick.
 	maxRounds = 20
+	// mostDrained is how much of what has come is taken in before the next round: thousands of nodes that fail at once say so
+	// at once, and nobody's question is to wait for a round for every few of them.
+	mostDrained = 4096
+	// mostWritten is how many states are written before what else has come is looked at: a store needs some milliseconds for each.
+	mostWritten = 32
 )
 
 // Orchestrator is one agent's mind. Everything it knows is touched by one goroutine, the loop in Run; others hand it
@@ -186,6 +191,9 @@ func (o *Orchestrator) loop(ctx context.Context) error {
 
 // pace is how long the loop may sleep when nothing wakes it.
 func (o *Orchestrator) pace() time.Duration {
+	if o.world.postponed {
+		return 0
+	}
 	if o.world.table.pending != nil || len(o.world.table.refused)+len(o.world.unsure) > 0 {
 		return tick
 	}
@@ -199,7 +207,7 @@ func (o *Orchestrator) pace() time.Duration {
 
 // drainInbox takes what else has come meanwhile, so that one round sees it all.
 func (o *Orchestrator) drainInbox() {
-	for range cap(o.inbox) {
+	for range mostDrained {
 		select {
 		case f := <-o.inbox:
 			f()
@@ -247,7 +255,13 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 	o.makeSure(ctx)
 	var due []func()
 	keys, whole := o.due(o.opts.Now())
-	for _, key := range keys {
+	written := o.world.written
+	for i, key := range keys {
+		if o.world.written-written >= mostWritten {
+			o.later(keys[i:])
+			keys = keys[:i]
+			break
+		}
 		if o.world.unsure[key] {
 			continue
 		}
@@ -277,6 +291,9 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 	o.syncListings(ctx)
 	o.syncTails()
 	o.syncTargets()
+	if whole {
+		o.tidy()
+	}
 	o.show(keys, whole)
 	return nil
 }
@@ -292,7 +309,6 @@ func (o *Orchestrator) decide(ctx context.Context, a *app) (*State, []Action, er
 		if !changed {
 			return s, actions, nil
 		}
-		o.world.stale = true
 	}
 	return nil, nil, nil
 }
@@ -313,7 +329,7 @@ func (o *Orchestrator) mint() (string, int) {
 	if err != nil {
 		panic("orchestrator: the random source failed: " + err.Error()) // crypto/rand never does
 	}
-	return suffix, o.world.slot(o.opts.Slots)
+	return suffix, o.slot()
 }
 
 // Submit begins an operation, or attaches to the same one under way. Errors: fault.Busy when another is under way,

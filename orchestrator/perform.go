@@ -88,7 +88,7 @@ func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node, began
 	}
 	for _, n := range nodes {
 		w.nodes[n.ID.Node] = nodeSeen{node: n, since: o.opts.Now()}
-		w.stale = true
+		o.staleOf(a.app())
 	}
 	if a.Kind == ActRemove || a.Kind == ActDestroy {
 		o.look() // what it broke is its operation's cost

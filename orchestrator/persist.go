@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -127,16 +128,19 @@ type app struct {
 	version uint64 // in the store; 0: never written
 	print   []byte // of the state as it was written
 	round   time.Time
-	written uint64  // rises with each state that was written
-	touched bool    // something was heard of it since its last round
-	routing routing // what was found when its routes were compared last
-	stuck   error   // why what was decided last could not be written; nil: it was
+	written uint64   // rises with each state that was written
+	touched bool     // something was heard of it since its last round
+	routing routing  // what was found when its routes were compared last
+	stale   bool     // who of it is to be probed may have changed
+	probed  []string // nodes that are, by the prober's list
+	looked  []string // nodes that are looked at for what differs in them
+	stuck   error    // why what was decided last could not be written; nil: it was
 }
 
 // timerGrain is how exactly timers are kept over a restart of the agent.
 const timerGrain = 5 * time.Second
 
-// fingerprint is the state as far as it is worth writing: timers count only in coarse grains.
+// fingerprint is a digest of the state as far as it is worth writing: timers count only in coarse grains.
 func fingerprint(s *State) ([]byte, error) {
 	c := *s
 	c.Counted, c.Marks = Ledger{}, nil
@@ -155,7 +159,12 @@ func fingerprint(s *State) ([]byte, error) {
 		op.HoldLeft, op.Unclear = op.HoldLeft.Truncate(timerGrain), op.Unclear.Truncate(timerGrain)
 		op.Evidence = nil // grows with every reading; it is written with whatever else is
 	}
-	return json.Marshal(&c)
+	value, err := json.Marshal(&c)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(value)
+	return sum[:], nil
 }
 
 // coarse is nodes with their timers in coarse grains. Most fleets have none.
@@ -189,7 +198,7 @@ func (o *Orchestrator) load(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("load state %s: %w", s.Key, err)
 		}
-		o.apps[s.Key] = &app{state: s, version: version, print: print}
+		o.apps[s.Key] = &app{state: s, version: version, print: print, stale: true}
 		o.world.edges.counted.resume(s)
 	}
 	return o.forgetFiles(ctx)
@@ -255,6 +264,7 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 	}
 	a.version, a.print, a.touched, o.world.moved = written, print, true, true
 	a.written++
+	o.world.written++
 	o.publish(a, s)
 	for _, e := range events {
 		o.log.Info(e.Message, "app", e.App, "env", e.Env, "type", e.Type, "seq", e.Seq)

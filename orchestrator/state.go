@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/config"
@@ -23,6 +25,10 @@ type Key struct {
 
 // String is "app/env".
 func (k Key) String() string { return k.App + "/" + k.Env }
+
+func (k Key) compare(other Key) int {
+	return cmp.Or(strings.Compare(k.App, other.App), strings.Compare(k.Env, other.Env))
+}
 
 // FleetState is where a fleet is in its life.
 type FleetState string

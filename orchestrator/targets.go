@@ -15,24 +15,34 @@ import (
 	"github.com/bootandshoot/release/images"
 )
 
-// syncTargets tells the prober whom to ask, when that may have changed.
+// syncTargets tells the prober whom to ask, and the looker whom to look at, of the apps for which that may have changed.
 func (o *Orchestrator) syncTargets() {
-	if !o.world.stale {
-		return
-	}
-	o.world.stale = false
-	o.world.lease(o.apps)
-	o.world.sweep(o.apps)
-	var targets []healthcheck.Target
 	for _, a := range o.apps {
+		if !a.stale {
+			continue
+		}
+		a.stale = false
+		var targets []healthcheck.Target
 		for _, fl := range a.state.Fleets {
 			if fl.State != FleetShooting && fl.probed(a.state) {
 				targets = append(targets, o.targetsOf(a.state, fl)...)
 			}
 		}
+		o.prober.Replace(a.probed, targets)
+		a.probed = make([]string, len(targets))
+		for i, t := range targets {
+			a.probed[i] = t.Key
+		}
+		o.syncLooks(a)
 	}
-	o.prober.Set(targets)
-	o.syncLooks()
+}
+
+// tidy lets go of what is known of what is gone, when there may be some.
+func (o *Orchestrator) tidy() {
+	if o.world.untidy {
+		o.world.untidy = false
+		o.world.sweep(o.apps)
+	}
 }
 
 func (o *Orchestrator) targetsOf(s *State, fl *Fleet) []healthcheck.Target {

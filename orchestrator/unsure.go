@@ -61,7 +61,7 @@ func (o *Orchestrator) reread(ctx context.Context, key Key) error {
 	if err != nil {
 		return err
 	}
-	a.version, a.print, a.touched, o.world.moved, o.world.stale = e.Version, print, true, true, true
+	a.version, a.print, a.touched, o.world.moved = e.Version, print, true, true
 	a.written++
 	o.publish(a, s)
 	delete(o.world.unsure, key)

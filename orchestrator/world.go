@@ -12,25 +12,30 @@ import (
 // world is what the loop knows beside the states: what drivers, probes, edges and actions said last. None of it needs
 // to survive: all is asked again after a start.
 type world struct {
-	nodes    map[string]nodeSeen // by name
-	results  map[string]Result   // of actions that ended, by key
-	running  map[string]bool     // actions under way, by key
-	progress map[string]fleet.Progress
-	hooks    map[string]hookUnderWay // by the key of their action
-	output   map[string][]string     // of hooks, the same
-	found    map[string][]foundFleet // by driver: fleets that no record knows
-	retry    map[string]time.Time    // failed actions: not again before
-	listings map[string]*listing     // by fleet id
-	reads    map[string]taskReading  // of tasks' output, by node
-	table    tableSeen
-	edges    edgesSeen
-	slots    map[int]string             // leased: node by slot
-	cursor   int                        // where the search for a free slot goes on
-	stale    bool                       // the probe targets and leases may have changed
-	moved    bool                       // what images are in use may have changed
-	whole    time.Time                  // when all apps had a round last
-	shown    router.Version             // the table that the views show
-	pins     map[images.Digest][]string // as they were written last, with the reasons
+	nodes     map[string]nodeSeen // by name
+	results   map[string]Result   // of actions that ended, by key
+	running   map[string]bool     // actions under way, by key
+	progress  map[string]fleet.Progress
+	hooks     map[string]hookUnderWay // by the key of their action
+	output    map[string][]string     // of hooks, the same
+	found     map[string][]foundFleet // by driver: fleets that no record knows
+	retry     map[string]time.Time    // failed actions: not again before
+	listings  map[string]*listing     // by fleet id
+	reads     map[string]taskReading  // of tasks' output, by node
+	table     tableSeen
+	edges     edgesSeen
+	slots     map[int]string             // leased: node by slot
+	cursor    int                        // where the search for a free slot goes on
+	unleased  bool                       // slots may have changed hands since they were counted
+	minted    []int                      // slots that the round under way has given out; no state has them yet
+	written   int                        // states, so far
+	next      Key                        // the app that the next round begins with
+	postponed bool                       // some apps still wait for their round
+	untidy    bool                       // something may be known of what is gone
+	moved     bool                       // what images are in use may have changed
+	whole     time.Time                  // when all apps had a round last
+	shown     router.Version             // the table that the views show
+	pins      map[images.Digest][]string // as they were written last, with the reasons
 
 	unsure     map[Key]bool // apps of which it is not known what the store has
 	forgotten  map[Key]bool // apps that were destroyed, and nothing is kept of
@@ -87,7 +92,7 @@ func newWorld() world {
 	return world{
 		nodes: map[string]nodeSeen{}, results: map[string]Result{}, running: map[string]bool{},
 		progress: map[string]fleet.Progress{}, hooks: map[string]hookUnderWay{}, output: map[string][]string{}, found: map[string][]foundFleet{}, retry: map[string]time.Time{},
-		listings: map[string]*listing{}, reads: map[string]taskReading{}, stale: true,
+		listings: map[string]*listing{}, reads: map[string]taskReading{}, unleased: true,
 		table: tableSeen{refused: map[Key]refusal{}, routed: map[string]bool{}, left: map[string]time.Time{}}, edges: newEdgesSeen(),
 		complained: map[string]complaint{}, unsure: map[Key]bool{}, forgotten: map[Key]bool{}, pins: nil,
 	}
@@ -100,15 +105,29 @@ func (w *world) slot(count int) int {
 		w.cursor = n + 1
 		if _, taken := w.slots[n]; !taken {
 			w.slots[n] = "minted"
+			w.minted = append(w.minted, n)
 			return n
 		}
 	}
 	return -1 // the driver refuses it and says that the range is too small
 }
 
-// lease counts the slots that the states hold.
+// slot gives out a free slot. Whose they are is counted only when one is wanted: it takes a look at every node there is.
+func (o *Orchestrator) slot() int {
+	w := &o.world
+	if w.unleased {
+		w.lease(o.apps)
+	}
+	return w.slot(o.opts.Slots)
+}
+
+// lease counts the slots that the states and the round under way hold.
 func (w *world) lease(apps map[Key]*app) {
-	w.slots = map[int]string{}
+	w.unleased = false
+	w.slots = make(map[int]string, len(w.slots))
+	for _, n := range w.minted {
+		w.slots[n] = "minted"
+	}
 	for _, a := range apps {
 		for role, addr := range a.state.Addresses {
 			w.slots[addr.Slot] = routeName(a.state.Key, role)

@@ -20,6 +20,7 @@ type Fake struct {
 	mu       sync.Mutex
 	table    *router.Table
 	applied  []router.Table
+	newest   bool // only the newest of them is kept
 	fail     error
 	hang     chan struct{}
 	silent   bool
@@ -118,6 +119,9 @@ func (f *Fake) CountRoute(route string, change func(*router.RouteTraffic)) {
 	f.with(func() { change(f.route(route)) })
 }
 
+// KeepNewest makes the backend remember no table but the newest, for tests that count memory.
+func (f *Fake) KeepNewest() { f.with(func() { f.newest = true }) }
+
 // Tables is every table that became effective, oldest first.
 func (f *Fake) Tables() []router.Table {
 	f.mu.Lock()
@@ -159,6 +163,9 @@ func (f *Fake) take(t router.Table) (then func(router.Table), err error) {
 	}
 	t = t.Canonical()
 	f.table = &t
+	if f.newest {
+		f.applied = f.applied[:0]
+	}
 	f.applied = append(f.applied, t)
 	f.close(t.Closing)
 	return f.onApply, nil
