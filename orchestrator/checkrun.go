@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/orchestrator/metrics"
 )
@@ -33,7 +34,9 @@ func (o *Orchestrator) startAsk(ctx context.Context, s *State, a Action) {
 	w.hooks[key] = hookUnderWay{app: a.App, subject: a.Subject, end: end}
 	go func() {
 		defer end()
+		failpoint.Begins(string(a.Kind))
 		res := o.question(ctx, rel, a)
+		failpoint.Ends(string(a.Kind))
 		if agent.Err() != nil {
 			return // the next agent asks again
 		}

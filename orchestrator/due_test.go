@@ -3,7 +3,6 @@ package orchestrator
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/bootandshoot/release/fleet"
 )
@@ -21,7 +20,7 @@ func TestPerformedTouchesItsApp(t *testing.T) {
 				if err := r.o.call(t.Context(), func() {
 					of := r.o.apps[shop]
 					of.touched = false
-					r.o.performed(a, Result{Err: errors.New("no luck")}, nil, time.Now())
+					r.o.performed(a, Result{Err: errors.New("no luck")}, nil)
 					touched = of.touched
 				}); err != nil {
 					t.Fatal(err)

@@ -46,7 +46,6 @@ func (o *Orchestrator) startHook(ctx context.Context, s *State, a Action) {
 	w.running[key] = true
 	w.hooks[key] = hookUnderWay{app: a.App, subject: a.Subject, onAbort: strings.HasPrefix(a.Point, string(config.OnAbort)), end: end}
 	delete(w.output, key)
-	began := o.opts.Now()
 	go func() {
 		defer end()
 		failpoint.Begins(string(a.Kind))
@@ -57,7 +56,7 @@ func (o *Orchestrator) startHook(ctx context.Context, s *State, a Action) {
 		}
 		o.post(func() {
 			delete(w.hooks, key)
-			o.performed(a, res, nil, began)
+			o.performed(a, res, nil)
 		})
 	}()
 }

@@ -44,7 +44,7 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 		o.startAsk(ctx, s, a)
 		return
 	case ActVolume:
-		o.startVolume(ctx, a)
+		o.aside(ctx, a, func(ctx context.Context) (Result, []fleet.Node) { return outcome(a, o.removeVolume(ctx, a)), nil })
 		return
 	}
 	fl := s.fleet(a.Fleet.String())
@@ -52,20 +52,24 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 		return
 	}
 	spec, require := o.spec(s, fl), s.configOf(fl).Require
-	w.running[key] = true
+	o.aside(ctx, a, func(ctx context.Context) (Result, []fleet.Node) {
+		if a.Kind == ActVerify {
+			return outcome(a, o.verify(spec.Image, require)), nil
+		}
+		return o.perform(ctx, fl.Driver, a, spec)
+	})
+}
+
+// aside does an action in a goroutine of its own, within its deadline. It is called in the loop.
+func (o *Orchestrator) aside(ctx context.Context, a Action, do func(context.Context) (Result, []fleet.Node)) {
+	o.world.running[a.Key()] = true
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, a.deadline())
 		defer cancel()
-		began := o.opts.Now()
-		if a.Kind == ActVerify {
-			res := outcome(a, o.verify(spec.Image, require))
-			o.post(func() { o.performed(a, res, nil, began) })
-			return
-		}
 		failpoint.Begins(string(a.Kind))
-		res, nodes := o.perform(ctx, fl.Driver, a, spec)
+		res, nodes := do(ctx)
 		failpoint.Ends(string(a.Kind))
-		o.post(func() { o.performed(a, res, nodes, began) })
+		o.post(func() { o.performed(a, res, nodes) })
 	}()
 }
 
@@ -75,7 +79,7 @@ func retryAfter(tries int) time.Duration {
 }
 
 // performed takes an action's outcome into what is known. It runs in the loop.
-func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node, began time.Time) {
+func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node) {
 	w := &o.world
 	key := a.Key()
 	delete(w.running, key)
@@ -95,18 +99,6 @@ func (o *Orchestrator) performed(a Action, res Result, nodes []fleet.Node, began
 	}
 	o.hint(a.Fleet.String())
 	o.touch(a.app())
-}
-
-// startVolume removes a volume.
-func (o *Orchestrator) startVolume(ctx context.Context, a Action) {
-	o.world.running[a.Key()] = true
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, a.deadline())
-		defer cancel()
-		began := o.opts.Now()
-		err := o.removeVolume(ctx, a)
-		o.post(func() { o.performed(a, outcome(a, err), nil, began) })
-	}()
 }
 
 func (o *Orchestrator) removeVolume(ctx context.Context, a Action) error {

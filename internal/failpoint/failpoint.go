@@ -31,6 +31,10 @@ const (
 	DestroyEnd   Point = "destroy.end"
 	HookBegin    Point = "hook.begin"
 	HookEnd      Point = "hook.end"
+	VolumeBegin  Point = "volume.begin" // a volume is removed with its data
+	VolumeEnd    Point = "volume.end"
+	AskBegin     Point = "ask.begin" // a question of abort_on
+	AskEnd       Point = "ask.end"
 
 	TableApply   Point = "table.apply"   // the agent hands a table to the router
 	TableApplied Point = "table.applied" // the router confirmed it
@@ -67,13 +71,16 @@ const (
 )
 
 // Points are all places, each with the process that passes it.
-var Points = map[Point]Process{
-	JournalWrite: Agent, JournalWritten: Agent,
-	PrepareBegin: Agent, PrepareEnd: Agent, BootBegin: Agent, BootEnd: Agent, TailBegin: Agent, TailEnd: Agent,
-	RemoveBegin: Agent, RemoveEnd: Agent, DestroyBegin: Agent, DestroyEnd: Agent, HookBegin: Agent, HookEnd: Agent,
-	TableApply: Agent, TableApplied: Agent,
-	RootUnpacked: Agent, RootRenamed: Agent, PinWritten: Agent,
-	NodeRecorded: Agent, NodeForked: Agent, NodeReady: Agent, NodeStarted: Agent, NodeKilled: Agent, NodeTrashed: Agent,
-	RouterWrite: Router, RouterWritten: Router, RouterSwapped: Router,
-	BlobWrite: Bake, BlobWritten: Bake, StepWritten: Bake, IndexWrite: Bake, IndexWritten: Bake,
+func Points() map[Point]Process {
+	return map[Point]Process{
+		JournalWrite: Agent, JournalWritten: Agent,
+		PrepareBegin: Agent, PrepareEnd: Agent, BootBegin: Agent, BootEnd: Agent, TailBegin: Agent, TailEnd: Agent,
+		RemoveBegin: Agent, RemoveEnd: Agent, DestroyBegin: Agent, DestroyEnd: Agent, HookBegin: Agent, HookEnd: Agent,
+		VolumeBegin: Agent, VolumeEnd: Agent, AskBegin: Agent, AskEnd: Agent,
+		TableApply: Agent, TableApplied: Agent,
+		RootUnpacked: Agent, RootRenamed: Agent, PinWritten: Agent,
+		NodeRecorded: Agent, NodeForked: Agent, NodeReady: Agent, NodeStarted: Agent, NodeKilled: Agent, NodeTrashed: Agent,
+		RouterWrite: Router, RouterWritten: Router, RouterSwapped: Router,
+		BlobWrite: Bake, BlobWritten: Bake, StepWritten: Bake, IndexWrite: Bake, IndexWritten: Bake,
+	}
 }

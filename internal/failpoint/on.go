@@ -48,7 +48,7 @@ func Ends(kind string) { passKnown(Point(kind + ".end")) }
 
 // passKnown passes a point whose name was put together: those that no list has are none.
 func passKnown(p Point) {
-	if _, known := Points[p]; known {
+	if _, known := Points()[p]; known {
 		Pass(p)
 	}
 }

@@ -57,7 +57,7 @@ func dieAt(t *testing.T, process failpoint.Process) {
 // everyPointOf wants that no point of a process is dead.
 func everyPointOf(t *testing.T, process failpoint.Process, passed map[failpoint.Point]int) {
 	t.Helper()
-	for p, of := range failpoint.Points {
+	for p, of := range failpoint.Points() {
 		if of == process && passed[p] == 0 {
 			t.Errorf("%s is never passed: the test lacks something, or the point is dead", p)
 		}
@@ -68,7 +68,7 @@ func everyPointOf(t *testing.T, process failpoint.Process, passed map[failpoint.
 func places(process failpoint.Process, passed map[failpoint.Point]int) iter.Seq2[failpoint.Point, int] {
 	return func(yield func(failpoint.Point, int) bool) {
 		for _, p := range slices.Sorted(maps.Keys(passed)) {
-			if failpoint.Points[p] != process {
+			if failpoint.Points()[p] != process {
 				continue
 			}
 			h := fnv.New32a()

@@ -50,9 +50,9 @@ func (s *story) nothingLeft() {
 	}
 }
 
-// folders are nodes in the driver's folder, and half-written files anywhere.
+// folders are nodes and volumes in the driver's folder, and what was moved away there to be removed.
 func (s *story) folders() (left []string) {
-	for _, dir := range []string{"s/sandbox/nodes", "s/sandbox/trash"} {
+	for _, dir := range []string{"s/sandbox/nodes", "s/sandbox/volumes", "s/sandbox/trash"} {
 		for _, name := range entries(filepath.Join(s.Dir, dir)) {
 			left = append(left, filepath.Join(dir, name))
 		}

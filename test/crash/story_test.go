@@ -21,13 +21,19 @@ import (
 	"github.com/bootandshoot/release/test/load"
 )
 
-// settings of the app: a canary step that is held for a moment, a hook at each end, and patience with a busy machine.
+// settings of the app: a volume, a canary step that is held for a moment and asked about, a hook at each end, and patience with a
+// busy machine.
 const settings = `app: hello
 recipe: recipe.yaml
-fleet: {driver: sandbox, size: 2, stop: {grace: 5s}%s}
+fleet: {driver: sandbox, size: 2, stop: {grace: 5s}, volumes: [{name: data, path: /data, writer: many}]%s}
 health: {http: {path: /healthz, port: 8080}, timeout: 5s, unhealthy_after: 3, start_within: %s}
 route: {listen: %q}
-cutover: {steps: [{percent: 50, hold: 200ms}, {percent: 100}], verdict: off, keep_previous: 1m, drain: {timeout: 10s}}
+cutover:
+  steps: [{percent: 50, hold: 200ms}, {percent: 100}]
+  verdict: off
+  abort_on: {command: [{cmd: "true"}]}
+  keep_previous: 1m
+  drain: {timeout: 10s}
 hooks: {before_cutover: ["true"], on_abort: ["true"]}
 `
 
@@ -55,7 +61,7 @@ func tell(t *testing.T, point string) *story {
 	report := s.underLoad(s.day)
 	s.judge(report)
 	s.nothingButWhatRuns()
-	s.asks(0, "destroy", "-y")
+	s.asks(0, "destroy", "-y", "--volumes")
 	s.nothingLeft()
 	return s
 }
@@ -221,7 +227,7 @@ const outage = 10 * time.Second
 func (s *story) judge(r load.Report) {
 	s.t.Helper()
 	name, _, _ := strings.Cut(s.point, ":")
-	router := failpoint.Points[failpoint.Point(name)] == failpoint.Router
+	router := failpoint.Points()[failpoint.Point(name)] == failpoint.Router
 	var last time.Duration
 	for _, f := range r.Failures {
 		after := f.Due.Sub(s.died())
