@@ -234,17 +234,9 @@ func serves(listen string) string {
 // underLoad sends requests to the route while something happens.
 func underLoad(t *testing.T, in *harness.Installation, happens func()) load.Report {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan load.Report, 1)
-	go func() {
-		report, err := load.Run(ctx, load.Options{URL: "http://" + in.Listen + "/", Rate: 50, Duration: 10 * time.Minute})
-		if err != nil {
-			t.Error(err)
-		}
-		done <- report
-	}()
-	defer stop()
-	happens()
-	stop()
-	return <-done
+	report, err := load.During(context.Background(), load.Options{URL: "http://" + in.Listen + "/", Rate: 50}, happens)
+	if err != nil {
+		t.Error(err)
+	}
+	return report
 }

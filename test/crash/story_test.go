@@ -1,7 +1,6 @@
 package crash
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -192,21 +191,12 @@ func (s *story) kill() {
 }
 
 // underLoad sends requests as long as do takes.
-func (s *story) underLoad(do func()) (report load.Report) {
+func (s *story) underLoad(do func()) load.Report {
 	s.t.Helper()
-	ctx, stop := context.WithCancel(s.t.Context())
-	defer stop()
-	var group sync.WaitGroup
-	group.Go(func() {
-		var err error
-		report, err = load.Run(ctx, load.Options{URL: "http://" + s.Listen + "/", Rate: 100, Duration: 10 * time.Minute, Connections: 16, Timeout: 30 * time.Second})
-		if err != nil {
-			s.t.Error(err)
-		}
-	})
-	defer group.Wait()
-	defer stop()
-	do()
+	report, err := load.During(s.t.Context(), load.Options{URL: "http://" + s.Listen + "/", Rate: 100, Connections: 16, Timeout: 30 * time.Second}, do)
+	if err != nil {
+		s.t.Error(err)
+	}
 	return report
 }
 

@@ -193,23 +193,16 @@ func (d *demo) step(ctx context.Context, what string, result any, args ...string
 // underLoad sends requests while the story goes on.
 func (d *demo) underLoad(ctx context.Context, story func(context.Context) error) error {
 	d.show.doing(fmt.Sprintf("%d requests a second from here on, at http://%s/", rate, d.in.listen))
-	loading, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan error, 1)
-	go func() {
-		report, err := load.Run(loading, load.Options{
-			URL: "http://" + d.in.listen + "/", Rate: rate, Duration: longest, ProgressEvery: every,
-			Progress: func(c load.Counts) {
-				d.mu.Lock()
-				d.counts = c
-				d.mu.Unlock()
-				d.show.counts(c)
-			},
-		})
-		d.facts.report = report
-		done <- err
-	}()
-	err := story(ctx)
-	stop()
-	return errors.Join(err, <-done)
+	var told error
+	report, err := load.During(ctx, load.Options{
+		URL: "http://" + d.in.listen + "/", Rate: rate, Duration: longest, ProgressEvery: every,
+		Progress: func(c load.Counts) {
+			d.mu.Lock()
+			d.counts = c
+			d.mu.Unlock()
+			d.show.counts(c)
+		},
+	}, func() { told = story(ctx) })
+	d.facts.report = report
+	return errors.Join(told, err)
 }

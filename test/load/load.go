@@ -117,6 +117,23 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	return r.tally.report(), nil
 }
 
+// longest is how long During sends at most, if its options do not say so.
+const longest = 10 * time.Minute
+
+// During is Run as long as do takes.
+func During(ctx context.Context, o Options, do func()) (report Report, err error) {
+	if o.Duration == 0 {
+		o.Duration = longest
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { report, err = Run(ctx, o) })
+	defer group.Wait() // the answers that are due are in the report
+	defer stop()
+	do()
+	return
+}
+
 type run struct {
 	options Options
 	client  *http.Client

@@ -11,6 +11,24 @@ import (
 	"time"
 )
 
+func TestDuringEndsWithWhatItIsFor(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	few := make(chan struct{})
+	report, err := During(t.Context(), Options{URL: server.URL, Rate: 1000, ProgressEvery: time.Millisecond, Progress: func(c Counts) {
+		if c.Sent >= 20 {
+			select {
+			case <-few:
+			default:
+				close(few)
+			}
+		}
+	}}, func() { <-few })
+	if err != nil || report.Sent < 20 || report.OK != report.Sent {
+		t.Errorf("report %s, %v", report, err)
+	}
+}
+
 func TestRunCountsWhatComesBack(t *testing.T) {
 	var n atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

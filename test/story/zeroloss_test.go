@@ -51,21 +51,15 @@ func TestNoRequestIsLost(t *testing.T) {
 // underLoad sends requests to the route while story runs.
 func underLoad(t *testing.T, in *harness.Installation, story func()) load.Report {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan load.Report, 1)
-	go func() {
-		report, err := load.Run(ctx, load.Options{URL: "http://" + in.Listen + "/", Rate: rate, Duration: longest})
-		if err != nil {
-			t.Error(err)
-		}
-		done <- report
-	}()
-	defer stop()
-	enough := time.After(shortest)
-	story()
-	<-enough
-	stop()
-	return <-done
+	report, err := load.During(context.Background(), load.Options{URL: "http://" + in.Listen + "/", Rate: rate, Duration: longest}, func() {
+		enough := time.After(shortest)
+		story()
+		<-enough
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return report
 }
 
 // shiftBackAndForth moves the traffic to a new fleet in two steps, and back.
