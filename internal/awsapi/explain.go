@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/bootandshoot/release/internal/fault"
 )
@@ -72,10 +73,11 @@ func classify(err error) (fault.Code, string) {
 // outside classes what is not an answer of a service.
 func outside(err error) (fault.Code, string) {
 	var network net.Error
+	var sent *smithyhttp.RequestSendError
 	switch text := err.Error(); {
 	case strings.Contains(text, "get identity") || strings.Contains(text, "get credentials") || strings.Contains(text, "refresh cached credentials"):
 		return fault.Denied, "no credentials were found: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine an instance role"
-	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &network), errors.As(err, &sent), errors.Is(err, context.DeadlineExceeded):
 		return fault.Unavailable, "AWS does not answer: check the network, AWS_REGION and AWS_ENDPOINT_URL"
 	}
 	return fault.Failed, ""

@@ -1,7 +1,8 @@
 // Package awstest is a small AWS in the process of a test: it speaks the wire protocols of the services that this
 // project calls, over HTTP, so that tests use the real SDK. It is written after the services' API references:
 //
-//   - EC2 (query requests, XML answers, version 2016-11-15): snapshots, images, tags
+//   - EC2 (query requests, XML answers, version 2016-11-15): snapshots, images, tags, launch templates, instances, subnets
+//   - Auto Scaling (query, version 2011-01-01): groups that replace what is unhealthy unless that is suspended
 //   - EBS direct APIs (REST, JSON and raw blocks, version 2019-11-02)
 //   - STS (query, version 2011-06-15): GetCallerIdentity
 //   - the instance metadata service, version 2 only: a token first, then data

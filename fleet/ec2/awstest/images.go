@@ -10,15 +10,22 @@ import (
 )
 
 var ec2Actions = map[string]action{
-	"CopyImage":              copyImage,
-	"CreateTags":             createTags,
-	"DeleteSnapshot":         deleteSnapshot,
-	"DeregisterImage":        deregisterImage,
-	"DescribeImageAttribute": describeImageAttribute,
-	"DescribeImages":         describeImages,
-	"DescribeSnapshots":      describeSnapshots,
-	"ModifyImageAttribute":   modifyImageAttribute,
-	"RegisterImage":          registerImage,
+	"CopyImage":               copyImage,
+	"CreateLaunchTemplate":    createLaunchTemplate,
+	"CreateTags":              createTags,
+	"DeleteLaunchTemplate":    deleteLaunchTemplate,
+	"DeleteSnapshot":          deleteSnapshot,
+	"DeregisterImage":         deregisterImage,
+	"DescribeImageAttribute":  describeImageAttribute,
+	"DescribeImages":          describeImages,
+	"DescribeInstances":       describeInstances,
+	"DescribeLaunchTemplates": describeLaunchTemplates,
+	"DescribeSnapshots":       describeSnapshots,
+	"DescribeSubnets":         describeSubnets,
+	"ModifyImageAttribute":    modifyImageAttribute,
+	"RegisterImage":           registerImage,
+	"RunInstances":            runInstances,
+	"TerminateInstances":      terminateInstances,
 }
 
 // image is an AMI: pending for a moment, then available.

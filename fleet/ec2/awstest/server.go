@@ -88,6 +88,11 @@ type region struct {
 	started   map[string]startedSnapshot // by client token
 	images    map[string]*image
 	copied    map[string]copiedImage // by client token
+	instances map[string]*instance
+	launched  map[string]launched  // by client token
+	templates map[string]*template // by name
+	groups    map[string]*group    // by name
+	subnets   []*subnet
 }
 
 func (s *Server) region(name string) *region {
@@ -95,7 +100,8 @@ func (s *Server) region(name string) *region {
 		return r
 	}
 	r := &region{name: name, snapshots: map[string]*snapshot{}, started: map[string]startedSnapshot{}, images: map[string]*image{},
-		copied: map[string]copiedImage{}}
+		copied: map[string]copiedImage{}, instances: map[string]*instance{}, launched: map[string]launched{}, templates: map[string]*template{},
+		groups: map[string]*group{}, subnets: subnetsOf(name)}
 	s.regions[name] = r
 	return r
 }
@@ -127,6 +133,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.blocks(w, r, region)
 	case "ec2":
 		s.query(w, r, Call{Service: service, Region: region}, ec2Actions, ec2Wire{})
+	case "autoscaling":
+		s.query(w, r, Call{Service: service, Region: region}, groupActions, queryWire{"http://autoscaling.amazonaws.com/doc/2011-01-01/"})
 	case "sts":
 		s.query(w, r, Call{Service: service, Region: region}, stsActions, queryWire{"https://sts.amazonaws.com/doc/2011-06-15/"})
 	default:

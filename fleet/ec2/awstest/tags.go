@@ -69,6 +69,11 @@ func (q *request) resource(id string) (*tagged, *Fault) {
 			return &i.tagged, nil
 		}
 		return nil, noImage(id)
+	case "i":
+		if i := q.region.instances[id]; i != nil {
+			return &i.tagged, nil
+		}
+		return nil, noInstance(id)
 	}
 	return nil, &Fault{http.StatusBadRequest, "InvalidID", "The ID '" + id + "' is not valid"}
 }

@@ -1,0 +1,159 @@
+package ec2
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/ec2/ami"
+	"github.com/bootandshoot/release/internal/awsapi"
+	"github.com/bootandshoot/release/internal/fault"
+)
+
+// Disk is the machine form of an image.
+type Disk struct {
+	ami.Disk
+	Arch  string // of Go
+	Close func() // releases what Content holds
+}
+
+// Options of a driver. Installation, Images, Disk, Settings, Subnets and Types must be set.
+type Options struct {
+	Installation string                                                     // id of the installation: [a-z0-9-], at most 40 characters
+	Images       *ami.Store                                                 // of the same account, region and installation
+	Disk         func(ctx context.Context, image string) (Disk, error)      // the machine of an image, by its digest; fleet.ErrImageLacksTarget without one
+	Settings     func(spec fleet.Spec, node fleet.NodeSpec) ([]byte, error) // the user data of a node: command, environment, secrets
+	Subnets      []string                                                   // ids; nodes are spread over them by their slots
+	Groups       []string                                                   // ids of security groups; empty: the network's default
+	Profile      string                                                     // name of an instance profile; "": none
+	Types        []string                                                   // instance types in order of preference: the next is tried when AWS has none left
+	Spot         int                                                        // percent of the nodes that are spot instances where there are any, from 0 to 100
+	Poll         time.Duration                                              // pause between two looks at a state that AWS changes; 0: 2 s
+	Log          *slog.Logger                                               // nil: none
+}
+
+// Driver runs nodes as instances in one account and region. It is safe for use by many goroutines.
+type Driver struct {
+	opts   Options
+	region string
+	ec2    *ec2.Client
+	groups *autoscaling.Client
+	sts    *sts.Client
+	log    *slog.Logger
+
+	mu       sync.Mutex // guards what follows; never held during a call
+	recent   map[string]recent
+	scope    string // once known
+	ensuring map[fleet.FleetID]*sync.Mutex
+}
+
+// recent is a node that was launched a moment ago, by instance id: lists may lack it.
+type recent struct {
+	node fleet.Node
+	till time.Time
+}
+
+// consistent is how long lists may lack what was made. AWS promises no bound; a few minutes is what its guide to the API tells callers
+// to expect at most. [EC2 developer guide: eventual consistency]
+const consistent = 5 * time.Minute
+
+var (
+	_ fleet.Driver   = (*Driver)(nil)
+	_ fleet.Targeted = (*Driver)(nil)
+	_ fleet.Scoped   = (*Driver)(nil)
+)
+
+var installationID = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)
+
+// New makes a driver. It does not talk to AWS. Errors: a bad option (fault.Invalid).
+func New(cfg aws.Config, o Options) (*Driver, error) {
+	invalid := func(format string, args ...any) error {
+		return fault.New(fault.Invalid, "make ec2 driver: "+format, args...)
+	}
+	switch {
+	case len(o.Installation) > 40 || !installationID.MatchString(o.Installation):
+		return nil, invalid("installation id %q is not at most 40 of [a-z0-9-]", o.Installation)
+	case cfg.Region == "":
+		return nil, invalid("no region is set")
+	case len(o.Subnets) == 0:
+		return nil, invalid("no subnet is given")
+	case len(o.Types) == 0:
+		return nil, invalid("no instance type is given")
+	case o.Spot < 0 || o.Spot > 100:
+		return nil, invalid("%d percent of spot instances", o.Spot)
+	case o.Images == nil || o.Disk == nil || o.Settings == nil:
+		return nil, invalid("images, disks or settings are missing")
+	}
+	if o.Poll == 0 {
+		o.Poll = 2 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Driver{opts: o, region: cfg.Region, ec2: ec2.NewFromConfig(cfg), groups: autoscaling.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), log: o.Log,
+		recent: map[string]recent{}, ensuring: map[fleet.FleetID]*sync.Mutex{}}, nil
+}
+
+// Target says that the driver boots machines.
+func (d *Driver) Target() fleet.Target { return fleet.Machine }
+
+// Scope is the account and region.
+func (d *Driver) Scope(ctx context.Context) (string, error) {
+	d.mu.Lock()
+	known := d.scope
+	d.mu.Unlock()
+	if known != "" {
+		return known, nil
+	}
+	who, err := d.sts.GetCallerIdentity(ctx, nil)
+	if err != nil {
+		return "", explain("ask who we are at AWS", err)
+	}
+	scope := "AWS account " + aws.ToString(who.Account) + ", " + d.region
+	d.mu.Lock()
+	d.scope = scope
+	d.mu.Unlock()
+	return scope, nil
+}
+
+// explain gives an error its class. What says that AWS does not answer is fleet.ErrUnavailable too.
+func explain(doing string, err error) error {
+	err = awsapi.Explain(doing, err)
+	if fault.CodeOf(err) == fault.Unavailable {
+		return unavailable{err}
+	}
+	return err
+}
+
+// unavailable is an error that is fleet.ErrUnavailable besides what it is.
+type unavailable struct{ error }
+
+func (u unavailable) Unwrap() []error { return []error{u.error, fleet.ErrUnavailable} }
+
+// nameOf is the name of a fleet's launch template and group.
+func (d *Driver) nameOf(id fleet.FleetID) string {
+	sum := sha256.Sum256([]byte(id.String()))
+	return "release-" + d.opts.Installation + "-" + hex.EncodeToString(sum[:8])
+}
+
+// pause waits for the time between two looks.
+func (d *Driver) pause(ctx context.Context) error {
+	timer := time.NewTimer(d.opts.Poll)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,118 @@
+package ec2
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	autotypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/awsapi"
+)
+
+// suspended are the processes that would replace, move or resize by themselves what is the orchestrator's to decide on.
+var suspended = []string{"ReplaceUnhealthy", "AZRebalance", "AlarmNotification", "ScheduledActions", "InstanceRefresh"}
+
+// mostNodes is the group's upper bound. It bounds nothing of ours: attaching needs room below it.
+const mostNodes = 1000
+
+// mostAttached is how many instances one call attaches or detaches. [Auto Scaling API reference: AttachInstances]
+const mostAttached = 20
+
+// ground makes what a fleet's instances are launched from and gathered in, unless it is there.
+func (d *Driver) ground(ctx context.Context, spec fleet.Spec) error {
+	image, err := d.image(ctx, spec.Image)
+	if err != nil {
+		return err
+	}
+	name := d.nameOf(spec.Fleet)
+	data := &types.RequestLaunchTemplateData{ImageId: aws.String(image.ID), SecurityGroupIds: d.opts.Groups,
+		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
+		MetadataOptions: &types.LaunchTemplateInstanceMetadataOptionsRequest{HttpTokens: types.LaunchTemplateHttpTokensStateRequired, HttpEndpoint: types.LaunchTemplateInstanceMetadataEndpointStateEnabled,
+			HttpPutResponseHopLimit: aws.Int32(1)}}
+	if d.opts.Profile != "" {
+		data.IamInstanceProfile = &types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(d.opts.Profile)}
+	}
+	_, err = d.ec2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(name), LaunchTemplateData: data,
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: d.fleetTags(spec.Fleet)}}})
+	if err != nil && !awsapi.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException") {
+		return err
+	}
+	in := &autoscaling.CreateAutoScalingGroupInput{AutoScalingGroupName: aws.String(name), MinSize: aws.Int32(0), MaxSize: aws.Int32(mostNodes), DesiredCapacity: aws.Int32(0),
+		LaunchTemplate:    &autotypes.LaunchTemplateSpecification{LaunchTemplateName: aws.String(name), Version: aws.String("1")},
+		VPCZoneIdentifier: aws.String(strings.Join(d.opts.Subnets, ","))}
+	for _, t := range d.fleetTags(spec.Fleet) {
+		in.Tags = append(in.Tags, autotypes.Tag{Key: t.Key, Value: t.Value, PropagateAtLaunch: aws.Bool(false), ResourceId: aws.String(name), ResourceType: aws.String("auto-scaling-group")})
+	}
+	if _, err := d.groups.CreateAutoScalingGroup(ctx, in); err != nil && !awsapi.Is(err, "AlreadyExists", "AlreadyExistsFault") {
+		return err
+	}
+	_, err = d.groups.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: aws.String(name), ScalingProcesses: suspended})
+	return err
+}
+
+// members are the instances of a fleet's group; none of a group that is not there.
+func (d *Driver) members(ctx context.Context, id fleet.FleetID) (map[string]bool, error) {
+	out, err := d.groups.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{d.nameOf(id)}})
+	if err != nil {
+		return nil, err
+	}
+	in := map[string]bool{}
+	for _, g := range out.AutoScalingGroups {
+		for _, i := range g.Instances {
+			in[aws.ToString(i.InstanceId)] = true
+		}
+	}
+	return in, nil
+}
+
+// join attaches those that run to the group, but for what is in quarantine or to go.
+func (d *Driver) join(ctx context.Context, id fleet.FleetID, found map[string]machine) error {
+	in, err := d.members(ctx, id)
+	if err != nil {
+		return err
+	}
+	var outside []string
+	for _, m := range found {
+		if m.state == types.InstanceStateNameRunning && !m.quarantined && !m.removed && !in[m.id] {
+			outside = append(outside, m.id)
+		}
+	}
+	slices.Sort(outside)
+	for some := range slices.Chunk(outside, mostAttached) {
+		_, err := d.groups.AttachInstances(ctx, &autoscaling.AttachInstancesInput{AutoScalingGroupName: aws.String(d.nameOf(id)), InstanceIds: some})
+		if err == nil {
+			continue
+		}
+		now, merr := d.members(ctx, id) // another call may have been faster
+		if merr != nil || slices.ContainsFunc(some, func(i string) bool { return !now[i] }) {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave takes instances out of the group, which then wants fewer.
+func (d *Driver) leave(ctx context.Context, id fleet.FleetID, instances ...string) error {
+	in, err := d.members(ctx, id)
+	if err != nil {
+		return err
+	}
+	inside := slices.DeleteFunc(slices.Clone(instances), func(i string) bool { return !in[i] })
+	for some := range slices.Chunk(inside, mostAttached) {
+		_, err := d.groups.DetachInstances(ctx, &autoscaling.DetachInstancesInput{AutoScalingGroupName: aws.String(d.nameOf(id)), InstanceIds: some, ShouldDecrementDesiredCapacity: aws.Bool(true)})
+		if err == nil {
+			continue
+		}
+		now, merr := d.members(ctx, id)
+		if merr != nil || slices.ContainsFunc(some, func(i string) bool { return now[i] }) {
+			return err
+		}
+	}
+	return nil
+}
