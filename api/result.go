@@ -128,6 +128,7 @@ type ImageInfo struct {
 	Size    int64     `json:"size"`
 	Layers  int       `json:"layers"`
 	Pinned  bool      `json:"pinned"`
+	Targets []string  `json:"targets"` // container, machine
 }
 
 // DoctorResult is the result of doctor.

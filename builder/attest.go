@@ -197,7 +197,7 @@ func attachStatement(ctx context.Context, s *images.Store, d images.Digest, stat
 // knowledge is what the bake knows and the image does not tell.
 func (b *bake) knowledge() (sbom.Inputs, provenance.Build, error) {
 	in := sbom.Inputs{Name: b.name}
-	build := provenance.Build{Name: b.name, Target: "container", Platform: platformText(b.platform), Epoch: b.epoch, Vars: b.o.Vars,
+	build := provenance.Build{Name: b.name, Target: b.target(), Platform: platformText(b.platform), Epoch: b.epoch, Vars: b.o.Vars,
 		Builder: b.o.Builder, Version: b.o.Version, Dependencies: b.dependencies()}
 	for _, f := range b.recipe.Fetch {
 		sum := f.SHA256
@@ -260,6 +260,11 @@ func (b *bake) dependencies() []provenance.Resource {
 	}
 	if l.Debian != nil {
 		for _, p := range l.Debian.Packages[b.debianArch()].All() {
+			add(p.Name, sbom.DebianURL(p.Name, p.Version, p.Arch), "sha256", p.SHA256)
+		}
+	}
+	if l.Machine != nil && b.o.Machine != nil {
+		for _, p := range l.Machine.Packages {
 			add(p.Name, sbom.DebianURL(p.Name, p.Version, p.Arch), "sha256", p.SHA256)
 		}
 	}

@@ -54,6 +54,11 @@ func newBake(o Options) (*bake, error) {
 	if o.SourceDateEpoch != nil && *o.SourceDateEpoch < 0 {
 		return nil, fault.New(fault.Invalid, "SOURCE_DATE_EPOCH is %d: it counts seconds since 1970", *o.SourceDateEpoch)
 	}
+	if o.Machine != nil {
+		if err := o.Machine.check(); err != nil {
+			return nil, err
+		}
+	}
 	c, err := openCache(o.Store)
 	if err != nil {
 		return nil, err
@@ -99,6 +104,9 @@ func (b *bake) run(ctx context.Context) (made, error) {
 		b.report.total++
 	}
 	if b.recipe.Supervised() {
+		b.report.total++
+	}
+	if b.o.Machine != nil {
 		b.report.total++
 	}
 	m := made{result: Result{Name: b.name, Cached: true, Reproducible: true, Epoch: b.epoch, LockChanged: changed, Steps: []StepResult{}, Tests: []TestResult{}}}

@@ -33,6 +33,11 @@ type Options struct {
 	// Vars replace values of the recipe's vars.
 	Vars map[string]string
 
+	// Machine also makes a machine of the image; nil makes a container only.
+	Machine *Machine
+	// MachineOnly leaves the tests in a sandbox out: the image is there to be booted.
+	MachineOnly bool
+
 	Sign    *signature.PrivateKey // signs the image and its provenance; nil signs nothing
 	Builder string                // URI of who bakes, for the provenance; "" is this program
 	Version string                // of this program, for the provenance
@@ -131,13 +136,25 @@ func bakeOnce(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := b.test(ctx, &made); err != nil {
-		return Result{}, err
+	if !o.MachineOnly {
+		if err := b.test(ctx, &made); err != nil {
+			return Result{}, err
+		}
+	}
+	if o.Machine != nil {
+		if err := b.machine(ctx, &made); err != nil {
+			return Result{}, err
+		}
 	}
 	res := made.result
 	before, _ := o.Store.Resolve(b.name) // none is fine
 	if res.Image, err = o.Store.Write(ctx, made.image); err != nil {
 		return Result{}, err
+	}
+	if o.Machine != nil {
+		if err := o.Store.AttachMachine(ctx, res.Image); err != nil {
+			return Result{}, err
+		}
 	}
 	if err := b.attest(ctx, res.Image); err != nil {
 		return Result{}, err

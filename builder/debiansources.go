@@ -19,7 +19,24 @@ type debianSource struct {
 
 // debianSources are the suites of the recipe's Debian release, then its repositories.
 func (b *bake) debianSources() ([]debianSource, error) {
-	d := b.recipe.Base.Debian
+	list, err := suiteSources(b.recipe.Base.Debian)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range b.recipe.Repositories {
+		keys, err := readKeyring(r.Keyring)
+		if err != nil {
+			return nil, inPart("repository "+r.Name, r.Pos, err)
+		}
+		list = append(list, debianSource{archive.Source{
+			Name: r.Name, Mirrors: []string{r.URL}, Suite: r.Suite, Components: r.Components, Keyring: keys,
+		}, r.Name})
+	}
+	return list, nil
+}
+
+// suiteSources are the suites of a Debian release.
+func suiteSources(d *recipes.Debian) ([]debianSource, error) {
 	keyring, err := debianKeyring(d)
 	if err != nil {
 		return nil, err
@@ -31,15 +48,6 @@ func (b *bake) debianSources() ([]debianSource, error) {
 	var list []debianSource
 	for _, s := range suites {
 		list = append(list, debianSource{s, s.Suite})
-	}
-	for _, r := range b.recipe.Repositories {
-		keys, err := readKeyring(r.Keyring)
-		if err != nil {
-			return nil, inPart("repository "+r.Name, r.Pos, err)
-		}
-		list = append(list, debianSource{archive.Source{
-			Name: r.Name, Mirrors: []string{r.URL}, Suite: r.Suite, Components: r.Components, Keyring: keys,
-		}, r.Name})
 	}
 	return list, nil
 }
@@ -85,9 +93,14 @@ const securityMark = "security="
 
 // archives opens the mirrors' cache; what it does is progress of the step.
 func (b *bake) archives(step string) (*archive.Client, error) {
+	return b.archivesOf(b.recipe.Base.Debian, step)
+}
+
+// archivesOf is that for any Debian release.
+func (b *bake) archivesOf(d *recipes.Debian, step string) (*archive.Client, error) {
 	return archive.New(archive.Options{
 		Cache: b.cache.dir, Now: b.now, Offline: b.o.Offline, Log: b.log,
-		AllowExpired: b.recipe.Base.Debian.AllowExpired, AllowOlder: b.recipe.Base.Debian.AllowExpired,
+		AllowExpired: d.AllowExpired, AllowOlder: d.AllowExpired,
 		Waiting: func(w archive.Waiting) { b.waiting(step, w.Mirror, w.Since) },
 		Progress: func(p archive.Progress) {
 			b.report.emit(Event{Kind: Bytes, Step: step, Bytes: p.AllBytes, Size: p.AllSize})

@@ -57,6 +57,8 @@
 //	layers/<k2>/<key>.json   the layers of an installation of Debian packages: {"schema":1,"layers":[{digest,size,by}…]}
 //	places/<k2>/<key>.json   where a step's files go in an image with these layers; saves reading the layers
 //	tests/<k2>/<key>.json    that an image passed the tests of its recipe: {"schema":1,"image":…,"tests":[name…]}
+//	machines/<k2>/<key>.json the machine of an image, as images.Machine: what its disk was made from is in the key
+//	kernels/<k2>/<key>.json  the kernel, initrd and stub that come from certain packages: {"schema":1,"release":…,"kernel":…}
 //	bases/<key>.json         which image of the store a pinned base is
 //	secrets/<k2>/<key>.json  what the search for secrets found in a layer: rules and places, never a secret
 //	files/<hash>             hashes of a copy source's files by path, size, times, inode; see statcache.go

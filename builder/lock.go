@@ -26,7 +26,7 @@ type LockOptions struct {
 
 // Change is a pin that is new, gone or another one. From is "" for a new one, To for one that is gone.
 type Change struct {
-	Kind string `json:"kind"` // "package", "extension", "base", "fetch", "git"
+	Kind string `json:"kind"` // "package", "machine", "extension", "base", "fetch", "git"
 	Name string `json:"name"`
 	Arch string `json:"arch,omitempty"` // of a package, as Debian names it
 	From string `json:"from"`
@@ -51,6 +51,9 @@ func Lock(ctx context.Context, o Options, l LockOptions) (Locked, error) {
 	old, err := orNew(load(lockPath))
 	if err != nil {
 		return Locked{}, err
+	}
+	if o.Machine == nil && (o.Recipe.Machine != nil || old.Machine != nil) {
+		o.Machine = &Machine{}
 	}
 	release, err := o.Store.Hold(ctx)
 	if err != nil {
@@ -129,6 +132,9 @@ func dropped(old *recipes.Lock, l LockOptions) (rest *recipes.Lock, update map[s
 		next.Extensions = slices.DeleteFunc(slices.Clone(next.Extensions), func(x recipes.LockedExtension) bool { return named(x.Name) })
 		if next.Base != nil && named(next.Base.Image) {
 			next.Base = nil
+		}
+		if next.Machine != nil && slices.ContainsFunc(next.Machine.Packages, func(p recipes.LockedPackage) bool { return named(p.Name) || named(sourceOf(p)) }) {
+			next.Machine = nil // kernel and stub are chosen anew
 		}
 		for _, p := range packagesOf(next.Debian, name) {
 			found, update[p] = true, true
@@ -230,6 +236,11 @@ func pinsOf(l *recipes.Lock) map[pinKey]string {
 	}
 	for _, x := range l.Extensions {
 		all[pinKey{"extension", x.Name, ""}] = fmt.Sprintf("%s %s", x.Version, cmp.Or(x.Commit, x.SHA256))
+	}
+	if l.Machine != nil {
+		for _, p := range l.Machine.Packages {
+			all[pinKey{"machine", p.Name, p.Arch}] = p.Version
+		}
 	}
 	if l.Debian != nil {
 		for arch, p := range l.Debian.Packages {

@@ -114,6 +114,10 @@ func (b *bake) pins(ctx context.Context, old *recipes.Lock) (*recipes.Lock, erro
 		next.Debian, err = b.pinDebian(ctx, old.Debian)
 		return err
 	})
+	g.Go(func() (err error) {
+		next.Machine, err = b.pinMachine(ctx, old.Machine)
+		return err
+	})
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -180,6 +184,7 @@ func (b *bake) compare(ctx context.Context, l *recipes.Lock, path string) error 
 	}
 	diffs = append(diffs, b.compareExtensions(l)...)
 	diffs = append(diffs, b.compareDebian(l.Debian)...)
+	diffs = append(diffs, b.compareMachine(l.Machine)...)
 	local, err := b.compareLocal(ctx, l)
 	if err != nil {
 		return err

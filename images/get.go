@@ -165,6 +165,7 @@ func (s *Store) info(e ocispec.Descriptor) (Info, error) {
 		info.Size += l.Size
 	}
 	info.Layers = len(m.Layers)
+	info.Machine = m.Annotations[AnnotationMachine] != ""
 	if e.Platform != nil {
 		info.OS, info.Arch = e.Platform.OS, e.Platform.Architecture
 	}

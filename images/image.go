@@ -50,8 +50,9 @@ type Info struct {
 	Layers  int       `json:"layers"`
 	OS      string    `json:"os"`
 	Arch    string    `json:"arch"`
-	Newest  bool      `json:"newest"` // the image that Name resolves to
-	Pinned  []string  `json:"pinned"` // installations that use it, sorted
+	Machine bool      `json:"machine"` // it also boots as a machine
+	Newest  bool      `json:"newest"`  // the image that Name resolves to
+	Pinned  []string  `json:"pinned"`  // installations that use it, sorted
 }
 
 // Ports is the ports that the image declares, in declared order: those of the annotation, else the exposed TCP

@@ -95,6 +95,10 @@ func TestErrors(t *testing.T) {
 		"include folder":   {"include: [dir]\n", `2:11: include dir: it is a folder, wanted is a file`},
 		"include broken":   {"include: [broken.yaml]\ncopi: 1\n", "3:1: unknown key \"copi\", did you mean \"copy\"?\np/broken.yaml:1:7: sequence end token ']' not found"},
 		"include wrong":    {"include: [wrong.yaml]\n", `p/wrong.yaml:2:7: user "a b" must be name, uid, name:group or uid:gid, ids up to 65535`},
+		"machine kernel":   {"machine: {kernel: vmlinuz}\n", `2:19: "vmlinuz" is not a package of a kernel such as linux-image-cloud-amd64`},
+		"machine modules":  {"machine: {modules: [a/b]}\n", `2:21: "a/b" is not the name of a kernel module`},
+		"machine volume":   {"machine: {volumes: {data: srv}}\n", `2:27: machine.volumes.data "srv" is not an absolute path below /`},
+		"machine label":    {"machine: {volumes: {a-label-of-17-by: /a, a-label-of-17-byt: /b}}\n", `2:62: "a-label-of-17-byt" is not a label of 1 to 16 of A-Z, a-z, 0-9, dot, - and _`},
 		"duplicate":        {"user: a\nuser: b\ncopi: 1\n", "3:1: key \"user\" is given twice, first in line 2\n4:1: unknown key \"copi\", did you mean \"copy\"?"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,6 +33,7 @@ type file struct {
 	Ports      []int                  `yaml:"ports" doc:"Ports that the app listens on; the first is also in $PORT." minimum:"1" maximum:"65535"`
 	Labels     map[string]string      `yaml:"labels" doc:"Labels of the image."`
 	Workdir    string                 `yaml:"workdir" doc:"Folder in the image that its command and run steps begin in. Default: /." pattern:"^/"`
+	Machine    *machineEntry          `yaml:"machine" doc:"What the image needs to boot as a machine, where other things than the defaults."`
 	Entrypoint []string               `yaml:"entrypoint" doc:"Program and arguments that the image runs, instead of services."`
 	Node       *strictyaml.Node       `yaml:"-"`
 }

@@ -215,6 +215,7 @@ func (l *loader) add(f *file, dir string) {
 	if f.Workdir != "" {
 		r.Workdir = l.target(f.Node.Locate("workdir"), "workdir", f.Workdir)
 	}
+	l.machine(f)
 	l.program(f)
 	l.tests(f)
 	l.allow(f)

@@ -10,6 +10,7 @@ type Lock struct {
 	Schema     int               `yaml:"schema,required"`
 	Base       *LockedBase       `yaml:"base,omitempty"`
 	Debian     *LockedDebian     `yaml:"debian,omitempty"`
+	Machine    *LockedMachine    `yaml:"machine,omitempty"`
 	Extensions []LockedExtension `yaml:"extensions,omitempty"`
 	Fetch      []LockedURL       `yaml:"fetch,omitempty"`
 	Git        []LockedGit       `yaml:"git,omitempty"`
@@ -50,6 +51,14 @@ type LockedPackage struct {
 	Size    int64  // bytes of the .deb
 	SHA256  string // 64 hex digits
 	Path    string // below the archive's address
+}
+
+// LockedMachine pins what a machine boots with. Its files are in no layer, so its date is none of the image's.
+type LockedMachine struct {
+	// Request is what the packages were chosen for, a line for each wish of the recipe.
+	Request []string `yaml:"request,required"`
+	// Packages are the kernel's and the one with systemd's stub for UEFI, by name.
+	Packages []LockedPackage `yaml:"packages,required"`
 }
 
 // LockedExtension pins a plug-in: an archive by SHA256, a repository by Commit.

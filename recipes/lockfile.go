@@ -107,6 +107,11 @@ func (c *lockChecker) check(l *Lock) {
 		l.Debian.check(c)
 	}
 	seen := map[string]bool{}
+	if l.Machine != nil {
+		for i, p := range l.Machine.Packages {
+			c.unique(seen, "package "+p.Name, "machine", "packages", i)
+		}
+	}
 	for i, x := range l.Extensions {
 		if x.SHA256 != "" || x.Commit == "" {
 			c.form(sumPattern, "a sha256 of 64 hex digits", "extensions", i, "sha256")
@@ -133,6 +138,10 @@ func (l *Lock) sort() {
 	}
 	if l.Debian != nil {
 		l.Debian.sort()
+	}
+	if l.Machine != nil {
+		slices.Sort(l.Machine.Request)
+		l.Machine.Packages = lastOfEach(l.Machine.Packages, LockedPackage.compare)
 	}
 	l.Extensions = lastOfEach(l.Extensions, func(a, b LockedExtension) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range l.Extensions {
@@ -187,10 +196,18 @@ func (l *Lock) Same(o *Lock) bool {
 		// An empty list is as good as none.
 		c.Schema, c.Fetch, c.Git = LockSchema, append([]LockedURL(nil), c.Fetch...), append([]LockedGit(nil), c.Git...)
 		c.Extensions = append([]LockedExtension(nil), c.Extensions...)
-		c.Debian = c.Debian.unsummed()
+		c.Debian, c.Machine = c.Debian.unsummed(), c.Machine.clone()
 		c.sort()
 	}
 	return reflect.DeepEqual(a, b)
+}
+
+// clone is a copy whose lists can be ordered.
+func (m *LockedMachine) clone() *LockedMachine {
+	if m == nil {
+		return nil
+	}
+	return &LockedMachine{Request: slices.Clone(m.Request), Packages: slices.Clone(m.Packages)}
 }
 
 // Newest is the newest date in the lockfile, the zero time if it has none.

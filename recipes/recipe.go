@@ -40,6 +40,7 @@ type Recipe struct {
 	Allow       []Allow
 	Ports       []int
 	Labels      map[string]string
+	Machine     *Machine // nil: the recipe says nothing of machines, which is no reason not to be one
 	Workdir     string   // absolute; "" is /
 	Entrypoint  []string // the command as `entrypoint` has it; Command also looks at Services
 	Places      Places

@@ -34,7 +34,8 @@ type Volume struct {
 // Request says what a disk is made from.
 type Request struct {
 	Files   *images.Files
-	Kernel  Kernel
+	Kernel  Kernel // without Initrd: with the modules that the boot loads
+	Initrd  []byte // of MakeInitrd; nil makes it
 	Stub    []byte // systemd's linuxx64.efi.stub
 	Data    []Volume
 	Cmdline []string // further words of the kernel's command line, such as init=/srv/app
@@ -63,9 +64,12 @@ func build(ctx context.Context, f *os.File, r Request) (Result, error) {
 	if arch := r.Files.Image.Config.Architecture; arch != "amd64" {
 		return Result{}, fault.New(fault.Unsupported, "make a disk: the image is for %s; machines are made for amd64", arch)
 	}
-	initrd, err := makeInitrd(r.Kernel, "amd64")
-	if err != nil {
-		return Result{}, err
+	initrd := r.Initrd
+	if initrd == nil {
+		var err error
+		if initrd, err = MakeInitrd(r.Kernel, "amd64"); err != nil {
+			return Result{}, err
+		}
 	}
 	root, size, err := writeRoot(ctx, f, r)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/bootandshoot/release/internal/payload"
 )
 
-// makeInitrd is the archive that the kernel unpacks as its first root.
-func makeInitrd(k Kernel, arch string) ([]byte, error) {
+// MakeInitrd is the archive that the kernel unpacks as its first root.
+func MakeInitrd(k Kernel, arch string) ([]byte, error) {
 	program, err := payload.Program(payload.BootInit, arch)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/bootandshoot/release/builder"
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/dockerfile"
+	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/images/signature"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/recipes"
@@ -24,6 +26,8 @@ import (
 type bakeFlags struct {
 	noCache, locked, offline bool
 	platform, target         string
+	format                   string
+	compress                 bool
 	given                    givenFlags
 	sign                     string
 	allow                    []string
@@ -36,8 +40,8 @@ func (b *bakeFlags) bind(cmd *cobra.Command) {
 	f.BoolVar(&b.locked, "locked", false, "fail when the lockfile does not pin all that the recipe names")
 	f.BoolVar(&b.offline, "offline", false, "use no network")
 	f.StringVar(&b.platform, "platform", "", "`os/arch` of the image (default: this machine's)")
-	f.StringVar(&b.target, "target", "container", "`form` of the image: container")
-	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"container"}, noFiles))
+	f.StringVar(&b.target, "target", "container", "`forms` of the image: container, machine, or both with a comma")
+	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"container", "machine", "container,machine"}, noFiles))
 	f.StringArrayVar(&b.allow, "allow", nil, "of a Dockerfile's image, what is no secret, `PATH[:RULE]=REASON`; may be repeated")
 	b.given.bind(cmd)
 	signFlag(cmd, &b.sign)
@@ -45,15 +49,26 @@ func (b *bakeFlags) bind(cmd *cobra.Command) {
 
 func (b *bakeFlags) check() error {
 	for target := range strings.SplitSeq(b.target, ",") {
-		switch target {
-		case "container":
-		case "machine":
-			return fault.New(fault.Unsupported, "bake: machine images are not supported by this version").WithHint("--target container")
-		default:
+		if target != "container" && target != "machine" {
 			return fault.New(fault.Invalid, "read --target: %q is none of container, machine", target)
 		}
 	}
+	if b.machine() == nil && (b.compress || b.format != "" && b.format != images.DiskRaw) {
+		return fault.New(fault.Invalid, "bake: --format and --compress are of a machine's disk").WithHint("--target machine")
+	}
 	return nil
+}
+
+// machine is how the machine is made; nil for a container alone.
+func (b *bakeFlags) machine() *builder.Machine {
+	if !b.has("machine") {
+		return nil
+	}
+	return &builder.Machine{Format: b.format, Compress: b.compress}
+}
+
+func (b *bakeFlags) has(target string) bool {
+	return slices.Contains(strings.Split(b.target, ","), target)
 }
 
 func (c *cli) bakeVerb() *cobra.Command {
@@ -94,6 +109,9 @@ The tests of the recipe run before the image is listed. RECIPE may also be a Doc
 		},
 	}
 	b.bind(cmd)
+	cmd.Flags().StringVar(&b.format, "format", images.DiskRaw, "`form` of a machine's disk: raw or qcow2")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{images.DiskRaw, images.DiskQCOW2}, noFiles))
+	cmd.Flags().BoolVar(&b.compress, "compress", false, "compress a machine's qcow2")
 	cmd.Flags().BoolVar(&check, "check", false, "bake twice without cache and name the paths that differ")
 	return cmd
 }
@@ -149,7 +167,7 @@ func (c *cli) bakeOptionsOf(b bakeFlags, path, name string) (o builder.Options, 
 	secrets, err := b.given.secretValues(recipe, c.env, c.out.note)
 	return builder.Options{
 		Recipe: recipe, Store: store, Name: name, NoCache: b.noCache, Locked: b.locked, Offline: b.offline,
-		Platform: b.platform, SourceDateEpoch: epoch, Vars: vars, Secrets: secrets,
+		Platform: b.platform, Machine: b.machine(), MachineOnly: !b.has("container"), SourceDateEpoch: epoch, Vars: vars, Secrets: secrets,
 		Sign: key, Builder: c.getenv(builderVariable), Version: programVersion(),
 	}, false, err
 }

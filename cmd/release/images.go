@@ -18,7 +18,7 @@ import (
 
 func (c *cli) imagesVerb() *cobra.Command {
 	return group("images", "List, compare, look into, move and remove images",
-		c.imagesLs(), c.imagesInspect(), c.imagesDiff(), c.imagesTree(), c.imagesCat(), c.imagesShell(), c.imagesSBOM(), c.imagesProvenance(), c.imagesKeygen(), c.imagesSign(), c.imagesVerify(), c.imagesPush(), c.imagesPull(), c.imagesExport(), c.imagesRm(), c.imagesGC())
+		c.imagesLs(), c.imagesInspect(), c.imagesDiff(), c.imagesTree(), c.imagesCat(), c.imagesShell(), c.imagesBoot(), c.imagesSBOM(), c.imagesProvenance(), c.imagesKeygen(), c.imagesSign(), c.imagesVerify(), c.imagesPush(), c.imagesPull(), c.imagesExport(), c.imagesRm(), c.imagesGC())
 }
 
 func (c *cli) imagesLs() *cobra.Command {
@@ -38,7 +38,7 @@ func (c *cli) imagesLs() *cobra.Command {
 			for _, i := range list {
 				if len(args) == 0 || i.Name == args[0] {
 					r.Images = append(r.Images, api.ImageInfo{
-						Image: string(i.Digest), Name: i.Name, Created: i.Created, Size: i.Size, Layers: i.Layers, Pinned: len(i.Pinned) > 0,
+						Image: string(i.Digest), Name: i.Name, Created: i.Created, Size: i.Size, Layers: i.Layers, Pinned: len(i.Pinned) > 0, Targets: targetsOf(i.Machine),
 					})
 				}
 			}
@@ -49,16 +49,24 @@ func (c *cli) imagesLs() *cobra.Command {
 
 func listImages(w io.Writer, list []api.ImageInfo) {
 	var t table
-	t.row(plain("IMAGE"), plain("NAME"), plain("SIZE"), plain("LAYERS"), plain("CREATED"), plain("IN USE"))
+	t.row(plain("IMAGE"), plain("NAME"), plain("SIZE"), plain("LAYERS"), plain("CREATED"), plain("IN USE"), plain("TARGETS"))
 	for _, i := range list {
 		used := ""
 		if i.Pinned {
 			used = "yes"
 		}
 		t.row(plain(shortDigest(i.Image)), plain(i.Name), plain(size(i.Size)), plain(fmt.Sprint(i.Layers)),
-			plain(i.Created.Local().Format(time.DateTime)), plain(used))
+			plain(i.Created.Local().Format(time.DateTime)), plain(used), plain(strings.Join(i.Targets, ", ")))
 	}
 	fmt.Fprintln(w, strings.Join(t.lines(""), "\n"))
+}
+
+// targetsOf are the forms that an image has.
+func targetsOf(machine bool) []string {
+	if machine {
+		return []string{"container", "machine"}
+	}
+	return []string{"container"}
 }
 
 // imageDetails is the result of images inspect.
@@ -76,6 +84,8 @@ type imageDetails struct {
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 	Layers      []layerDetails    `json:"layers"`
+	Targets     []string          `json:"targets"`           // container, machine
+	Machine     *images.Machine   `json:"machine,omitempty"` // its other form
 }
 
 type layerDetails struct {
@@ -98,6 +108,15 @@ func (c *cli) imagesInspect() *cobra.Command {
 				return err
 			}
 			d := detailsOf(digest, img)
+			if img.IsMachine() {
+				m, err := store.Machine(digest)
+				if err != nil && !fault.Is(err, fault.NotFound) {
+					return err
+				}
+				if err == nil { // else it was pulled without
+					d.Machine = &m
+				}
+			}
 			if d.Names, d.Created, err = listedAs(store, digest); err != nil {
 				return err
 			}
@@ -119,7 +138,7 @@ func detailsOf(digest images.Digest, img images.Image) imageDetails {
 	d := imageDetails{
 		Head: api.NewHead(nil), Image: string(digest), Names: []string{}, Platform: img.Config.OS + "/" + img.Config.Architecture,
 		Command: orEmpty(img.Command()), Ports: orEmpty(img.Ports()), User: cfg.User, Workdir: cfg.WorkingDir, Env: orEmpty(cfg.Env),
-		Labels: map[string]string{}, Annotations: map[string]string{}, Layers: []layerDetails{},
+		Targets: targetsOf(img.IsMachine()), Labels: map[string]string{}, Annotations: map[string]string{}, Layers: []layerDetails{},
 	}
 	maps.Copy(d.Labels, cfg.Labels)
 	maps.Copy(d.Annotations, img.Annotations)

@@ -36,7 +36,7 @@ var rules = []rule{
 	{"supervisor", nil, "what decides on services stands alone, and with its program is small"},
 	{"supervisor/supervise", []string{"supervisor"}, "PID 1 of an image is small and knows nothing but its services"},
 	{"dockerfile", []string{"images"}, "an engine's build ends as an image in the store; nothing else of ours knows of it"},
-	{"builder", []string{"builder/secrets", "recipes", "images", "images/provenance", "images/sbom", "images/signature", "images/upper", "sandbox", "healthcheck", "machine", "supervisor", "debian", "debian/archive", "debian/deb", "debian/install", "debian/resolve"},
+	{"builder", []string{"builder/disk", "builder/secrets", "recipes", "images", "images/provenance", "images/sbom", "images/signature", "images/upper", "sandbox", "healthcheck", "machine", "supervisor", "debian", "debian/archive", "debian/deb", "debian/install", "debian/resolve"},
 		"a bake needs no agent: it knows recipes and images, and nothing that runs"},
 	{"builder/disk", []string{"images", "debian/deb"}, "a disk is made of an image and a kernel's package, whatever they were baked from"},
 	{"builder/secrets", nil, "finding secrets needs bytes and nothing else"},

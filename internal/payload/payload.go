@@ -19,8 +19,9 @@ import (
 
 // Names of programs.
 const (
-	Supervise = "supervise" // runs the services of an image
-	BootInit  = "boot-init" // brings a machine from its kernel to its root file system
+	Supervise = "supervise"     // runs the services of an image
+	BootInit  = "boot-init"     // brings a machine from its kernel to its root file system
+	Agent     = "machine-agent" // brings a machine from its root file system to its services
 )
 
 //go:embed all:bin

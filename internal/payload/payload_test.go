@@ -18,7 +18,7 @@ import (
 const largest = 2_500_000
 
 // sources are the packages of the programs.
-var sources = map[string]string{Supervise: "./supervisor/supervise", BootInit: "./internal/bootinit"}
+var sources = map[string]string{Supervise: "./supervisor/supervise", BootInit: "./internal/bootinit", Agent: "./internal/machineagent"}
 
 func TestProgramsAreSmallAndStatic(t *testing.T) {
 	for name := range sources {
@@ -53,7 +53,7 @@ func checkProgram(t *testing.T, name, arch string, machine elf.Machine) {
 // The same sources in another folder give the same bytes as those that are carried, which are also not out of date then.
 func TestProgramIsReproducible(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"go.mod", "go.sum", "supervisor", "internal/pid1", "internal/bootinit"} {
+	for _, name := range []string{"go.mod", "go.sum", "supervisor", "internal/pid1", "internal/bootinit", "internal/machineagent", "internal/instance"} {
 		cp := exec.Command("cp", "-r", "--parents", name, dir)
 		cp.Dir = "../.."
 		if out, err := cp.CombinedOutput(); err != nil {

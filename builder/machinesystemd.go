@@ -1,0 +1,92 @@
+package builder
+
+import (
+	"path"
+
+	"github.com/bootandshoot/release/internal/payload"
+)
+
+// systemdProgram is systemd in every image that has it, merged /usr or not.
+const systemdProgram = "/lib/systemd/systemd"
+
+// Units of Debian's systemd that a machine enables, and those that it is better off without: nobody logs in at its console.
+var (
+	enabledUnits = []string{"systemd-networkd.service"}
+	maskedUnits  = []string{"serial-getty@ttyS0.service", "getty@tty1.service", "systemd-firstboot.service", "systemd-remount-fs.service", "apt-daily.timer", "apt-daily-upgrade.timer"}
+)
+
+// settingsUnit brings the machine's settings before any service starts.
+const settingsUnit = `# Made by the bake.
+[Unit]
+Description=Settings of this machine
+DefaultDependencies=no
+After=local-fs.target systemd-tmpfiles-setup.service
+Before=sysinit.target network-pre.target
+Wants=network-pre.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=` + agentProgram + ` settings
+
+[Install]
+WantedBy=sysinit.target
+`
+
+// serviceDropIn is laid over each service of the image. Its output goes to the console by way of the journal.
+const serviceDropIn = `# Made by the bake.
+[Unit]
+Requires=release-settings.service
+After=release-settings.service network-online.target
+Wants=network-online.target
+
+[Service]
+EnvironmentFile=-/run/release/environment
+StandardOutput=journal
+StandardError=journal
+`
+
+const networkFile = `# Made by the bake.
+[Match]
+Type=ether
+
+[Network]
+DHCP=ipv4
+
+[DHCPv4]
+UseHostname=no
+`
+
+const journalFile = `# Made by the bake: the console is what is kept of a machine.
+[Journal]
+Storage=volatile
+ForwardToConsole=yes
+MaxLevelConsole=info
+`
+
+// systemdFiles are those of a machine that systemd starts.
+func (b *bake) systemdFiles() ([]file, error) {
+	agent, err := payload.Program(payload.Agent, machineArch)
+	if err != nil {
+		return nil, err
+	}
+	var m madeFiles
+	m.file(agentProgram, agent, 0o755)
+	m.file(path.Join(unitDir, "release-settings.service"), []byte(settingsUnit), 0o644)
+	m.link(path.Join(unitDir, "sysinit.target.wants/release-settings.service"), path.Join(unitDir, "release-settings.service"))
+	m.link(path.Join(unitDir, "default.target"), path.Join("/lib/systemd/system", unitTarget))
+	for _, name := range enabledUnits {
+		m.link(path.Join(unitDir, unitTarget+".wants", name), path.Join("/lib/systemd/system", name))
+	}
+	for _, name := range maskedUnits {
+		m.link(path.Join(unitDir, name), "/dev/null")
+	}
+	for _, s := range b.recipe.Order() {
+		m.file(path.Join(unitDir, s.Name+".service.d/release.conf"), []byte(serviceDropIn), 0o644)
+	}
+	m.file("/etc/systemd/network/80-release.network", []byte(networkFile), 0o644)
+	m.file("/etc/systemd/journald.conf.d/release.conf", []byte(journalFile), 0o644)
+	m.file("/etc/hostname", []byte(b.hostname()+"\n"), 0o644)
+	m.file("/etc/machine-id", nil, 0o444) // empty: each machine gets its own, and none is a first boot
+	return m.list, nil
+}

@@ -1,0 +1,163 @@
+// Package machines tests what `release bake --target machine` makes: that it is the same twice, and that it boots.
+package machines
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/usertest"
+	"github.com/bootandshoot/release/test/harness"
+)
+
+// suite is set by TestMain, before any test runs.
+var suite *harness.Suite
+
+func TestMain(m *testing.M) {
+	suite = harness.NewSuite()
+	code := m.Run()
+	suite.Close()
+	os.Exit(code)
+}
+
+// patience bounds every wait for a machine: emulated ones on a busy machine are slow.
+const patience = 6 * time.Minute
+
+// details is what images inspect says of a machine.
+type details struct {
+	Targets []string
+	Machine *struct {
+		RootHash string `json:"root_hash"`
+		Disk     struct {
+			Digest, Format string
+			Size, Capacity int64
+		}
+	}
+}
+
+// TestHelloAsAMachine bakes the example as root and as anybody, boots it directly and by UEFI, and gets its answer.
+func TestHelloAsAMachine(t *testing.T) {
+	in := suite.New(t, "sandbox")
+	in.BuildHello("v1")
+	first := bake(in, t, "--target", "container,machine")
+	var d details
+	if code := in.JSON(&d, "images", "inspect", first); code != 0 || d.Machine == nil || d.Machine.Disk.Format != "raw" || strings.Join(d.Targets, " ") != "container machine" {
+		t.Fatalf("inspect: %d %+v", code, d)
+	}
+	if again := asAnybody(t, in); again != first {
+		t.Errorf("anybody's bake gives %s, root's %s", again, first)
+	}
+	qcow2 := bake(in, t, "--target", "machine", "--format", "qcow2", "--compress")
+	if qcow2 == first {
+		t.Error("another disk is the same image")
+	}
+	t.Run("directly", func(t *testing.T) { boots(t, in, first) })
+	t.Run("by UEFI", func(t *testing.T) { boots(t, in, qcow2, "--firmware") })
+}
+
+func bake(in *harness.Installation, t *testing.T, flags ...string) string {
+	t.Helper()
+	var r api.BakeResult
+	if code := in.JSON(&r, append([]string{"bake"}, flags...)...); code != 0 || !r.Reproducible {
+		t.Fatalf("bake %v: %d %+v", flags, code, r)
+	}
+	return r.Image
+}
+
+// asAnybody bakes the project into a store of an ordinary user's, with nothing of the first bake but its lockfile.
+func asAnybody(t *testing.T, in *harness.Installation) string {
+	t.Helper()
+	u := usertest.Need(t)
+	home := u.TempDir(t)
+	u.Take(t, home, in.Project, in.Binary)
+	cmd := u.Login("bash -s")
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("set -e\ncd %[1]s/hello\nexport HOME=%[1]s RELEASE_IMAGES_DIR=%[1]s/images\numask 077\n%[1]s/release bake --target machine --locked -q\n", home))
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("bake as %s: %v\n%s%s", usertest.Name, err, out, said.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// boots boots an image, gets its answer, and presses the power button.
+func boots(t *testing.T, in *harness.Installation, image string, flags ...string) {
+	cmd := exec.Command(in.Binary, append([]string{"images", "boot", image, "--json", "--env", "VERSION=v7"}, flags...)...)
+	cmd.Dir, cmd.Env = in.Project, in.Env
+	console, err := os.Create(filepath.Join(t.TempDir(), "console"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer console.Close()
+	cmd.Stderr = console
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if t.Failed() {
+			text, _ := os.ReadFile(console.Name())
+			t.Logf("console:\n%s", text)
+		}
+	}()
+	lines := json.NewDecoder(bufio.NewReader(out))
+	var up struct {
+		Type  string
+		Ports []struct {
+			Address string
+			Port    int
+		}
+	}
+	if err := lines.Decode(&up); err != nil || up.Type != "machine" || len(up.Ports) != 1 || up.Ports[0].Port != 8080 {
+		_ = cmd.Process.Kill()
+		t.Fatalf("%v: %+v", err, up)
+	}
+	began := time.Now()
+	if body := answer(t, "http://"+up.Ports[0].Address+"/"); !strings.HasPrefix(body, "hello v7 from hello") {
+		t.Errorf("it answers %q", body)
+	}
+	t.Logf("an answer %s after the start", time.Since(began).Round(10*time.Millisecond))
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	var ended struct{ Type, Image, Ended string }
+	if err := lines.Decode(&ended); err != nil || ended.Type != "result" || ended.Image != image || ended.Ended != "off" {
+		t.Errorf("%v: %+v", err, ended)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// answer asks until somebody answers.
+func answer(t *testing.T, url string) string {
+	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second}
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		resp, err := client.Get(url)
+		if err == nil {
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err == nil && resp.StatusCode == http.StatusOK {
+				return string(body)
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no answer within %s: %v", patience, err)
+		}
+	}
+}
