@@ -110,9 +110,9 @@ var testOnly = []string{"internal/usertest"}
 
 // testsMay are further imports of one package's test files.
 var testsMay = map[string][]string{
-	"internal/scaffold": {"config", "recipes"},                          // what it writes must load
-	"machine":           {"builder/disk", "debian/deb", "images"},       // what it boots is a real disk
-	"router/consul":     {"router/embedded", "router/consul/certstore"}, // its edges are real data planes, with their certificates
+	"internal/scaffold": {"config", "recipes"},                                     // what it writes must load
+	"machine":           {"builder/disk", "debian/deb", "fleet/ec2/ami", "images"}, // what it boots is a real disk, as it is and as EC2 has it
+	"router/consul":     {"router/embedded", "router/consul/certstore"},            // its edges are real data planes, with their certificates
 }
 
 // clients are modules of one outer system: only the packages named may know it. Tests may: they check against the

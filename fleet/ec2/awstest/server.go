@@ -43,7 +43,7 @@ type Fault struct {
 
 // Server is one AWS. It is safe for use by many goroutines.
 type Server struct {
-	URL  string
+	URL  string // "" of one that was not started here
 	opts Options
 
 	mu        sync.Mutex // guards what follows
@@ -54,13 +54,18 @@ type Server struct {
 	tokens    map[string]time.Time
 }
 
-// Start serves until the test ends.
-func Start(t testing.TB, opts Options) *Server {
-	t.Helper()
+// New makes a server without an address: an http.Handler.
+func New(opts Options) *Server {
 	if opts.Takes == 0 {
 		opts.Takes = 5 * time.Millisecond
 	}
-	s := &Server{opts: opts, regions: map[string]*region{}, tokens: map[string]time.Time{}}
+	return &Server{opts: opts, regions: map[string]*region{}, tokens: map[string]time.Time{}}
+}
+
+// Start serves until the test ends.
+func Start(t testing.TB, opts Options) *Server {
+	t.Helper()
+	s := New(opts)
 	front := httptest.NewServer(s)
 	t.Cleanup(front.Close)
 	s.URL = front.URL

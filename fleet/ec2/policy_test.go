@@ -1,0 +1,113 @@
+package ec2
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootandshoot/release/fleet/ec2/ami"
+	"github.com/bootandshoot/release/fleet/ec2/awstest"
+	"github.com/bootandshoot/release/internal/awsapi"
+)
+
+// TestPolicy compares the policy of docs/ec2.md with the calls that are made from a disk to a fleet and back to nothing.
+func TestPolicy(t *testing.T) {
+	c := here(t, awstest.Options{})
+	c.story()
+	made := map[string]bool{}
+	for _, call := range c.server.Calls() {
+		if call.Name() != "sts:GetCallerIdentity" && call.Name() != "ec2:DescribeSubnets" { // needs no permission; the tests' own
+			made[call.Name()] = true
+		}
+	}
+	allowed := policy(t)
+	for name := range made {
+		if !slices.Contains(allowed, name) {
+			t.Errorf("%s is called, and the policy does not allow it", name)
+		}
+	}
+	for _, name := range allowed {
+		if !made[name] {
+			t.Errorf("%s is allowed, and never called", name)
+		}
+	}
+}
+
+// policy is what the document allows.
+func policy(t *testing.T) (allowed []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/ec2.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "```json\n")
+	block, _, ended := strings.Cut(rest, "```")
+	var p struct{ Statement []struct{ Action []string } }
+	if err := json.Unmarshal([]byte(block), &p); err != nil || !found || !ended {
+		t.Fatalf("docs/ec2.md has no policy: %v", err)
+	}
+	for _, s := range p.Statement {
+		if !slices.IsSorted(s.Action) {
+			t.Errorf("not in order: %v", s.Action)
+		}
+		allowed = append(allowed, s.Action...)
+	}
+	return allowed
+}
+
+// story is all that can be done, once.
+func (c *cloud) story() {
+	t := c.t
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec := c.spec(2)
+	if err := c.driver(func(_ *Options, a *awsapi.Options) { a.Client, a.Tries = &deaf{}, 1 }).Prepare(t.Context(), spec); err == nil {
+		t.Fatal("an upload whose end nobody heard ended well")
+	}
+	d := c.driver()
+	must(d.Prepare(t.Context(), spec))
+	nodes, err := d.Ensure(t.Context(), spec)
+	must(err)
+	_, err = d.Scope(t.Context())
+	must(err)
+	must(d.ReportHealth(t.Context(), nodes[0].ID, true))
+	must(d.Quarantine(t.Context(), nodes[0].ID))
+	must(d.Remove(t.Context(), nodes[1].ID, time.Minute))
+	images, err := d.opts.Images.Images(t.Context())
+	must(err)
+	other, err := d.opts.Images.Copy(t.Context(), images[0], "us-west-2")
+	must(err)
+	must(d.opts.Images.Share(t.Context(), other, "111122223333"))
+	must(d.opts.Images.Remove(t.Context(), other))
+	var orphans []ami.Snapshot
+	orphans, err = d.opts.Images.Orphans(t.Context())
+	must(err)
+	if len(orphans) != 0 {
+		t.Errorf("orphans: %+v", orphans)
+	}
+	c.clean()
+}
+
+// deaf is a client that dies when it has told a snapshot to complete.
+type deaf struct{ dead bool }
+
+func (d *deaf) Do(r *http.Request) (*http.Response, error) {
+	if d.dead {
+		return nil, awstest.ErrKilled
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err == nil && strings.Contains(r.URL.Path, "/completion/") {
+		d.dead = true
+		_ = answer.Body.Close()
+		return nil, awstest.ErrKilled
+	}
+	return answer, err
+}
