@@ -201,14 +201,14 @@ type Verdict struct {
 
 // Answer is how a question of abort_on stands in a step, or stood when there was a verdict.
 type Answer struct {
-	Name     string    `json:"name"`               // its place in abort_on: prometheus[0]
-	Asks     string    `json:"asks"`               // the query and its limit, or the command
-	Advisory bool      `json:"advisory,omitempty"` // it decides nothing
-	At       time.Time `json:"at,omitzero"`        // of the newest answer
-	Outcome  string    `json:"outcome,omitempty"`  // good, bad, unknown; none before the first answer
-	Value    *float64  `json:"value,omitempty"`    // of a query
-	Text     string    `json:"text,omitempty"`     // the answer, or why there is none
-	BadFrom  time.Time `json:"bad_from,omitzero"`  // since when all answers are bad
+	Name         string    `json:"name"`                    // its place in abort_on: prometheus[0]
+	Asks         string    `json:"asks"`                    // the query and its limit, or the command
+	AllowFailure bool      `json:"allow_failure,omitempty"` // it decides nothing
+	At           time.Time `json:"at,omitzero"`             // of the newest answer
+	Outcome      string    `json:"outcome,omitempty"`       // good, bad, unknown; none before the first answer
+	Value        *float64  `json:"value,omitempty"`         // of a query
+	Text         string    `json:"text,omitempty"`          // the answer, or why there is none
+	BadFrom      time.Time `json:"bad_from,omitzero"`       // since when all answers are bad
 }
 
 // VerdictNumbers are one release's in the step.

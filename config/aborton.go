@@ -53,16 +53,11 @@ type judgeKeys Judge
 
 // UnmarshalNode takes both forms.
 func (j *Judge) UnmarshalNode(n *strictyaml.Node, path string) error {
-	if n.Kind == strictyaml.Map {
-		return strictyaml.DecodeAt(n, (*judgeKeys)(j), path).Err()
-	}
-	return j.Cmd.UnmarshalNode(n, path)
+	return commandOrKeys(n, path, &j.Cmd, (*judgeKeys)(j))
 }
 
 // JSONSchema of both forms.
-func (*Judge) JSONSchema() *jsonschema.Schema {
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{jsonschema.For[Command](), jsonschema.For[judgeKeys]()}}
-}
+func (*Judge) JSONSchema() *jsonschema.Schema { return commandOr[judgeKeys]() }
 
 // Hook is the command as one that is run at a point of an operation.
 func (j *Judge) Hook() Hook {

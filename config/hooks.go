@@ -41,18 +41,23 @@ type hookKeys Hook
 
 // UnmarshalNode takes both forms.
 func (h *Hook) UnmarshalNode(n *strictyaml.Node, path string) error {
-	if n.Kind == strictyaml.Map {
-		if errs := strictyaml.DecodeAt(n, (*hookKeys)(h), path); len(errs) > 0 {
-			return errs
-		}
-		return nil
-	}
-	return h.Cmd.UnmarshalNode(n, path)
+	return commandOrKeys(n, path, &h.Cmd, (*hookKeys)(h))
 }
 
 // JSONSchema of both forms.
-func (*Hook) JSONSchema() *jsonschema.Schema {
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{jsonschema.For[Command](), jsonschema.For[hookKeys]()}}
+func (*Hook) JSONSchema() *jsonschema.Schema { return commandOr[hookKeys]() }
+
+// commandOrKeys takes a command alone, or a mapping whose keys are those of keys, a pointer to a struct that cmd is in.
+func commandOrKeys(n *strictyaml.Node, path string, cmd *Command, keys any) error {
+	if n.Kind == strictyaml.Map {
+		return strictyaml.DecodeAt(n, keys, path).Err()
+	}
+	return cmd.UnmarshalNode(n, path)
+}
+
+// commandOr is the schema of a command alone, or of a mapping with the keys of Keys.
+func commandOr[Keys any]() *jsonschema.Schema {
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{jsonschema.For[Command](), jsonschema.For[Keys]()}}
 }
 
 // Point is where in an operation hooks are run.

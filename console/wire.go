@@ -65,7 +65,7 @@ func presentOf(list []orchestrator.Verdict, now time.Time) (first *api.Verdict, 
 func checksOf(list []orchestrator.Check) []api.Answer {
 	var out []api.Answer
 	for _, c := range list {
-		out = append(out, api.Answer{Name: c.Name, Asks: c.Asks, Advisory: c.Lenient, At: c.At, Outcome: string(c.Outcome), Value: c.Value, Text: c.Text,
+		out = append(out, api.Answer{Name: c.Name, Asks: c.Asks, AllowFailure: c.AllowFailure, At: c.At, Outcome: string(c.Outcome), Value: c.Value, Text: c.Text,
 			BadFrom: c.BadFrom})
 	}
 	return out

@@ -28,16 +28,16 @@ const (
 
 // Check is how one of the questions stands in the step under way.
 type Check struct {
-	Name    string       `json:"name"`              // its place in abort_on: "prometheus[0]"
-	Asks    string       `json:"asks"`              // the query and its limit, or the command
-	Lenient bool         `json:"lenient,omitempty"` // it decides nothing
-	Asked   int          `json:"asked,omitempty"`   // so many times in this step
-	At      time.Time    `json:"at,omitzero"`       // of the newest answer, or when it was not there
-	Outcome CheckOutcome `json:"outcome,omitempty"` // of it; "": nothing was asked yet
-	Value   *float64     `json:"value,omitempty"`   // of a query: the worst, if that is a number
-	Text    string       `json:"text,omitempty"`    // the answer, or why there is none
-	BadFrom time.Time    `json:"bad_from,omitzero"` // since when all answers are bad
-	BadAt   time.Time    `json:"bad_at,omitzero"`   // of the newest bad one
+	Name         string       `json:"name"`                    // its place in abort_on: "prometheus[0]"
+	Asks         string       `json:"asks"`                    // the query and its limit, or the command
+	AllowFailure bool         `json:"allow_failure,omitempty"` // it decides nothing
+	Asked        int          `json:"asked,omitempty"`         // so many times in this step
+	At           time.Time    `json:"at,omitzero"`             // of the newest answer, or when it was not there
+	Outcome      CheckOutcome `json:"outcome,omitempty"`       // of it; "": nothing was asked yet
+	Value        *float64     `json:"value,omitempty"`         // of a query: the worst, if that is a number
+	Text         string       `json:"text,omitempty"`          // the answer, or why there is none
+	BadFrom      time.Time    `json:"bad_from,omitzero"`       // since when all answers are bad
+	BadAt        time.Time    `json:"bad_at,omitzero"`         // of the newest bad one
 }
 
 // Metric is a query to ask.
@@ -78,6 +78,9 @@ const gapOf = 3
 // gap is the longest time between two answers that still belong together.
 func (q question) gap() time.Duration { return gapOf * (q.every + q.timeout) }
 
+// allowFailure says whether its answers decide nothing.
+func (q question) allowFailure() bool { return q.judge != nil && q.judge.AllowFailure }
+
 // String is the question for people.
 func (q question) String() string {
 	if q.judge != nil {
@@ -93,14 +96,14 @@ func (r *round) beginChecks(op *Operation, fl *Fleet) {
 		return
 	}
 	for _, q := range questionsOf(r.s.configOf(fl).Cutover.AbortOn) {
-		op.Checks = append(op.Checks, Check{Name: q.name, Asks: q.String(), Lenient: q.judge != nil && q.judge.AllowFailure})
+		op.Checks = append(op.Checks, Check{Name: q.name, Asks: q.String(), AllowFailure: q.allowFailure()})
 	}
 }
 
 // forgetAnswers lets the questions be asked anew in the same step.
 func (op *Operation) forgetAnswers() {
 	for i, c := range op.Checks {
-		op.Checks[i] = Check{Name: c.Name, Asks: c.Asks, Lenient: c.Lenient, Asked: c.Asked + 1} // one under way is not waited for
+		op.Checks[i] = Check{Name: c.Name, Asks: c.Asks, AllowFailure: c.AllowFailure, Asked: c.Asked + 1} // one under way is not waited for
 	}
 }
 
@@ -248,7 +251,7 @@ func (r *round) checksAgainst(op *Operation, fl *Fleet, compared []comparison) *
 			return nil
 		}
 		c := op.Checks[i]
-		if c.Outcome != CheckBad || c.Lenient || c.BadAt.Sub(c.BadFrom) < q.tolerated {
+		if c.Outcome != CheckBad || q.allowFailure() || c.BadAt.Sub(c.BadFrom) < q.tolerated {
 			continue
 		}
 		r.sayVerdict(op, uncompared(compared, canary.Worse, c.Name, c.String()))
@@ -258,11 +261,12 @@ func (r *round) checksAgainst(op *Operation, fl *Fleet, compared []comparison) *
 	return nil
 }
 
-// uncompared is a verdict that came of something else than the requests, with their numbers if some are compared too.
+// uncompared is a verdict that came of something else than the requests: it is no role's. It has their numbers if those of one role
+// are compared too.
 func uncompared(compared []comparison, outcome canary.Outcome, aspect, reason string) comparison {
 	c := comparison{Verdict: canary.Verdict{PWorse: 1, PNotGood: 1}}
-	if len(compared) > 0 {
-		c = compared[0]
+	if len(compared) == 1 {
+		c.Verdict = compared[0].Verdict
 	}
 	c.Outcome, c.Aspect, c.Reason = outcome, aspect, reason
 	return c
@@ -271,7 +275,7 @@ func uncompared(compared []comparison, outcome canary.Outcome, aspect, reason st
 // lacking says which question has no good answer; pending says that one is being asked.
 func (r *round) lacking(op *Operation, fl *Fleet) (why string, pending bool) {
 	for i, q := range questionsOf(r.s.configOf(fl).Cutover.AbortOn) {
-		if i >= len(op.Checks) || op.Checks[i].Lenient {
+		if i >= len(op.Checks) || q.allowFailure() {
 			continue
 		}
 		switch c := op.Checks[i]; {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -352,6 +353,47 @@ func TestCommandEndsWithTheWayBack(t *testing.T) {
 		}
 		r.wait(op)
 		<-ended
+	})
+}
+
+// A question whose answer was still to come when a person said that it goes on is asked anew, and what the one before says then
+// counts no more.
+func TestLateAnswerAfterResume(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		late := make(chan struct{})
+		var runs atomic.Int64
+		r.hooks.answer(func(ctx context.Context, _ hook.Command, _ func(string)) (hook.Exit, error) {
+			if runs.Add(1) > 1 {
+				return hook.Exit{}, nil
+			}
+			select {
+			case <-late:
+			case <-ctx.Done():
+			}
+			return hook.Exit{Code: 1}, nil
+		})
+		r.metrics.answer(always(2))
+		op, _ := r.asked(func(c *config.App) {
+			asking()(c)
+			c.Cutover.Steps[0].OneWay = true
+			c.Cutover.AbortOn.Command = []config.Judge{{Cmd: config.Command{"judge"}, Every: config.Duration(time.Hour), Timeout: config.Duration(time.Hour)}}
+		})
+		if op.Failure == nil || op.Failure.Code != fault.NeedsPerson || runs.Load() != 1 {
+			t.Fatalf("failure %+v, after %d runs", op.Failure, runs.Load())
+		}
+		r.metrics.answer(nil)
+		if err := r.steer("resume"); err != nil {
+			t.Fatal(err)
+		}
+		r.until("the second answer", func(s *State) bool {
+			op := s.exclusive()
+			return op != nil && len(op.Checks) == 2 && op.Checks[1].Outcome == CheckGood
+		})
+		close(late)
+		if op = r.wait(op); op.Failure != nil || runs.Load() < 2 {
+			t.Errorf("failure %+v, after %d runs", op.Failure, runs.Load())
+		}
+		wantWeights(r, users2)
 	})
 }
 

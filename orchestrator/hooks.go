@@ -45,18 +45,18 @@ type HookSpec struct {
 
 // hookPoint is a point at which hooks are due.
 type hookPoint struct {
-	run       *HookRun
-	release   *Release
-	point     config.Point
-	percent   int
-	fleet     *Fleet
-	subject   string // the operation's or the fleet's id in full: its end is the hooks' end
-	operation string
-	performer string
-	from      string
-	reason    string
-	verdict   string
-	lenient   bool // what fails is said, and the next one runs
+	run          *HookRun
+	release      *Release
+	point        config.Point
+	percent      int
+	fleet        *Fleet
+	subject      string // the operation's or the fleet's id in full: its end is the hooks' end
+	operation    string
+	performer    string
+	from         string
+	reason       string
+	verdict      string
+	allowFailure bool // all of them: what fails is said, and the next one runs
 }
 
 // name is the point's in the state.
@@ -81,7 +81,7 @@ func (r *round) passes(op *Operation, point config.Point, percent int) bool {
 	p := hookPoint{
 		run: &op.Hooks, release: rel, point: point, percent: percent, fleet: r.s.fleet(op.Fleet),
 		subject: operationSubject(r.s.Key, op), operation: op.ID, performer: op.By, from: op.From,
-		lenient: back || point == config.OnAbort,
+		allowFailure: back || point == config.OnAbort,
 	}
 	if op.Failure != nil {
 		p.reason, p.verdict = op.Failure.Message, hookVerdict(op)
@@ -89,7 +89,7 @@ func (r *round) passes(op *Operation, point config.Point, percent int) bool {
 	waited := op.Hooks.Point == p.name()
 	done, failed := r.runHooks(p)
 	switch {
-	case failed != "" && !p.lenient:
+	case failed != "" && !p.allowFailure:
 		r.abort(op, &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("%s of %s: %s", op.Kind, op.Release, failed),
 			Hint: "its output: release events; mend what it found, or the hook; allow_failure lets an operation go on"})
 		return false
@@ -127,7 +127,7 @@ func (r *round) fleetHooks(fl *Fleet, point config.Point) bool {
 	if rel == nil {
 		return true
 	}
-	p := hookPoint{run: &fl.Hooks, release: rel, point: point, fleet: fl, subject: fl.ID.String(), performer: "release", lenient: true}
+	p := hookPoint{run: &fl.Hooks, release: rel, point: point, fleet: fl, subject: fl.ID.String(), performer: "release", allowFailure: true}
 	if fl.Retired != nil {
 		p.operation = fmt.Sprintf("op-%d", fl.Retired.Operation)
 	}
@@ -167,7 +167,7 @@ func (r *round) runHooks(p hookPoint) (done bool, failed string) {
 		default:
 			r.sayHook(p, "failed", "hook %s: %s failed: %v", name, h, res.Err)
 			failed = orText(failed, fmt.Sprintf("the hook %s failed: %s: %v", name, h, res.Err))
-			if !p.lenient {
+			if !p.allowFailure {
 				return false, failed
 			}
 		}

@@ -112,14 +112,13 @@ func (r *round) passed(op *Operation, fl *Fleet, compared []comparison) bool {
 		return true
 	}
 	rule, wait, _ := ruleOf(&r.s.configOf(fl).Cutover)
-	why, note, said := r.unjudged(op, fl), "", ""
+	why, note := r.unjudged(op, fl), ""
 	open := slices.IndexFunc(compared, func(c comparison) bool { return c.Outcome != canary.Good })
 	switch {
 	case len(compared) == 0:
 		why, note = "", why
 	case open >= 0:
-		said = compared[open].Reason
-		why = r.partOf(compared, open) + said
+		why = r.partOf(compared, open) + compared[open].Reason
 		compared = compared[open:]
 	case rule.Enough > 0:
 		why = "" // whoever says how many requests are enough means those of abort_on too
@@ -140,7 +139,12 @@ func (r *round) passed(op *Operation, fl *Fleet, compared []comparison) bool {
 		r.wait(op, "a verdict on %s at %d %%", op.Release, op.Percent)
 		return false
 	}
-	r.sayVerdict(op, uncompared(compared, canary.Open, "", orText(said, why)))
+	c := uncompared(compared, canary.Open, "", why)
+	if open >= 0 {
+		c = compared[0]
+		c.Outcome, c.Aspect = canary.Open, ""
+	}
+	r.sayVerdict(op, c)
 	r.hold(op, why)
 	return false
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/orchestrator/canary"
+	"github.com/bootandshoot/release/orchestrator/metrics"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -290,7 +291,7 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 func TestVerdictOfRoles(t *testing.T) {
 	for name, c := range map[string]struct {
 		users  users
-		change func(*config.App)
+		change func(*rig, *config.App)
 		ends   map[string]int // weights
 		says   string         // in the failure, or why it is held
 		kept   []string       // roles and outcomes
@@ -300,6 +301,9 @@ func TestVerdictOfRoles(t *testing.T) {
 		"the outer":  {users{perSecond: 200, failing: map[string]int{"r1": 1, "r2 web": 20}}, nil, map[string]int{"r1": 100}, "cut over to r2 web at 10 %: worse than r1", []string{"web worse"}},
 		"nobody":     {users{perSecond: 200, silent: "api"}, nil, map[string]int{"r1": 90, "r2": 10}, "api: the old release had no requests", []string{"api open"}},
 		"left alone": {users{perSecond: 200, silent: "api"}, withoutVerdict, map[string]int{"r2": 100}, "", []string{"web good", "web good"}},
+		"a volume":   {users{perSecond: 200}, func(_ *rig, c *config.App) { ownVolume("api")(c.Roles) }, map[string]int{"r2": 100}, "", []string{"web good", "web good"}},
+		"a question": {users{perSecond: 200}, answered(always(2)), map[string]int{"r1": 100}, "abort_on.prometheus[0]: 2", []string{" worse"}},
+		"no answer":  {users{perSecond: 200}, answered(never(metrics.ErrNoData)), map[string]int{"r1": 90, "r2": 10}, "has no answer", []string{" open"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inRig(t, func(t *testing.T, r *rig) {
@@ -307,7 +311,7 @@ func TestVerdictOfRoles(t *testing.T) {
 					watched(a)
 					withRoles()(a)
 					if c.change != nil {
-						c.change(a)
+						c.change(r, a)
 					}
 				}
 				r.up(1, 1, conf)
@@ -341,6 +345,18 @@ func TestVerdictOfRoles(t *testing.T) {
 	}
 }
 
-func withoutVerdict(c *config.App) {
+// answered has a question asked besides, of which no role is worse or better.
+func answered(do func(int) ([]metrics.Sample, error)) func(*rig, *config.App) {
+	return func(r *rig, c *config.App) {
+		r.metrics.answer(do)
+		compared := c.Cutover
+		asking()(c)
+		rule := *compared.Verdict
+		rule.Wait = config.Duration(30 * time.Second)
+		c.Cutover.Steps, c.Cutover.Verdict = compared.Steps, &rule
+	}
+}
+
+func withoutVerdict(_ *rig, c *config.App) {
 	changed("api", func(r *config.Role) { r.Verdict = config.VerdictOff })(c.Roles)
 }

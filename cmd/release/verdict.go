@@ -41,7 +41,7 @@ func checkPlain(c api.Answer) string {
 // checkText is the same with its colour.
 func (o *output) checkText(c api.Answer) string {
 	text := checkPlain(c)
-	if c.Advisory {
+	if c.AllowFailure {
 		text += " (decides nothing)"
 	}
 	switch c.Outcome {

@@ -9,6 +9,17 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
+// keeper is a driver, and the same as a keeper of volumes if it is one.
+func (s *suite) keeper(t *testing.T) (fleet.Driver, fleet.VolumeKeeper) {
+	t.Helper()
+	d := s.New(t)
+	k, ok := d.(fleet.VolumeKeeper)
+	if !ok {
+		t.Log("the driver keeps no volumes")
+	}
+	return d, k
+}
+
 // volume is one that goes with the test.
 func (s *suite) volume(t *testing.T, k fleet.VolumeKeeper, one bool) fleet.VolumeMount {
 	t.Helper()
@@ -44,10 +55,8 @@ func havers(t *testing.T, k fleet.VolumeKeeper, id fleet.VolumeID) ([]string, bo
 
 // What is in a volume of one writer goes from node to node, and never two have it.
 func (s *suite) volumes(t *testing.T) {
-	d := s.New(t)
-	k, ok := d.(fleet.VolumeKeeper)
-	if !ok {
-		t.Log("the driver keeps no volumes")
+	d, k := s.keeper(t)
+	if k == nil {
 		return
 	}
 	v := s.volume(t, k, true)
@@ -127,10 +136,8 @@ func (s *suite) volumeEnds(t *testing.T, d fleet.Driver, k fleet.VolumeKeeper, v
 
 // volumeOfMany: all nodes that mount it see what each of them writes.
 func (s *suite) volumeOfMany(t *testing.T) {
-	d := s.New(t)
-	k, ok := d.(fleet.VolumeKeeper)
-	if !ok {
-		t.Log("the driver keeps no volumes")
+	d, k := s.keeper(t)
+	if k == nil {
 		return
 	}
 	v := s.volume(t, k, false)
