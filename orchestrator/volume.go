@@ -266,14 +266,20 @@ func (r *round) emptiesWithin(fl *Fleet) time.Duration {
 	return c.Cutover.Drain.Timeout.Std() + c.Cutover.Drain.CloseWithin.Std() + closeSlack + c.Fleet.Stop.Grace.Std() + bootWithin
 }
 
-// volumesFit refuses a release whose volumes are there already and are otherwise.
+// mostVolumes is how many volumes an app and environment may have on record: they stay there, with their data, when no release has
+// them any more.
+const mostVolumes = 100
+
+// volumesFit refuses a release whose volumes are there already and are otherwise, or would be too many.
 func (r *round) volumesFit(req asked) error {
+	more := 0
 	for _, role := range req.Config.RoleNames() {
 		part, on := req.Config.Role(role), req.of(role)
 		for _, c := range part.Fleet.Volumes {
 			v := r.s.volume(role + "/" + c.Name)
 			switch {
 			case v == nil:
+				more++
 			case v.Writer() != c.Writer:
 				return fault.New(fault.Denied, "%s %s: the volume %s is there, and cannot become one with writer: %s", req.Kind, r.s.Key, v.name(), c.Writer).
 					WithHint("give it another name, or remove it with its data: release destroy --volumes")
@@ -286,6 +292,11 @@ func (r *round) volumesFit(req asked) error {
 					WithHint("end it first, which keeps its volumes: release destroy")
 			}
 		}
+	}
+	if more > 0 && len(r.s.Volumes)+more > mostVolumes {
+		return fault.New(fault.Denied, "%s %s: with %d new volumes there would be %d, and there may be %d, with those that earlier releases had", req.Kind, r.s.Key,
+			more, len(r.s.Volumes)+more, mostVolumes).
+			WithHint("keep to the names of volumes that are there (release status), or remove them all with their data: release destroy --volumes")
 	}
 	return nil
 }

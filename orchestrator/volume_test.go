@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -215,6 +216,24 @@ func TestVolumesThatDoNotFitAreRefused(t *testing.T) {
 		r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(1, oneWriter)})
 		_, err = r.try(Request{Kind: KindCutover, Percent: 50})
 		refused(t, err, fault.Denied, "all of the traffic or none")
+	})
+}
+
+// Volumes of earlier releases stay on record, so there is an end to new ones.
+func TestVolumesAreNotWithoutEnd(t *testing.T) {
+	named := func(from, to int) func(*config.App) {
+		return func(c *config.App) {
+			for i := from; i < to; i++ {
+				c.Fleet.Volumes = append(c.Fleet.Volumes, config.Volume{Name: fmt.Sprintf("v%d", i), Path: fmt.Sprintf("/srv/%d", i), Writer: config.WriterMany})
+			}
+		}
+	}
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1, named(0, mostVolumes/2))
+		r.up(2, 1, named(mostVolumes/2, mostVolumes))
+		_, err := r.try(Request{Kind: KindUp, Image: image(3), Config: shopConfig(1, named(mostVolumes, mostVolumes+1))})
+		refused(t, err, fault.Denied, "there would be 101", "destroy --volumes")
+		r.up(3, 1, named(0, mostVolumes))
 	})
 }
 
