@@ -17,22 +17,23 @@ import (
 
 // bake is one bake under way.
 type bake struct {
-	o        Options
-	recipe   *recipes.Recipe
-	lock     *recipes.Lock
-	store    *images.Store
-	cache    *cache
-	name     string
-	platform ocispec.Platform
-	epoch    int64
-	work     *workDir
-	report   *reporter
-	log      *slog.Logger
-	now      func() time.Time
-	tests    []recipes.Test  // that the image must pass
-	env      []string        // of the image, known once the base is
-	imported bool            // this bake brought the base
-	update   map[string]bool // packages whose pins are made anew; none are all that are missing
+	o         Options
+	recipe    *recipes.Recipe
+	lock      *recipes.Lock
+	store     *images.Store
+	cache     *cache
+	name      string
+	platform  ocispec.Platform
+	epoch     int64
+	work      *workDir
+	report    *reporter
+	log       *slog.Logger
+	now       func() time.Time
+	tests     []recipes.Test  // that the image must pass in a sandbox
+	bootTests []recipes.Test  // and as a machine, as far as they are requests
+	env       []string        // of the image, known once the base is
+	imported  bool            // this bake brought the base
+	update    map[string]bool // packages whose pins are made anew; none are all that are missing
 	given
 }
 
@@ -107,7 +108,7 @@ func (b *bake) run(ctx context.Context) (made, error) {
 		b.report.total++
 	}
 	if b.o.Machine != nil {
-		b.report.total++
+		b.report.total += 2 // the disk, and the boot
 	}
 	m := made{result: Result{Name: b.name, Cached: true, Reproducible: true, Epoch: b.epoch, LockChanged: changed, Steps: []StepResult{}, Tests: []TestResult{}}}
 	config, err := b.base(ctx, st, &m.result)

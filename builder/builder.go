@@ -35,7 +35,9 @@ type Options struct {
 
 	// Machine also makes a machine of the image; nil makes a container only.
 	Machine *Machine
-	// MachineOnly leaves the tests in a sandbox out: the image is there to be booted.
+	// Health is how a booted machine shows that it is well; nil is any answer at the image's first port.
+	Health *Health
+	// MachineOnly leaves requests to the image in a sandbox out: the booted machine must answer them.
 	MachineOnly bool
 
 	Sign    *signature.PrivateKey // signs the image and its provenance; nil signs nothing
@@ -131,31 +133,34 @@ func bakeOnce(ctx context.Context, o Options) (Result, error) {
 	defer release()
 	defer b.close()
 	started := b.now()
-	b.tests = o.Recipe.Tests
+	b.chooseTests()
 	made, err := b.run(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	if !o.MachineOnly {
-		if err := b.test(ctx, &made); err != nil {
-			return Result{}, err
-		}
+	if err := b.test(ctx, &made); err != nil {
+		return Result{}, err
 	}
 	if o.Machine != nil {
 		if err := b.machine(ctx, &made); err != nil {
 			return Result{}, err
 		}
 	}
-	res := made.result
 	before, _ := o.Store.Resolve(b.name) // none is fine
-	if res.Image, err = o.Store.Write(ctx, made.image); err != nil {
+	image, err := o.Store.Write(ctx, made.image)
+	if err != nil {
 		return Result{}, err
 	}
 	if o.Machine != nil {
-		if err := o.Store.AttachMachine(ctx, res.Image); err != nil {
+		if err := o.Store.AttachMachine(ctx, image); err != nil {
+			return Result{}, err
+		}
+		if err := b.bootTest(ctx, image, &made); err != nil {
 			return Result{}, err
 		}
 	}
+	res := made.result
+	res.Image = image
 	if err := b.attest(ctx, res.Image); err != nil {
 		return Result{}, err
 	}

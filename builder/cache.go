@@ -34,7 +34,7 @@ type cache struct {
 
 func openCache(s *images.Store) (*cache, error) {
 	c := &cache{dir: filepath.Join(s.Dir(), "cache"), store: s}
-	for _, d := range []string{"steps", "places", "layers", "tests", "machines", "kernels", "bases", "files", "secrets", "downloads/partial", "git", "work"} {
+	for _, d := range []string{"steps", "places", "layers", "tests", "machines", "kernels", "boots", "bases", "files", "secrets", "downloads/partial", "git", "work"} {
 		// Unpacked layers and work folders may hold setuid files: nobody else gets in.
 		if err := os.MkdirAll(c.path(d), 0o700); err != nil {
 			if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {

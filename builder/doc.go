@@ -33,6 +33,10 @@
 // command, or whose command did its work and ended with 0, has its commands run in a sandbox with nothing else. The first
 // test that fails ends the bake. The sandbox is attached: it ends with the bake, however that ends.
 //
+// A machine is booted as well, in QEMU, from the stored disk and with everything that it writes thrown away. It must say on its console
+// that its services start, show that it is well, and answer the recipe's requests; commands run in the sandbox, which has the
+// same root. What the console said is kept.
+//
 // Run steps and tests of an image for another architecture run by an emulator (sandbox.Emulator).
 //
 // # Same inputs, same image
@@ -59,6 +63,7 @@
 //	tests/<k2>/<key>.json    that an image passed the tests of its recipe: {"schema":1,"image":…,"tests":[name…]}
 //	machines/<k2>/<key>.json the machine of an image, as images.Machine: what its disk was made from is in the key
 //	kernels/<k2>/<key>.json  the kernel, initrd and stub that come from certain packages: {"schema":1,"release":…,"kernel":…}
+//	boots/<k2>/<key>.json    that a machine passed its boot test; <hex>.log is the console of an image's last one
 //	bases/<key>.json         which image of the store a pinned base is
 //	secrets/<k2>/<key>.json  what the search for secrets found in a layer: rules and places, never a secret
 //	files/<hash>             hashes of a copy source's files by path, size, times, inode; see statcache.go

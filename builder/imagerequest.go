@@ -22,8 +22,13 @@ const (
 	bodyShown   = 200
 )
 
-// request asks once. The connection comes from inside the image's network; redirects are answers.
+// request asks once. The connection comes from inside the image's network.
 func (t *trial) request(ctx context.Context, h *recipes.HTTPTest) error {
+	return request(ctx, h, func(ctx context.Context) (net.Conn, error) { return t.process.Dial(ctx, h.Port) })
+}
+
+// request asks once, over a connection of dial's; redirects are answers.
+func request(ctx context.Context, h *recipes.HTTPTest, dial func(context.Context) (net.Conn, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	what := fmt.Sprintf("GET %s at port %d", h.Path, h.Port)
@@ -36,7 +41,7 @@ func (t *trial) request(ctx context.Context, h *recipes.HTTPTest) error {
 	client := &http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return t.process.Dial(ctx, h.Port) },
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

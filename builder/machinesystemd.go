@@ -33,12 +33,27 @@ ExecStart=` + agentProgram + ` settings
 WantedBy=sysinit.target
 `
 
+// readyUnit says on the console that the network is there and the services begin.
+const readyUnit = `# Made by the bake.
+[Unit]
+Description=Word that the services start
+After=release-settings.service network-online.target
+Wants=network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=` + agentProgram + ` ready
+
+[Install]
+WantedBy=` + unitTarget + `
+`
+
 // serviceDropIn is laid over each service of the image. Its output goes to the console by way of the journal.
 const serviceDropIn = `# Made by the bake.
 [Unit]
 Requires=release-settings.service
-After=release-settings.service network-online.target
-Wants=network-online.target
+After=release-settings.service release-ready.service
 
 [Service]
 EnvironmentFile=-/run/release/environment
@@ -74,6 +89,9 @@ func (b *bake) systemdFiles() ([]file, error) {
 	m.file(agentProgram, agent, 0o755)
 	m.file(path.Join(unitDir, "release-settings.service"), []byte(settingsUnit), 0o644)
 	m.link(path.Join(unitDir, "sysinit.target.wants/release-settings.service"), path.Join(unitDir, "release-settings.service"))
+	m.file(path.Join(unitDir, "release-ready.service"), []byte(readyUnit), 0o644)
+	m.link(path.Join(unitDir, unitTarget+".wants/release-ready.service"), path.Join(unitDir, "release-ready.service"))
+	m.link(path.Join(unitDir, "network-online.target.wants/systemd-networkd-wait-online.service"), "/lib/systemd/system/systemd-networkd-wait-online.service")
 	m.link(path.Join(unitDir, "default.target"), path.Join("/lib/systemd/system", unitTarget))
 	for _, name := range enabledUnits {
 		m.link(path.Join(unitDir, unitTarget+".wants", name), path.Join("/lib/systemd/system", name))

@@ -96,6 +96,7 @@ func (b *bake) sweepWork(ctx context.Context) {
 			return
 		}
 		if abandoned(dir) {
+			b.endMachines(ctx, dir)
 			if err := removal.Tree(dir); err != nil {
 				b.log.Debug("leave the work folder of an earlier bake", "folder", dir, "error", err)
 			}

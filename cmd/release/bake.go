@@ -98,6 +98,9 @@ The tests of the recipe run before the image is listed. RECIPE may also be a Doc
 			if done || err != nil {
 				return err
 			}
+			if app, err := c.app(); len(args) == 0 && err == nil {
+				o.Health = healthOf(app, partsOf(app)[0])
+			}
 			if check {
 				return c.checkBake(cmd.Context(), o)
 			}
@@ -184,6 +187,19 @@ func (c *cli) recipeAndName(args []string) (path, name string, err error) {
 	first := partsOf(app)[0]
 	path, err = first.path(app)
 	return path, first.name, err
+}
+
+// healthOf is how a part of an app shows that it is well, as far as a machine in its boot test can be asked; nil for otherwise.
+func healthOf(app *config.App, p part) *builder.Health {
+	role := ""
+	if len(p.roles) > 0 {
+		role = p.roles[0]
+	}
+	h := app.ForRole(role).Health.HTTP
+	if h == nil {
+		return nil
+	}
+	return &builder.Health{Path: h.Path, Port: h.Port, Status: h.Status}
 }
 
 // severalRecipes is the app when it has more than one recipe and none is named.

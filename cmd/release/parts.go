@@ -145,6 +145,7 @@ func (c *cli) bakeParts(ctx context.Context, b bakeFlags, app *config.App) (set 
 		if options[i], done, err = c.bakeOptionsOf(b, path, p.name); done || err != nil {
 			return set, nil, done, err
 		}
+		options[i].Health = healthOf(app, p)
 	}
 	for i, p := range parts {
 		var res builder.Result

@@ -9,11 +9,13 @@
 //  4. The supervisor with the services of the image. When it ends, or the power button is pressed and it has stopped, the machine
 //     powers off: it is replaced, never restarted in place.
 //
-// `machine-agent settings` does the second step alone; the environment then is the file /run/release/environment.
+// The console then says that the services start. `machine-agent settings` does the second step alone; the environment then is the file /run/release/environment.
+// `machine-agent ready` says on the console that the services start.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -34,6 +36,13 @@ type config struct {
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "settings" {
 		if err := onlySettings(); err != nil {
+			fmt.Fprintln(os.Stderr, "machine-agent:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == "ready" {
+		if err := tellConsole(servicesStart); err != nil {
 			fmt.Fprintln(os.Stderr, "machine-agent:", err)
 			os.Exit(1)
 		}
@@ -70,6 +79,7 @@ func live() error {
 		return err
 	}
 	network()
+	say(servicesStart)
 	return run(c, environment(c, s))
 }
 
@@ -80,6 +90,19 @@ func environment(c config, s instance.Settings) []string {
 		own[name] = value
 	}
 	return overlay(c.Env, own)
+}
+
+// servicesStart is what the console says when the network is there and the services begin: who boots an image for its test waits for it.
+const servicesStart = "the services start"
+
+// tellConsole is say for one that is not the first program.
+func tellConsole(text string) error {
+	f, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("machine-agent: " + text + "\n")
+	return errors.Join(err, f.Close())
 }
 
 // say writes a line to the console.

@@ -45,7 +45,8 @@ type details struct {
 	}
 }
 
-// TestHelloAsAMachine bakes the example as root and as anybody, boots it directly and by UEFI, and gets its answer.
+// TestHelloAsAMachine bakes the example as root and as anybody, boots it directly and by UEFI, and gets its answer; then one that
+// does not pass its boot test.
 func TestHelloAsAMachine(t *testing.T) {
 	in := suite.New(t, "sandbox")
 	in.BuildHello("v1")
@@ -57,12 +58,9 @@ func TestHelloAsAMachine(t *testing.T) {
 	if again := asAnybody(t, in); again != first {
 		t.Errorf("anybody's bake gives %s, root's %s", again, first)
 	}
-	qcow2 := bake(in, t, "--target", "machine", "--format", "qcow2", "--compress")
-	if qcow2 == first {
-		t.Error("another disk is the same image")
-	}
 	t.Run("directly", func(t *testing.T) { boots(t, in, first) })
-	t.Run("by UEFI", func(t *testing.T) { boots(t, in, qcow2, "--firmware") })
+	t.Run("by UEFI", func(t *testing.T) { boots(t, in, first, "--firmware") })
+	t.Run("one that fails", func(t *testing.T) { fails(t, in) })
 }
 
 func bake(in *harness.Installation, t *testing.T, flags ...string) string {
@@ -159,5 +157,22 @@ func answer(t *testing.T, url string) string {
 		if time.Now().After(deadline) {
 			t.Fatalf("no answer within %s: %v", patience, err)
 		}
+	}
+}
+
+// fails bakes a machine whose service ends at once: it is not listed, and its console is shown.
+func fails(t *testing.T, in *harness.Installation) {
+	in.Write("bad.yaml", "name: bad\nbase: scratch\ncopy: [{from: ./bin/hello, to: /hello}]\nports: [8080]\nentrypoint: [/hello]\nenv: {FAIL_EVERY: never}\n")
+	out := in.Run("bake", "bad.yaml", "--target", "machine", "--format", "qcow2", "--compress")
+	for _, want := range []string{"does not pass its boot test", "the services ended with", "has the whole console"} {
+		if !strings.Contains(out.Stderr, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if out.Code != 1 || t.Failed() {
+		t.Errorf("exit code %d:\n%s", out.Code, out.Stderr)
+	}
+	if list := in.Must("images", "ls", "--json").Stdout; strings.Contains(list, `"bad"`) {
+		t.Errorf("it is listed: %s", list)
 	}
 }
