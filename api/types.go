@@ -49,8 +49,9 @@ type ForgetHost struct {
 
 // Forgotten is what a machine had that nothing waits for any more.
 type Forgotten struct {
-	Fleets []string `json:"fleets"` // ids; they are booted anew by the agent that answers
-	Edges  []string `json:"edges"`  // routers there
+	Fleets  []string `json:"fleets"`            // ids; they are booted anew by the agent that answers
+	Edges   []string `json:"edges"`             // routers there
+	Volumes []string `json:"volumes,omitempty"` // ids; their data is lost
 }
 
 // App names an app in an environment.

@@ -23,50 +23,95 @@ func (fl *Fleet) host() string {
 }
 
 // on says whether a fleet runs on a machine that is called so, or in a scope of that name.
-func (fl *Fleet) on(host string) bool {
-	words := strings.FieldsFunc(fl.Scope, func(r rune) bool { return r == ' ' || r == ',' })
-	return fl.host() == host || fl.Scope == host || slices.Contains(words, host)
+func (fl *Fleet) on(host string) bool { return fl.host() == host || scopeOn(fl.Scope, host) }
+
+// scopeOn says whether a scope is called so, or names a machine that is.
+func scopeOn(scope, host string) bool {
+	words := strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' || r == ',' })
+	return scope == host || slices.Contains(words, host)
+}
+
+// GivenUp is what there was on a machine that is gone for good.
+type GivenUp struct {
+	Fleets  []string // ids; they are booted anew
+	Volumes []string // ids; their data is lost
 }
 
 // GiveUp takes it that a machine is gone for good with all that ran on it: the fleets there that this agent does not see are its
-// own from then on, and their nodes are booted anew here. It returns the ids of the fleets. It is done under the lease, so
-// that no agent leads that may see them: it waits for it until ctx ends. Errors: fault.NotFound when there is no such fleet, fault.Busy
+// own from then on, and their nodes are booted anew here; the volumes there are lost. It is done under the lease, so
+// that no agent leads that may see them: it waits for it until ctx ends. Errors: fault.NotFound when there is nothing of ours, fault.Busy
 // when another agent leads all the time, fault.Unsupported when the fleets cannot run here.
-func (o *Orchestrator) GiveUp(ctx context.Context, host, by string) ([]string, error) {
-	moved, err := o.giveUp(ctx, host, by)
+func (o *Orchestrator) GiveUp(ctx context.Context, host, by string) (GivenUp, error) {
+	gone, err := o.giveUp(ctx, host, by)
 	if err != nil {
-		return nil, fmt.Errorf("give host %s up: %w", host, err)
+		return GivenUp{}, fmt.Errorf("give host %s up: %w", host, err)
 	}
-	return moved, nil
+	return gone, nil
 }
 
-func (o *Orchestrator) giveUp(ctx context.Context, host, by string) ([]string, error) {
+// LoseVolumes is GiveUp by the agent that leads: it sees all fleets, but there may be volumes on that machine that no fleet has now.
+// It returns their ids.
+func (o *Orchestrator) LoseVolumes(ctx context.Context, host, by string) ([]string, error) {
+	var lost []string
+	for _, key := range o.Keys() {
+		s, err := o.state(ctx, key)
+		if err != nil {
+			return lost, fmt.Errorf("give host %s up: %w", host, err)
+		}
+		seen := o.lostVolumes(ctx, s, host)
+		if len(seen) == 0 {
+			continue
+		}
+		err = o.change(ctx, key, false, func(r *round) error {
+			lost = append(lost, r.lose(seen, host, by)...)
+			return nil
+		})
+		if err != nil {
+			return lost, fmt.Errorf("give host %s up: %w", host, err)
+		}
+	}
+	return lost, nil
+}
+
+// lostVolumes are the names of a state's volumes that lie on a machine and that this agent does not see, each with what its driver
+// sees here instead.
+func (o *Orchestrator) lostVolumes(ctx context.Context, s *State, host string) map[string]string {
+	lost := map[string]string{}
+	for _, v := range s.Volumes {
+		if have, err := o.scope(ctx, v.Driver); err == nil && v.Scope != have && scopeOn(v.Scope, host) {
+			lost[v.name()] = have
+		}
+	}
+	return lost
+}
+
+func (o *Orchestrator) giveUp(ctx context.Context, host, by string) (gone GivenUp, err error) {
 	if err := o.mayTake(ctx, host); err != nil {
-		return nil, err
+		return gone, err
 	}
 	l, err := o.opts.Store.Acquire(ctx, lease, o.opts.Holder, leaseTTL)
 	if err != nil {
-		return nil, o.stillLed(ctx, err)
+		return gone, o.stillLed(ctx, err)
 	}
 	defer func() { _ = l.Release(context.WithoutCancel(ctx)) }()
 	o.epoch = l.Epoch()
 	if err := o.takeOver(ctx); err != nil {
-		return nil, err
+		return gone, err
 	}
 	states, err := o.states(ctx)
 	if err != nil {
-		return nil, err
+		return gone, err
 	}
-	var moved []string
 	for s, version := range states {
-		ids, err := o.take(ctx, s, version, host, by)
+		taken, err := o.take(ctx, s, version, host, by)
 		if err != nil {
-			return moved, err
+			return gone, err
 		}
-		moved = append(moved, ids...)
+		gone.Fleets, gone.Volumes = append(gone.Fleets, taken.Fleets...), append(gone.Volumes, taken.Volumes...)
 	}
-	slices.Sort(moved)
-	return moved, nil
+	slices.Sort(gone.Fleets)
+	slices.Sort(gone.Volumes)
+	return gone, nil
 }
 
 // stillLed says who leads instead, when the wait for the lease was over.
@@ -114,6 +159,7 @@ func (o *Orchestrator) mayTake(ctx context.Context, host string) error {
 		if err != nil {
 			return err
 		}
+		found = found || len(o.lostVolumes(ctx, s, host)) > 0
 		for _, fl := range fleets {
 			found = true
 			if err := o.bootable(ctx, s, fl); err != nil {
@@ -124,7 +170,7 @@ func (o *Orchestrator) mayTake(ctx context.Context, host string) error {
 	if found {
 		return nil
 	}
-	f := fault.New(fault.NotFound, "no fleet runs there that this agent does not see")
+	f := fault.New(fault.NotFound, "no fleet runs there that this agent does not see, and no volume lies there")
 	for other := range hosts {
 		f = f.WithHint("fleets that it does not see are on %s", other)
 	}
@@ -155,14 +201,15 @@ func (o *Orchestrator) bootable(ctx context.Context, s *State, fl *Fleet) error 
 }
 
 // take makes a state's fleets on a lost machine this agent's own, without their nodes.
-func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host, by string) (ids []string, err error) {
+func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host, by string) (taken GivenUp, err error) {
 	fleets, err := o.unseen(ctx, s, host)
-	if err != nil || len(fleets) == 0 {
-		return nil, err
+	volumes := o.lostVolumes(ctx, s, host)
+	if err != nil || len(fleets)+len(volumes) == 0 {
+		return taken, err
 	}
 	print, err := fingerprint(s)
 	if err != nil {
-		return nil, fmt.Errorf("write state %s: %w", s.Key, err)
+		return taken, fmt.Errorf("write state %s: %w", s.Key, err)
 	}
 	r := &round{s: s.clone(), f: Facts{Now: o.opts.Now()}}
 	for _, lost := range fleets {
@@ -174,9 +221,13 @@ func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host,
 		}
 		was := fl.Scope
 		if fl.Scope, err = o.scope(ctx, fl.Driver); err != nil {
-			return nil, err
+			return taken, err
 		}
-		r.loseVolumes(fl, was, host)
+		for _, v := range s.Volumes {
+			if v.Driver == fl.Driver && v.Scope == was && was != fl.Scope {
+				volumes[v.name()] = fl.Scope
+			}
+		}
 		for _, n := range fl.Nodes {
 			if n.State != NodeDead {
 				r.setNode(n, NodeDead, "its machine is gone for good")
@@ -184,11 +235,12 @@ func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host,
 			n.Tailed = true // there is nobody to ask for its last lines
 		}
 		r.sayFleet("moved", fl, "%s is booted anew by %s, since %s says that %s is gone for good", fl.ID.Release, o.opts.Holder, by, host)
-		ids = append(ids, fl.ID.String())
+		taken.Fleets = append(taken.Fleets, fl.ID.String())
 	}
+	taken.Volumes = r.lose(volumes, host, by)
 	_, err = o.commit(ctx, &app{state: s, version: version, print: print}, r.s, r.events, r.records)
 	if errors.Is(err, store.ErrConflict) {
-		return nil, fault.New(fault.Busy, "another agent has taken over: %w", err)
+		return taken, fault.New(fault.Busy, "another agent has taken over: %w", err)
 	}
-	return ids, err
+	return taken, err
 }

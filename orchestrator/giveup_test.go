@@ -66,7 +66,8 @@ func TestHostIsGivenUp(t *testing.T) {
 		giveUp := func(host string, have Images, within time.Duration) ([]string, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), within)
 			defer cancel()
-			return h.agent("second", 2, onBeta, have).GiveUp(ctx, host, "ann")
+			gone, err := h.agent("second", 2, onBeta, have).GiveUp(ctx, host, "ann")
+			return gone.Fleets, err
 		}
 		if err := h.lead(first, func() {
 			op, err := first.Submit(t.Context(), Request{Kind: KindUp, Key: shop, By: "ann", Image: image(1), Config: shopConfig(2)})
@@ -127,6 +128,54 @@ func TestHostIsGivenUp(t *testing.T) {
 		}
 		if _, err := giveUp("alpha", anyImage{}, time.Minute); !fault.Is(err, fault.NotFound) {
 			t.Errorf("given up twice: %v", err)
+		}
+	})
+}
+
+// What is left on a lost machine is a volume that no fleet has. The agent that leads is told, and nodes get a new one.
+func TestVolumeOfALostHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		onAlpha := &scopedDriver{Fake: fleettest.NewFake(fleettest.FakeOptions{}), engine: "sandboxes of alpha in /s"}
+		onBeta := &scopedDriver{Fake: fleettest.NewFake(fleettest.FakeOptions{}), engine: "sandboxes of beta in /s"}
+		h := &twoHosts{t: t, store: storetest.NewMemory(), router: routertest.NewFake(), rig: &rig{t: t, driver: onBeta.Fake, sick: map[string]bool{}}}
+		ends := func(o *Orchestrator, req Request) error {
+			req.Key, req.By = shop, "ann"
+			op, err := o.Submit(t.Context(), req)
+			for err == nil && op.Ended.IsZero() {
+				time.Sleep(time.Second)
+				op, err = o.Operation(t.Context(), shop, op.ID)
+			}
+			if err == nil && op.Failure != nil {
+				err = errors.New(op.Failure.Message)
+			}
+			return err
+		}
+		up := Request{Kind: KindUp, Image: image(1), Config: shopConfig(1, oneWriter)}
+		first := h.agent("first", 1, onAlpha, anyImage{})
+		if err := h.lead(first, func() {
+			if err := errors.Join(ends(first, up), ends(first, Request{Kind: KindDestroy})); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		second := h.agent("second", 2, onBeta, anyImage{})
+		if err := h.lead(second, func() {
+			if err := ends(second, up); !fault.Is(err, fault.Denied) {
+				t.Errorf("a release whose volume is elsewhere: %v", err)
+			}
+			if lost, err := second.LoseVolumes(t.Context(), "gamma", "ann"); err != nil || len(lost) != 0 {
+				t.Errorf("another machine had %q, %v", lost, err)
+			}
+			lost, err := second.LoseVolumes(t.Context(), "alpha", "ann")
+			if err != nil || len(lost) != 1 || lost[0] != "shop/production/web/data" {
+				t.Errorf("lost are %q, %v", lost, err)
+			}
+			if err := ends(second, up); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -286,7 +286,8 @@ func (r *round) volumesFit(req asked) error {
 			case v.Driver != on.driver || v.Scope != on.scope:
 				return fault.New(fault.Denied, "%s %s: the volume %s is kept by %s (%s), and this release would have an empty one with %s", req.Kind, r.s.Key,
 					v.name(), v.Driver, orText(v.Scope, "everywhere"), on.driver).
-					WithHint("keep the driver of the role, give the volume another name, or remove it with its data: release destroy --volumes")
+					WithHint("keep the driver of the role, give the volume another name, or remove it with its data: release destroy --volumes").
+					WithHint("when the machine that it is on is gone for good: release host forget HOST")
 			case v.One && r.turnsAccessory(role, part):
 				return fault.New(fault.Denied, "%s %s: %s has the volume %s, and begins or ceases to be an accessory", req.Kind, r.s.Key, role, v.name()).
 					WithHint("end it first, which keeps its volumes: release destroy")
@@ -305,14 +306,16 @@ func (r *round) turnsAccessory(role string, part config.Role) bool {
 	return slices.ContainsFunc(r.s.Fleets, func(fl *Fleet) bool { return fl.ID.Role == role && fl.Accessory != part.Accessory })
 }
 
-// loseVolumes takes it that what was kept in a fleet's scope is gone: there will be new volumes where the fleet is now.
-func (r *round) loseVolumes(fl *Fleet, scope, host string) {
+// lose takes it that volumes are gone with a machine: there will be new ones in the scopes given, by name. It returns the ids.
+func (r *round) lose(volumes map[string]string, host, by string) (ids []string) {
 	for _, v := range r.s.Volumes {
-		if v.Driver == fl.Driver && v.Scope == scope && v.Scope != fl.Scope {
-			v.Scope = fl.Scope
-			r.sayVolume("lost", v, "the volume %s was on %s: its data is gone, and nodes get a new one", v.name(), host)
+		if scope, lost := volumes[v.name()]; lost {
+			v.Scope = scope
+			ids = append(ids, v.id(r.s.Key).String())
+			r.sayVolume("lost", v, "the volume %s was on %s, which is gone for good, as %s says: so is its data, and nodes get a new one", v.name(), host, by)
 		}
 	}
+	return ids
 }
 
 // removeTries is how often the removal of a volume may fail though the driver is there, about 40 s long: what is wrong then does

@@ -436,7 +436,9 @@ func TestVolumesOfAMachineThatIsGone(t *testing.T) {
 		{Role: Role, Name: "data", Driver: "sandbox", Scope: "on a", One: true}, {Role: Role, Name: "other", Driver: "docker", Scope: "on a"},
 	}}
 	r := &round{s: s.clone()}
-	r.loseVolumes(&Fleet{Driver: "sandbox", Scope: "on b"}, "on a", "a")
+	if ids := r.lose(map[string]string{"web/data": "on b"}, "a", "ann"); len(ids) != 1 || ids[0] != "shop/production/web/data" {
+		t.Errorf("lost are %q", ids)
+	}
 	if v := r.s.Volumes; v[0].Scope != "on b" || v[1].Scope != "on a" || s.Volumes[0].Scope != "on a" {
 		t.Errorf("the volumes are %+v and %+v", v[0], v[1])
 	}

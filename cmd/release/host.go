@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -47,6 +48,9 @@ that still reaches its nodes would be served by them.`,
 			return c.out.result(forgottenResult{Head: api.NewHead(nil), Host: args[0], Forgotten: gone}, func(w io.Writer) {
 				fmt.Fprintf(w, "host %s is forgotten: %s booted anew here, nothing waits for %s of it\n", args[0],
 					human.Are(len(gone.Fleets), "fleet"), human.Count(len(gone.Edges), "router"))
+				if len(gone.Volumes) > 0 {
+					fmt.Fprintf(w, "lost with their data: %s\n", strings.Join(gone.Volumes, ", "))
+				}
 			})
 		},
 	}

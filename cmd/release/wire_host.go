@@ -30,13 +30,13 @@ func (l *leadership) forgetHost(ctx context.Context, ask api.ForgetHost) (api.Fo
 	if l.opened() == nil {
 		return gone, fault.New(fault.Unavailable, "forget host %s: the store is not open yet", ask.Host).WithHint("release agent status says what it waits for")
 	}
-	fleets, err := l.takeFleetsOf(ctx, ask)
+	taken, err := l.take(ctx, ask)
 	none := fault.Is(err, fault.NotFound)
 	if err != nil && !none {
 		return gone, err
 	}
-	gone.Fleets = append(gone.Fleets, fleets...)
-	edges, failed := l.forgetEdgesOf(ctx, ask.Host, len(fleets) > 0)
+	gone.Fleets, gone.Volumes = append(gone.Fleets, taken.Fleets...), taken.Volumes
+	edges, failed := l.forgetEdgesOf(ctx, ask.Host, len(taken.Fleets) > 0)
 	gone.Edges = append(gone.Edges, edges...)
 	if failed != nil || len(edges) > 0 || !none {
 		return gone, failed
@@ -44,14 +44,18 @@ func (l *leadership) forgetHost(ctx context.Context, ask api.ForgetHost) (api.Fo
 	return gone, err
 }
 
-// takeFleetsOf makes the fleets of a machine this agent's.
-func (l *leadership) takeFleetsOf(ctx context.Context, ask api.ForgetHost) ([]string, error) {
-	if l.present() != nil {
-		return nil, fault.New(fault.NotFound, "forget host %s: this agent leads, so it sees the nodes of every fleet", ask.Host)
+// take makes the fleets of a machine this agent's, and new volumes of those that were there.
+func (l *leadership) take(ctx context.Context, ask api.ForgetHost) (orchestrator.GivenUp, error) {
+	if leading := l.present(); leading != nil {
+		volumes, err := leading.LoseVolumes(ctx, ask.Host, ask.By)
+		if err == nil && len(volumes) == 0 {
+			err = fault.New(fault.NotFound, "forget host %s: this agent leads, so it sees the nodes of every fleet, and no volume lies there", ask.Host)
+		}
+		return orchestrator.GivenUp{Volumes: volumes}, err
 	}
 	mind, err := orchestrator.New(l.options(l.opened()))
 	if err != nil {
-		return nil, err
+		return orchestrator.GivenUp{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, giveUpWithin)
 	defer cancel()
