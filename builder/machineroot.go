@@ -54,6 +54,7 @@ type machineConfig struct {
 	Env       []string `json:"env"`
 	Supervise []string `json:"supervise"`
 	Dir       string   `json:"dir"`
+	User      string   `json:"user"`
 }
 
 // machineRoot adds to the image what makes a machine of it.
@@ -100,7 +101,7 @@ func (b *bake) agentFiles(img images.Image) ([]file, error) {
 		m.file(services, data, 0o644)
 	}
 	config, err := json.Marshal(machineConfig{Hostname: b.hostname(), Env: machineEnvironment(img), Dir: cmp.Or(img.Config.Config.WorkingDir, "/"),
-		Supervise: []string{supervisorProgram, services}})
+		User: userOf(img), Supervise: []string{supervisorProgram, services}})
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", agentConfig, err)
 	}
@@ -124,13 +125,19 @@ func (b *bake) oneService(img images.Image) (supervisor.Config, error) {
 	}
 	s := supervisor.Service{Name: "main", Cmd: img.Command(), Restart: supervisor.Never, Dir: c.WorkingDir,
 		Stop: supervisor.Stop{Signal: cmp.Or(strings.TrimPrefix(c.StopSignal, "SIG"), "TERM"), Grace: supervisor.Duration(stopGrace)}}
-	if !isRoot(c.User) {
-		s.User = c.User
-	}
+	s.User = userOf(img)
 	for _, service := range b.recipe.Services { // the only one
 		s.Name, s.Stop = service.Name, supervisor.Stop{Signal: service.Signal, Grace: supervisor.Duration(service.Grace)}
 	}
 	return supervisor.Config{Services: []supervisor.Service{s}}, nil
+}
+
+// userOf is who runs the image's command; "" is root.
+func userOf(img images.Image) string {
+	if user := img.Config.Config.User; !isRoot(user) {
+		return user
+	}
+	return ""
 }
 
 // hostname is the image's name as a host may have it.

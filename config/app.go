@@ -69,7 +69,7 @@ const MaxSize = 1000
 
 // Fleet is the nodes of one release in one environment.
 type Fleet struct {
-	Driver    string            `yaml:"driver,omitempty" json:"driver,omitempty" doc:"What runs the nodes. Default: docker where a Docker engine answers, else sandbox." enum:"sandbox,docker"`
+	Driver    string            `yaml:"driver,omitempty" json:"driver,omitempty" doc:"What runs the nodes: isolated processes, containers, or machines. Default: docker where a Docker engine answers, else sandbox." enum:"sandbox,docker,qemu"`
 	Size      int               `yaml:"size" json:"size" doc:"Number of nodes." default:"1" minimum:"1" maximum:"1000"`
 	Resources Resources         `yaml:"resources,omitempty" json:"resources" doc:"Limits of each node."`
 	Stop      Stop              `yaml:"stop" json:"stop" doc:"How a node is asked to end."`

@@ -34,7 +34,7 @@ func TestSchemaAgrees(t *testing.T) {
 	for src, want := range map[string]bool{
 		small:                             true,
 		full:                              true,
-		small + "fleet: {driver: qemu}\n": false,
+		small + "fleet: {driver: fabric}\n": false,
 		small + "fleet: {size: 0}\n":      false,
 		small + "flett: {}\n":             false,
 		small + "health: {interval: 1}\n": false,

@@ -14,11 +14,13 @@ import (
 const (
 	sandboxName = "sandbox"
 	dockerName  = "docker"
+	qemuName    = "qemu"
 )
 
 // drivers are those of this machine, each made when it is first asked for.
 type drivers struct {
-	makers map[string]func() (fleet.Driver, error)
+	makers   map[string]func() (fleet.Driver, error)
+	machines string // folder of the machines
 
 	mu   sync.Mutex
 	made map[string]fleet.Driver
@@ -28,8 +30,9 @@ var _ orchestrator.Drivers = (*drivers)(nil)
 
 func (a *agent) drivers() *drivers {
 	return &drivers{
-		makers: map[string]func() (fleet.Driver, error){sandboxName: a.sandboxDriver, dockerName: a.dockerDriver},
-		made:   map[string]fleet.Driver{},
+		makers:   map[string]func() (fleet.Driver, error){sandboxName: a.sandboxDriver, dockerName: a.dockerDriver, qemuName: a.qemuDriver},
+		machines: a.machines(),
+		made:     map[string]fleet.Driver{},
 	}
 }
 
@@ -54,7 +57,7 @@ func (d *drivers) Driver(name string) (fleet.Driver, error) {
 	}
 	newDriver := d.makers[name]
 	if newDriver == nil {
-		return nil, fault.New(fault.Invalid, "there is no fleet driver %q", name).WithHint("fleet.driver is sandbox or docker")
+		return nil, fault.New(fault.Invalid, "there is no fleet driver %q", name).WithHint("fleet.driver is sandbox, docker or qemu")
 	}
 	made, err := newDriver()
 	if err != nil {
@@ -84,10 +87,14 @@ func (d *drivers) Choose(ctx context.Context, name string) (string, error) {
 
 // Names lists the drivers that may hold nodes here.
 func (d *drivers) Names() []string {
+	names := []string{sandboxName}
 	if dockerPlausible() {
-		return []string{sandboxName, dockerName}
+		names = append(names, dockerName)
 	}
-	return []string{sandboxName}
+	if _, err := os.Stat(d.machines); err == nil { // made with the first machine
+		names = append(names, qemuName)
+	}
+	return names
 }
 
 // dockerPlausible says whether it makes sense to ask for an engine.

@@ -1,7 +1,7 @@
 // Package instance is what a machine is told when it boots, besides its image: the settings of one node. They come by a channel
 // of whoever runs the machine (QEMU's fw_cfg) and are in no image, so a secret in them is in memory only.
 //
-// The form is JSON: {"schema":1,"hostname":…,"environment":{…},"files":[{"path":…,"data":base64,"mode":384,"owner":"1000:1000"}],
+// The form is JSON: {"schema":1,"hostname":…,"environment":{…},"command":[…],"files":[{"path":…,"data":base64,"mode":384,"owner":"1000:1000"}],
 // "access_keys":["ssh-ed25519 …"]}. All but the schema may be missing.
 package instance
 
@@ -27,6 +27,7 @@ type Settings struct {
 	Schema      int               `json:"schema"`
 	Hostname    string            `json:"hostname,omitempty"`
 	Environment map[string]string `json:"environment,omitempty"` // of all services, over the image's
+	Command     []string          `json:"command,omitempty"`     // run instead of the image's services; empty: they
 	Files       []File            `json:"files,omitempty"`       // written before the services start
 	AccessKeys  []string          `json:"access_keys,omitempty"` // OpenSSH public keys that may log in as root, where the image has a server
 }

@@ -6,8 +6,9 @@
 //  1. The file systems that programs expect: /run, /tmp, /dev/pts, /dev/shm, the control groups.
 //  2. The settings of this machine (package instance), from QEMU's fw_cfg: host name, files, access keys, environment.
 //  3. The network: loopback, and DHCP on the first card. A machine without a card, or whose network does not answer in time, goes on.
-//  4. The supervisor with the services of the image. When it ends, or the power button is pressed and it has stopped, the machine
-//     powers off: it is replaced, never restarted in place.
+//  4. The supervisor with the services of the image, or with a command that the settings name instead. Their output goes to the console,
+//     and as package machinechannel says to whoever runs the machine, who may run commands beside them. When it ends, or the power
+//     button is pressed and it has stopped, the machine powers off: it is replaced, never restarted in place.
 //
 // The console then says that the services start. `machine-agent settings` does the second step alone; the environment then is the file /run/release/environment.
 // `machine-agent ready` says on the console that the services start.
@@ -31,6 +32,7 @@ type config struct {
 	Env       []string `json:"env"`       // of the image, $PORT included
 	Supervise []string `json:"supervise"` // the supervisor's command
 	Dir       string   `json:"dir"`       // that it begins in
+	User      string   `json:"user"`      // of a command that is run instead; "" is root
 }
 
 func main() {
@@ -80,7 +82,7 @@ func live() error {
 	}
 	network()
 	say(servicesStart)
-	return run(c, environment(c, s))
+	return run(c, s.Command, environment(c, s))
 }
 
 // environment is the image's with the machine's own over it.

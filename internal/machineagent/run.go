@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -10,11 +11,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootandshoot/release/internal/machinechannel"
 	"github.com/bootandshoot/release/internal/pid1"
 )
 
-// run starts the supervisor and returns when it has ended.
-func run(c config, env []string) error {
+// run runs the services, or what the settings say instead, and returns when they have ended. Whoever runs the machine is told how.
+func run(c config, command, env []string) error {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	pressed := make(chan struct{}, 1)
@@ -26,19 +28,19 @@ func run(c config, env []string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	pid, err := syscall.ForkExec(c.Supervise[0], c.Supervise, &syscall.ProcAttr{Dir: dir, Env: env, Files: []uintptr{0, 1, 2},
-		Sys: &syscall.SysProcAttr{Setsid: true}})
+	out := &output{console: os.Stdout, log: writerOf(openPort(machinechannel.LogPort, os.O_WRONLY)), now: time.Now}
+	g := guest{children: &children{}, env: env, dir: dir}
+	pid, ended, err := g.startServices(c, command, out)
 	if err != nil {
-		return fmt.Errorf("run %s: %w", c.Supervise[0], err)
+		return err
 	}
+	g.services = pid
+	go g.serve()
 	for {
-		if status, done := reap(pid); done {
-			if status.ExitStatus() != 0 {
-				return fmt.Errorf("the services ended with %s", describe(status))
-			}
-			return nil
-		}
+		g.children.reap()
 		select {
+		case status := <-ended:
+			return end(status, out.finish())
 		case <-pressed:
 			_ = syscall.Kill(pid, unix.SIGTERM)
 		case s := <-signals:
@@ -49,13 +51,59 @@ func run(c config, env []string) error {
 	}
 }
 
-func reap(pid int) (of syscall.WaitStatus, done bool) {
-	pid1.Reap(func(ended int, status syscall.WaitStatus) {
-		if ended == pid {
-			of, done = status, true
+// writerOf keeps a file that is not there from being taken for one.
+func writerOf(f *os.File) io.Writer {
+	if f == nil {
+		return nil
+	}
+	return f
+}
+
+// startServices runs the supervisor.
+func (g guest) startServices(c config, command []string, out *output) (pid int, ended <-chan syscall.WaitStatus, err error) {
+	argv, err := supervise(c, command)
+	if err != nil {
+		return 0, nil, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer null.Close()
+	files := []uintptr{null.Fd()}
+	for _, stream := range []string{"out", "err"} {
+		w, err := out.pipe(stream)
+		if err != nil {
+			return 0, nil, err
 		}
-	})
-	return of, done
+		defer w.Close()
+		files = append(files, w.Fd())
+	}
+	pid, ended, err = g.children.start(argv, &syscall.ProcAttr{Dir: g.dir, Env: g.env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	if err != nil {
+		err = fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	return pid, ended, err
+}
+
+// Exit codes of a service that could not be started (package supervisor).
+const noAccess, noProgram = 126, 127
+
+// end tells how the services ended, and gives it as an error for the console. last is the last line of their error output.
+func end(status syscall.WaitStatus, last string) error {
+	e := exitOf(status)
+	switch {
+	case outOfMemory() && e.Code != 0:
+		e.Code, e.Signal, e.Reason = 128+int(unix.SIGKILL), "KILL", "out of memory"
+	case e.Code == noAccess || e.Code == noProgram:
+		e.Reason = last
+	}
+	e.At = time.Now().UTC()
+	tellExit(e)
+	if e.Code == 0 {
+		return nil
+	}
+	return fmt.Errorf("the services ended with %s", describe(status))
 }
 
 func describe(s syscall.WaitStatus) string {

@@ -1,0 +1,233 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/machine"
+)
+
+// Options are what a driver is made of.
+type Options struct {
+	Dir          string // folder of the driver's own; made when missing
+	Installation string
+	Images       *images.Store
+	// PortBase and PortCount are the ports on 127.0.0.1 at which nodes are reached, one a slot. Default: 20000 and 10000.
+	PortBase, PortCount int
+	Boots               int         // nodes booted at a time; 0: 8
+	LogBytes            int64       // of a node's output that is kept on disk; 0: 24 MiB
+	Tails               fleet.Tails // takes the ends of the output of nodes that are removed; nil: nobody
+	Log                 *slog.Logger
+	Now                 func() time.Time // default time.Now
+}
+
+const (
+	defaultBoots    = 8
+	defaultLogBytes = 24 << 20
+	defaultMemory   = 512 << 20
+)
+
+// Driver runs nodes as machines of this machine.
+type Driver struct {
+	opts        Options
+	host        string
+	accelerator machine.Accelerator
+	names       local.Locks
+	watch       local.Hints
+
+	mu   sync.Mutex
+	live map[string]*live
+}
+
+// live is a node's machine that this driver watches.
+type live struct {
+	machine *machine.Machine
+	talk    talk
+}
+
+var (
+	_ fleet.Driver   = (*Driver)(nil)
+	_ fleet.Targeted = (*Driver)(nil)
+	_ fleet.Scoped   = (*Driver)(nil)
+	_ fleet.Inward   = (*Driver)(nil)
+	_ fleet.Watcher  = (*Driver)(nil)
+	_ fleet.Logger   = (*Driver)(nil)
+	_ fleet.Execer   = (*Driver)(nil)
+)
+
+// Available says whether machines can be run here; a *fault.Error tells what is missing.
+func Available(ctx context.Context) error {
+	_, _, err := machine.Accelerate(ctx)
+	return err
+}
+
+// New makes a driver, adopts the nodes that run and clears away what a crash left half-done. One driver at a time works on a folder. A
+// missing QEMU is fault.Unsupported.
+func New(ctx context.Context, opts Options) (*Driver, error) {
+	d, err := newDriver(ctx, opts)
+	if err != nil {
+		return nil, fmt.Errorf("make QEMU driver: %w", err)
+	}
+	return d, nil
+}
+
+func newDriver(ctx context.Context, opts Options) (*Driver, error) {
+	if opts.Dir == "" || opts.Installation == "" || opts.Images == nil {
+		return nil, fault.New(fault.Internal, "folder, installation and images are needed")
+	}
+	if opts.PortBase == 0 {
+		opts.PortBase, opts.PortCount = 20_000, 10_000
+	}
+	if opts.Boots == 0 {
+		opts.Boots = defaultBoots
+	}
+	if opts.LogBytes == 0 {
+		opts.LogBytes = defaultLogBytes
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	dir, err := filepath.Abs(opts.Dir) // QEMU runs elsewhere
+	if err != nil {
+		return nil, err
+	}
+	opts.Dir = dir
+	d := &Driver{opts: opts, live: map[string]*live{}}
+	if d.host, err = os.Hostname(); err != nil {
+		return nil, fmt.Errorf("read host name: %w", err)
+	}
+	var why string
+	if d.accelerator, why, err = machine.Accelerate(ctx); err != nil {
+		return nil, err
+	}
+	if why != "" {
+		opts.Log.Warn("machines are emulated, which is slow", "reason", why)
+	}
+	for _, name := range []string{"nodes", "trash"} {
+		if err := os.MkdirAll(d.path(name), 0o700); err != nil {
+			return nil, fmt.Errorf("make folder: %w", err)
+		}
+	}
+	return d, d.adopt(ctx)
+}
+
+func (d *Driver) path(elem ...string) string {
+	return filepath.Join(append([]string{d.opts.Dir}, elem...)...)
+}
+
+// adopt watches the nodes that run and removes those that never did.
+func (d *Driver) adopt(ctx context.Context) error {
+	d.sweepTrash()
+	if err := d.sweepUnrecorded(); err != nil {
+		return err
+	}
+	records, err := d.records()
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		switch {
+		case r.State == stateStarted:
+			if _, err := d.liveOf(r); err != nil && !errors.Is(err, errGone) {
+				d.opts.Log.Warn("cannot watch node", "node", r.ID.Node, "error", err)
+			}
+		case r.Kind == fleet.Once:
+			err = d.settleJob(ctx, r)
+		default:
+			err = d.clear(ctx, r)
+		}
+		if err != nil {
+			return fmt.Errorf("clear half-booted node %s: %w", r.ID.Node, err)
+		}
+	}
+	return nil
+}
+
+// settleJob is for a job whose start was cut off. If its machine ran the command may have begun, and is not run again.
+func (d *Driver) settleJob(ctx context.Context, r record) error {
+	ran, err := machine.Clear(ctx, d.machineDir(r.ID.Node))
+	if err != nil {
+		return err
+	}
+	if !ran {
+		return d.clear(ctx, r)
+	}
+	d.opts.Log.Warn("a job was ended while it was started, and is not run again", "node", r.ID.Node)
+	r.State = stateStarted
+	return d.writeRecord(r)
+}
+
+// errGone: the machine has ended.
+var errGone = errors.New("the machine has ended")
+
+// liveOf finds a node's machine and watches it; errGone when it ended.
+func (d *Driver) liveOf(r record) (*live, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l, ok := d.live[r.ID.Node]; ok && !l.machine.Gone() {
+		return l, nil
+	}
+	m, err := machine.Open(d.machineDir(r.ID.Node))
+	if fault.Is(err, fault.NotFound) || err == nil && m.Gone() {
+		return nil, errGone
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.follow(r.ID, m), nil
+}
+
+// follow watches a machine until it ends, and lets QEMU go then; the lock is held.
+func (d *Driver) follow(id fleet.NodeID, m *machine.Machine) *live {
+	l := &live{machine: m, talk: talk{path: filepath.Join(d.machineDir(id.Node), controlFile)}}
+	d.live[id.Node] = l
+	ctx, cancel := context.WithCancel(context.Background())
+	go d.boundLog(ctx, id.Node)
+	go func() {
+		defer cancel()
+		if _, err := m.Wait(ctx); err != nil {
+			d.opts.Log.Warn("cannot tell how a machine ended", "node", id.Node, "error", err)
+		}
+		d.mu.Lock()
+		if d.live[id.Node] == l {
+			delete(d.live, id.Node)
+		}
+		d.mu.Unlock()
+		d.watch.Send(id.Fleet)
+	}()
+	return l
+}
+
+// Target implements fleet.Targeted.
+func (d *Driver) Target() fleet.Target { return fleet.Machine }
+
+// Inward implements fleet.Inward: QEMU's network has this machine's loopback there.
+func (d *Driver) Inward(context.Context) (string, error) { return "10.0.2.2", nil }
+
+// Watch implements fleet.Watcher.
+func (d *Driver) Watch(ctx context.Context) (<-chan fleet.FleetID, error) {
+	return d.watch.Watch(ctx), nil
+}
+
+// Scope implements fleet.Scoped: the nodes of one folder on this machine.
+func (d *Driver) Scope(context.Context) (string, error) {
+	id, err := os.ReadFile("/etc/machine-id")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("tell this machine from others: %w", err)
+	}
+	return strings.TrimSpace(fmt.Sprintf("machines of %s in %s %s", d.host, d.opts.Dir, id)), nil
+}

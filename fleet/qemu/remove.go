@@ -1,0 +1,166 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/failpoint"
+	"github.com/bootandshoot/release/internal/removal"
+	"github.com/bootandshoot/release/machine"
+)
+
+// defaultSignal asks services to end whose fleet names none.
+const defaultSignal = "TERM"
+
+// Remove stops a node and removes it. When ctx ends during the grace the node is left as it is, and the next call goes on.
+func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duration) error {
+	if err := d.remove(ctx, id, grace); err != nil {
+		return fmt.Errorf("remove node %s: %w", id.Node, err)
+	}
+	return nil
+}
+
+func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duration) error {
+	unlock, err := d.names.Lock(ctx, id.Node)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r, ok, err := d.ours(id)
+	if err != nil || !ok {
+		return err
+	}
+	if err := d.stop(ctx, r, grace); err != nil {
+		return err
+	}
+	if err := d.clear(ctx, r); err != nil {
+		return err
+	}
+	d.watch.Send(id.Fleet)
+	return nil
+}
+
+// stop asks a node to end and waits up to grace: its services by their signal, then, when the machine does not listen, by its power button.
+func (d *Driver) stop(ctx context.Context, r record, grace time.Duration) error {
+	l, err := d.liveOf(r)
+	if errors.Is(err, errGone) || err == nil && grace <= 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	signal := r.StopSignal
+	if signal == "" {
+		signal = defaultSignal
+	}
+	asking, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if err := l.talk.stop(asking, signal); err != nil {
+		d.opts.Log.Debug("stop signal did not arrive", "node", r.ID.Node, "error", err)
+		return l.machine.Stop(asking, grace)
+	}
+	select {
+	case <-l.machine.Done():
+		return nil
+	case <-asking.Done():
+		return ctx.Err()
+	}
+}
+
+// clear kills what runs of a node and removes all it left; the end of its output is handed on. It may be repeated.
+func (d *Driver) clear(ctx context.Context, r record) error {
+	if _, err := machine.Clear(ctx, d.machineDir(r.ID.Node)); err != nil {
+		return err
+	}
+	failpoint.Pass(failpoint.NodeKilled)
+	if err := d.keepTail(r); err != nil {
+		d.opts.Log.Warn("cannot keep the end of a log", "node", r.ID.Node, "error", err)
+	}
+	// Moved away first, so that a crash leaves no half of a node that looks like a whole one.
+	bin, err := os.MkdirTemp(d.path("trash"), r.ID.Node+"-*")
+	if err != nil {
+		return fmt.Errorf("remove folder: %w", err)
+	}
+	if err := os.Rename(d.nodeDir(r.ID.Node), filepath.Join(bin, "node")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove folder: %w", err)
+	}
+	failpoint.Pass(failpoint.NodeTrashed)
+	return removal.Tree(bin)
+}
+
+// keepTail hands on the end of a node's output, which outlives it.
+func (d *Driver) keepTail(r record) error {
+	if d.opts.Tails == nil {
+		return nil
+	}
+	f, err := os.Open(d.logName(r))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := endOf(f, fleet.TailBytes)
+	if err != nil {
+		return err
+	}
+	return d.opts.Tails.Keep(r.ID, r.Kind, bytes.NewReader(text))
+}
+
+func (d *Driver) sweepTrash() {
+	entries, _ := os.ReadDir(d.path("trash"))
+	for _, e := range entries {
+		if err := removal.Tree(d.path("trash", e.Name())); err != nil {
+			d.opts.Log.Warn("cannot empty trash", "folder", e.Name(), "error", err)
+		}
+	}
+}
+
+// sweepUnrecorded removes folders without a whole record: the crash came before the first one was written.
+func (d *Driver) sweepUnrecorded() error {
+	entries, err := os.ReadDir(d.path("nodes"))
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	for _, e := range entries {
+		if _, err := d.readRecord(e.Name()); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := removal.Tree(d.path("nodes", e.Name())); err != nil {
+			return fmt.Errorf("remove half-made node: %w", err)
+		}
+	}
+	return nil
+}
+
+// Destroy kills and removes all nodes of a fleet. Killing does not wait for a Remove that is in its grace.
+func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
+	records, err := d.records()
+	if err != nil {
+		return fmt.Errorf("destroy fleet %s: %w", id, err)
+	}
+	var group errgroup.Group
+	group.SetLimit(d.opts.Boots)
+	for _, r := range records {
+		if r.ID.Fleet != id {
+			continue
+		}
+		group.Go(func() error {
+			if _, err := machine.Clear(ctx, d.machineDir(r.ID.Node)); err != nil {
+				return fmt.Errorf("destroy node %s: %w", r.ID.Node, err)
+			}
+			return d.Remove(ctx, r.ID, 0)
+		})
+	}
+	return group.Wait()
+}

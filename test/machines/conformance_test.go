@@ -1,0 +1,93 @@
+package machines
+
+import (
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/fleet/qemu"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/test/harness"
+)
+
+const testnodeRecipe = `name: testnode
+base: scratch
+env: {IMAGE_ENV: from-image}
+ports: [8080]
+copy: [{from: ./testnode, to: /testnode}]
+entrypoint: [/testnode]
+`
+
+// bakeTestnode bakes the server of the conformance suite as a machine.
+func bakeTestnode(t *testing.T, in *harness.Installation) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "testnode")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "testnode"), "../../fleet/fleettest/testnode")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build testnode: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "recipe.yaml"), []byte(testnodeRecipe), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var r api.BakeResult
+	if code := in.JSON(&r, "bake", filepath.Join(dir, "recipe.yaml"), "--target", "machine"); code != 0 {
+		t.Fatalf("bake testnode: %d", code)
+	}
+	return r.Image
+}
+
+// TestConformanceOfQEMU holds the driver to the contract of all drivers, with real machines.
+func TestConformanceOfQEMU(t *testing.T) {
+	in := suite.New(t, "sandbox")
+	image := bakeTestnode(t, in)
+	store, err := images.Open(imagesDir(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	driver := func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
+		d, err := qemu.New(t.Context(), qemu.Options{Dir: dir, Installation: installation, Images: store, Tails: kept,
+			PortBase: 27_000, PortCount: 500, Boots: 2, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	fleettest.Run(t, fleettest.Harness{
+		New:          func(t *testing.T) fleet.Driver { return driver(t, "one", nil) },
+		Other:        func(t *testing.T) fleet.Driver { return driver(t, "another", nil) },
+		Keeping:      func(t *testing.T, kept fleet.Tails) fleet.Driver { return driver(t, "one", kept) },
+		Installation: "one",
+		Image:        image,
+		KillPID:      true,
+	})
+}
+
+// imagesDir is where the installation keeps its images.
+func imagesDir(in *harness.Installation) string {
+	for _, kv := range in.Env {
+		if dir, ok := strings.CutPrefix(kv, "RELEASE_IMAGES_DIR="); ok {
+			return dir
+		}
+	}
+	return ""
+}
+
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(p []byte) (int, error) {
+	if l.t.Context().Err() == nil {
+		l.t.Log(strings.TrimSpace(string(p)))
+	}
+	return len(p), nil
+}
