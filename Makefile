@@ -35,13 +35,13 @@ unit: build
 	CGO_ENABLED=1 go test -race -p 1 -parallel $(PARALLEL) -timeout 40m $(TESTFLAGS) ./test/...
 
 # Days of agents in a world where everything goes wrong that may, drawn from seeds: SEEDS=n for another number than
-# 10,000, SEED=n for one again. mutate: the same for defects that are put in, which the seeds must find.
+# 10,000, SEED=n for one again. mutate: the same for defects that are put in, which the seeds must find; MUTATION=pattern for some.
 simulate:
 	RELEASE_SIMULATE=$(if $(SEED),seed=$(SEED),$(or $(SEEDS),10000)) GOGC=400 go test -count=1 -v -timeout 30m \
 		-run '^($(if $(SEED),TestManySeeds,TestManySeeds|TestEveryCallMeetsEveryMishap))$$' ./orchestrator
 
 mutate:
-	RELEASE_SIMULATE=1 GOGC=400 go test -count=1 -v -timeout 30m -run '^TestMutationsAreCaught$$' ./orchestrator
+	RELEASE_SIMULATE=1 RELEASE_MUTATION='$(MUTATION)' GOGC=400 go test -count=1 -v -timeout 30m -run '^TestMutationsAreCaught$$' ./orchestrator
 
 prepare:
 	.ci/prepare

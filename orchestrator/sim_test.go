@@ -21,11 +21,7 @@ import (
 //	make simulate SEEDS=100000     plays more than usual
 
 // someSeeds is how many the usual run of the tests plays; make simulate plays more, without the race detector.
-const (
-	someSeeds = 40
-	// mutantSeeds is within how many a defect has to be found.
-	mutantSeeds = 3000
-)
+const someSeeds = 15
 
 func TestSomeSeeds(t *testing.T) {
 	seeds := someSeeds
@@ -49,8 +45,16 @@ func TestManySeeds(t *testing.T) {
 		playAll(t, 1, func(uint64) schedule { return newSchedule(seed) })
 		return
 	}
-	if text == "mutant" {
-		playAll(t, mutantSeeds, newSchedule)
+	if from, mutant := strings.CutPrefix(text, "mutant="); mutant {
+		first, err := strconv.ParseUint(from, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds := uint64(mutantSeeds)
+		if testing.Short() {
+			seeds = someSeeds
+		}
+		playAll(t, seeds, func(i uint64) schedule { return newSchedule(first + i) })
 		return
 	}
 	seeds, err := strconv.ParseUint(text, 10, 64)
@@ -90,7 +94,7 @@ func playAll(t *testing.T, count uint64, nth func(uint64) schedule) (steps int64
 // report prints the shortest schedule that ends in the same violation, and what happens in it.
 func (s schedule) report(t *testing.T, v violation) {
 	t.Helper()
-	if os.Getenv("RELEASE_SIMULATE") == "mutant" {
+	if strings.HasPrefix(os.Getenv("RELEASE_SIMULATE"), "mutant=") {
 		t.Errorf("seed %d violates %q: %s", s.seed, v.invariant, v.text)
 		return
 	}
