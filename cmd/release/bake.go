@@ -40,16 +40,48 @@ func (b *bakeFlags) bind(cmd *cobra.Command) {
 	f.BoolVar(&b.locked, "locked", false, "fail when the lockfile does not pin all that the recipe names")
 	f.BoolVar(&b.offline, "offline", false, "use no network")
 	f.StringVar(&b.platform, "platform", "", "`os/arch` of the image (default: this machine's)")
-	f.StringVar(&b.target, "target", "container", "`forms` of the image: container, machine, or both with a comma")
-	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"container", "machine", "container,machine"}, noFiles))
+	f.StringVar(&b.target, "target", "", "`forms` of the image: container, machine, or both with a comma (default: what the app's fleets boot)")
+	_ = cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{containerForm, machineForm, containerForm + "," + machineForm}, noFiles))
 	f.StringArrayVar(&b.allow, "allow", nil, "of a Dockerfile's image, what is no secret, `PATH[:RULE]=REASON`; may be repeated")
 	b.given.bind(cmd)
 	signFlag(cmd, &b.sign)
 }
 
+// forPart chooses the forms that the fleets of a part of an app boot, where none is asked for.
+func (b bakeFlags) forPart(app *config.App, p part) bakeFlags {
+	if b.target != "" {
+		return b
+	}
+	roles, forms := p.roles, []string(nil)
+	if len(roles) == 0 {
+		roles = []string{""}
+	}
+	for _, role := range roles {
+		form := containerForm
+		if app.ForRole(role).Fleet.Driver == qemuName {
+			form = machineForm
+		}
+		if !slices.Contains(forms, form) {
+			forms = append(forms, form)
+		}
+	}
+	slices.Sort(forms)
+	b.target = strings.Join(forms, ",")
+	return b
+}
+
+// The forms of images.
+const (
+	containerForm = "container"
+	machineForm   = "machine"
+)
+
 func (b *bakeFlags) check() error {
+	if b.target == "" {
+		b.target = containerForm
+	}
 	for target := range strings.SplitSeq(b.target, ",") {
-		if target != "container" && target != "machine" {
+		if target != containerForm && target != machineForm {
 			return fault.New(fault.Invalid, "read --target: %q is none of container, machine", target)
 		}
 	}
@@ -61,7 +93,7 @@ func (b *bakeFlags) check() error {
 
 // machine is how the machine is made; nil for a container alone.
 func (b *bakeFlags) machine() *builder.Machine {
-	if !b.has("machine") {
+	if !b.has(machineForm) {
 		return nil
 	}
 	return &builder.Machine{Format: b.format, Compress: b.compress}
@@ -125,6 +157,9 @@ func (c *cli) bakeOptions(b bakeFlags, args []string) (o builder.Options, done b
 	if err != nil {
 		return o, false, err
 	}
+	if app, err := c.app(); len(args) == 0 && err == nil {
+		b = b.forPart(app, partsOf(app)[0])
+	}
 	return c.bakeOptionsOf(b, path, name)
 }
 
@@ -170,7 +205,7 @@ func (c *cli) bakeOptionsOf(b bakeFlags, path, name string) (o builder.Options, 
 	secrets, err := b.given.secretValues(recipe, c.env, c.out.note)
 	return builder.Options{
 		Recipe: recipe, Store: store, Name: name, NoCache: b.noCache, Locked: b.locked, Offline: b.offline,
-		Platform: b.platform, Machine: b.machine(), MachineOnly: !b.has("container"), SourceDateEpoch: epoch, Vars: vars, Secrets: secrets,
+		Platform: b.platform, Machine: b.machine(), MachineOnly: !b.has(containerForm), SourceDateEpoch: epoch, Vars: vars, Secrets: secrets,
 		Sign: key, Builder: c.getenv(builderVariable), Version: programVersion(),
 	}, false, err
 }

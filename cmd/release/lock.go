@@ -40,7 +40,7 @@ those of the NAMEs (packages, extensions, addresses or their last part); everyth
 				return fault.New(fault.Invalid, "lock %s: names are for --update", strings.Join(names, " ")).
 					WithHint("release lock --update %s", strings.Join(names, " "))
 			}
-			o, done, err := c.bakeOptions(bakeFlags{target: "container", unsigned: true}, recipe)
+			o, done, err := c.bakeOptions(bakeFlags{unsigned: true}, recipe)
 			if done || err != nil {
 				return err
 			}

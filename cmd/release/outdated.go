@@ -27,7 +27,7 @@ func (c *cli) outdatedVerb() *cobra.Command {
 from a security archive are marked. Nothing is changed: release lock --update does that.`,
 		Example: "  release outdated\n  release outdated recipes/shop.yaml --json", Args: between(0, 1, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, done, err := c.bakeOptions(bakeFlags{target: "container", unsigned: true}, args)
+			o, done, err := c.bakeOptions(bakeFlags{unsigned: true}, args)
 			if done || err != nil {
 				return err
 			}

@@ -142,7 +142,7 @@ func (c *cli) bakeParts(ctx context.Context, b bakeFlags, app *config.App) (set 
 		if dockerfile.Is(path) {
 			continue
 		}
-		if options[i], done, err = c.bakeOptionsOf(b, path, p.name); done || err != nil {
+		if options[i], done, err = c.bakeOptionsOf(b.forPart(app, p), path, p.name); done || err != nil {
 			return set, nil, done, err
 		}
 		options[i].Health = healthOf(app, p)
