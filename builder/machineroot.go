@@ -67,6 +67,9 @@ func (b *bake) machineRoot(ctx context.Context, m *made) (machineRoot, error) {
 	var files []file
 	if systemd {
 		r.init = initSystemd
+		if err := b.needsUdev(ctx, m.state); err != nil {
+			return r, err
+		}
 		files, err = b.systemdFiles()
 		r.cmdline = []string{commandWord("init", systemdProgram)}
 	} else {

@@ -1,8 +1,11 @@
 package builder
 
 import (
+	"context"
 	"path"
 
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/payload"
 )
 
@@ -107,4 +110,17 @@ func (b *bake) systemdFiles() ([]file, error) {
 	m.file("/etc/hostname", []byte(b.hostname()+"\n"), 0o644)
 	m.file("/etc/machine-id", nil, 0o444) // empty: each machine gets its own, and none is a first boot
 	return m.list, nil
+}
+
+// needsUdev refuses systemd without udev: networkd would wait for ever for word of the network card.
+func (b *bake) needsUdev(ctx context.Context, st *state) error {
+	t, err := st.look(ctx)
+	if err != nil {
+		return err
+	}
+	if _, n, err := t.resolve("/lib/systemd/systemd-udevd"); err != nil || n == nil || n.kind != images.File && n.kind != images.Symlink {
+		return fault.New(fault.Invalid, "the image has systemd and no udev: its network would not come up").
+			WithHint("packages: [systemd, udev, dbus]; without systemd the machine starts with a small program of ours")
+	}
+	return nil
 }

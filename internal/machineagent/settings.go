@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -122,19 +121,15 @@ func writeFile(f instance.File) error {
 	return os.Rename(temp, f.Path)
 }
 
-// owner reads user, user:group or numbers.
+// owner reads user, user:group or numbers. A user alone brings its own group.
 func owner(text string) (uid, gid int, err error) {
 	name, group, hasGroup := strings.Cut(text, ":")
 	if name != "" {
 		if uid, err = strconv.Atoi(name); err != nil {
-			u, err := user.Lookup(name)
-			if err != nil {
+			if uid, err = idOf("/etc/passwd", name, 2); err != nil {
 				return 0, 0, err
 			}
-			if uid, err = strconv.Atoi(u.Uid); err != nil {
-				return 0, 0, err
-			}
-			if gid, err = strconv.Atoi(u.Gid); err != nil {
+			if gid, err = idOf("/etc/passwd", name, 3); err != nil {
 				return 0, 0, err
 			}
 		}
@@ -142,15 +137,24 @@ func owner(text string) (uid, gid int, err error) {
 	if !hasGroup {
 		return uid, gid, nil
 	}
-	if gid, err = strconv.Atoi(group); err == nil {
-		return uid, gid, nil
+	if gid, err = strconv.Atoi(group); err != nil {
+		gid, err = idOf("/etc/group", group, 2)
 	}
-	g, err := user.LookupGroup(group)
-	if err != nil {
-		return 0, 0, err
-	}
-	gid, err = strconv.Atoi(g.Gid)
 	return uid, gid, err
+}
+
+// idOf is a number in the line of a name (passwd(5), group(5)).
+func idOf(file, name string, field int) (int, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Split(strings.TrimSpace(line), ":"); f[0] == name && len(f) > field {
+			return strconv.Atoi(f[field])
+		}
+	}
+	return 0, fmt.Errorf("%s has no %s", file, name)
 }
 
 // overlay lays variables over others.
