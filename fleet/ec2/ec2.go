@@ -27,19 +27,18 @@ type Disk struct {
 	Close func() // releases what Content holds
 }
 
-// Options of a driver. Installation, Images, Disk, Settings, Subnets and Types must be set.
+// Options of a driver. Installation, Images, Disk, Subnets and Types must be set.
 type Options struct {
-	Installation string                                                     // id of the installation: [a-z0-9-], at most 40 characters
-	Images       *ami.Store                                                 // of the same account, region and installation
-	Disk         func(ctx context.Context, image string) (Disk, error)      // the machine of an image, by its digest; fleet.ErrImageLacksTarget without one
-	Settings     func(spec fleet.Spec, node fleet.NodeSpec) ([]byte, error) // the user data of a node: command, environment, secrets
-	Subnets      []string                                                   // ids; nodes are spread over them by their slots
-	Groups       []string                                                   // ids of security groups; empty: the network's default
-	Profile      string                                                     // name of an instance profile; "": none
-	Types        []string                                                   // instance types in order of preference: the next is tried when AWS has none left
-	Spot         int                                                        // percent of the nodes that are spot instances where there are any, from 0 to 100
-	Poll         time.Duration                                              // pause between two looks at a state that AWS changes; 0: 2 s
-	Log          *slog.Logger                                               // nil: none
+	Installation string                                                // id of the installation: [a-z0-9-], at most 40 characters
+	Images       *ami.Store                                            // of the same account, region and installation
+	Disk         func(ctx context.Context, image string) (Disk, error) // the machine of an image, by its digest; fleet.ErrImageLacksTarget without one
+	Subnets      []string                                              // ids; nodes are spread over them by their slots
+	Groups       []string                                              // ids of security groups; empty: the network's default
+	Profile      string                                                // name of an instance profile; "": none
+	Types        []string                                              // instance types in order of preference: the next is tried when AWS has none left
+	Spot         int                                                   // percent of the nodes that are spot instances where there are any, from 0 to 100
+	Poll         time.Duration                                         // pause between two looks at a state that AWS changes; 0: 2 s
+	Log          *slog.Logger                                          // nil: none
 }
 
 // Driver runs nodes as instances in one account and region. It is safe for use by many goroutines.
@@ -91,8 +90,8 @@ func New(cfg aws.Config, o Options) (*Driver, error) {
 		return nil, invalid("no instance type is given")
 	case o.Spot < 0 || o.Spot > 100:
 		return nil, invalid("%d percent of spot instances", o.Spot)
-	case o.Images == nil || o.Disk == nil || o.Settings == nil:
-		return nil, invalid("images, disks or settings are missing")
+	case o.Images == nil || o.Disk == nil:
+		return nil, invalid("images or disks are missing")
 	}
 	if o.Poll == 0 {
 		o.Poll = 2 * time.Second

@@ -1,9 +1,9 @@
 package ec2
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +13,7 @@ import (
 	"github.com/bootandshoot/release/fleet/ec2/awstest"
 	"github.com/bootandshoot/release/internal/awsapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/instance"
 )
 
 // TestKilledAtEveryCall kills a boot, a removal and a destruction at each request, before it is sent and after it was carried out. The
@@ -154,8 +155,9 @@ func TestSettings(t *testing.T) {
 	c := here(t, awstest.Options{})
 	d := c.driver()
 	spec, nodes := c.boot(d, 1)
-	var got struct{ Node, Env, Secrets any }
-	if err := json.Unmarshal([]byte(c.server.UserData(region, nodes[0].Host)), &got); err != nil || got.Node != spec.Nodes[0].Name || fmt.Sprint(got.Secrets) != "map[KEY:hush]" {
+	got, err := instance.Parse([]byte(c.server.UserData(region, nodes[0].Host)))
+	want := map[string]string{"LOG": "info", "KEY": "hush", "PORT": "8080"}
+	if err != nil || got.Hostname != spec.Nodes[0].Name || !maps.Equal(got.Environment, want) {
 		t.Errorf("user data %+v: %v", got, err)
 	}
 	for _, call := range c.server.Calls() { // secrets go into user data, which is base64, and nowhere else
@@ -179,6 +181,7 @@ func TestUnsupported(t *testing.T) {
 		want   fault.Code
 	}{
 		"a job":     {func(s *fleet.Spec) { s.Kind = fleet.Once }, fault.Unsupported},
+		"a command": {func(s *fleet.Spec) { s.Command = []string{"/other"} }, fault.Unsupported},
 		"a volume":  {func(s *fleet.Spec) { s.Volumes = []fleet.VolumeMount{{}} }, fault.Unsupported},
 		"resources": {func(s *fleet.Spec) { s.Resources.CPUs = 1 }, fault.Invalid},
 	} {

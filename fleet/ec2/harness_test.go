@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -95,10 +94,7 @@ const image1 = "sha256:111111111111111111111111111111111111111111111111111111111
 func (c *cloud) driver(change ...func(*Options, *awsapi.Options)) *Driver {
 	c.t.Helper()
 	o := Options{Installation: c.installation, Subnets: c.subnets, Types: []string{"t3.micro", "t3a.micro"}, Poll: 3 * time.Millisecond,
-		Disk: func(_ context.Context, image string) (Disk, error) { return machineDisk(image) },
-		Settings: func(spec fleet.Spec, n fleet.NodeSpec) ([]byte, error) {
-			return json.Marshal(map[string]any{"node": n.Name, "env": spec.Env, "secrets": spec.Secrets})
-		}}
+		Disk: func(_ context.Context, image string) (Disk, error) { return machineDisk(image) }}
 	if c.server == nil {
 		o.Poll = 200 * time.Millisecond
 	}

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/instance"
 )
 
 // place is where and as what a node is tried.
@@ -48,9 +51,9 @@ func (d *Driver) launch(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec) 
 	if n.Slot < 0 || n.Slot > mostSlot {
 		return machine{}, badSlot(n)
 	}
-	settings, err := d.opts.Settings(spec, n)
+	settings, err := settingsOf(spec, n)
 	if err != nil {
-		return machine{}, fmt.Errorf("write the settings of the node: %w", err)
+		return machine{}, err
 	}
 	if len(settings) > mostSettings {
 		return machine{}, fault.New(fault.Invalid, "the settings of the node have %d bytes, user data at most %d", len(settings), mostSettings).
@@ -67,6 +70,19 @@ func (d *Driver) launch(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec) 
 		last = err
 	}
 	return machine{}, last
+}
+
+// settingsOf is the user data of a node, as the machine's agent reads it: host name and environment, secrets among it.
+func settingsOf(spec fleet.Spec, n fleet.NodeSpec) ([]byte, error) {
+	env := maps.Clone(spec.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	if spec.Port != 0 {
+		env["PORT"] = strconv.Itoa(spec.Port)
+	}
+	maps.Copy(env, spec.Secrets)
+	return instance.Settings{Hostname: n.Name, Environment: env}.Encode()
 }
 
 // mostSettings is the limit of user data in bytes, before base64. [EC2 user guide: instance user data]

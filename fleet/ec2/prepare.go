@@ -40,6 +40,8 @@ func supported(spec fleet.Spec) error {
 		return fault.New(fault.Unsupported, "run a job on EC2: EC2 does not tell how a system ended").WithHint("run jobs and migrations with another driver, on the agent's machine")
 	case len(spec.Volumes) > 0:
 		return fault.New(fault.Unsupported, "boot %s on EC2: its instances have no volumes of ours", spec.Fleet).WithHint("keep data outside of the nodes, or use another driver")
+	case len(spec.Command) > 0:
+		return fault.New(fault.Unsupported, "boot %s on EC2: a machine runs its image's services, not another command", spec.Fleet).WithHint("remove the command, or make it a service of the recipe")
 	case spec.Resources != fleet.Resources{}:
 		return fault.New(fault.Invalid, "boot %s on EC2: resources are given, and an instance's size is its type", spec.Fleet).WithHint("remove fleet.resources and choose instance types")
 	}

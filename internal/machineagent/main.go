@@ -4,7 +4,7 @@
 // As process 1, in this order:
 //
 //  1. The file systems that programs expect: /run, /tmp, /dev/pts, /dev/shm, the control groups.
-//  2. The settings of this machine (package instance), from QEMU's fw_cfg: host name, files, access keys, environment.
+//  2. The settings of this machine (package instance), from QEMU's fw_cfg or EC2's user data: host name, files, access keys, environment.
 //  3. The network: loopback, and DHCP on the first card. A machine without a card, or whose network does not answer in time, goes on.
 //  4. The supervisor with the services of the image, or with a command that the settings name instead. Their output goes to the console,
 //     and as package machinechannel says to whoever runs the machine, who may run commands beside them. When it ends, or the power
@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/bootandshoot/release/internal/instance"
 )
@@ -73,14 +74,15 @@ func live() error {
 	if err := mountAll(); err != nil {
 		return err
 	}
-	s, err := readSettings()
+	up := sync.OnceFunc(network)
+	s, err := readSettings(up)
 	if err != nil {
 		return err
 	}
 	if err := apply(s, c.Hostname); err != nil {
 		return err
 	}
-	network()
+	up()
 	say(servicesStart)
 	return run(c, s.Command, environment(c, s))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,21 +25,42 @@ const (
 	keysFile        = "/root/.ssh/authorized_keys"
 )
 
-// readSettings gives the machine's settings; none is fine.
-func readSettings() (instance.Settings, error) {
+// vendorFile says who made the machine (SMBIOS, system information).
+const vendorFile = "/sys/class/dmi/id/sys_vendor"
+
+// ec2Vendor is what instances of EC2 on Nitro have there. [EC2 user guide: identify EC2 instances]
+const ec2Vendor = "Amazon EC2"
+
+// readSettings gives the machine's settings; none is fine. On EC2 they are its user data, for which the network has to be up.
+func readSettings(network func()) (instance.Settings, error) {
 	data, err := os.ReadFile(settingsFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return instance.Settings{}, nil
+		data, err = userData(vendorFile, instance.MetadataAddress, network)
 	}
 	if err != nil {
 		return instance.Settings{}, fmt.Errorf("read the machine's settings: %w", err)
 	}
+	if len(data) == 0 {
+		return instance.Settings{}, nil
+	}
 	return instance.Parse(data)
+}
+
+// userData is nothing on machines that are not of EC2: nobody is asked there.
+func userData(vendor, address string, network func()) ([]byte, error) {
+	name, err := os.ReadFile(vendor)
+	if err != nil || strings.TrimSpace(string(name)) != ec2Vendor {
+		return nil, nil
+	}
+	network()
+	ctx, cancel := context.WithTimeout(context.Background(), networkPatience)
+	defer cancel()
+	return instance.UserData(ctx, address)
 }
 
 // onlySettings is for machines with an init of their own.
 func onlySettings() error {
-	s, err := readSettings()
+	s, err := readSettings(network) // the init system takes the card over
 	if err != nil {
 		return err
 	}

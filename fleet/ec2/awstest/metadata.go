@@ -33,11 +33,11 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	value, ok := map[string]string{
-		"meta-data/placement/region":                   "eu-central-1",
-		"dynamic/instance-identity/document":           `{"region":"eu-central-1","accountId":"` + Account + `"}`,
-		"meta-data/iam/security-credentials/":          Role,
-		"meta-data/iam/security-credentials/" + Role:   credentials(time.Now().Add(time.Hour)),
-		"meta-data/iam/security-credentials-extended/": "",
+		"meta-data/placement/region":                 "eu-central-1",
+		"dynamic/instance-identity/document":         `{"region":"eu-central-1","accountId":"` + Account + `"}`,
+		"meta-data/iam/security-credentials/":        Role,
+		"meta-data/iam/security-credentials/" + Role: credentials(time.Now().Add(time.Hour)),
+		"user-data": s.opts.UserData,
 	}[path]
 	if !ok || value == "" {
 		http.NotFound(w, r)
