@@ -14,6 +14,7 @@
 //	release.disk          digest of the disk's bytes
 //	release.parent        of a snapshot: digest of the disk whose snapshot is its parent, or "none"
 //	release.blocks        of a snapshot: how many blocks were written, set when it was completed and is whole
+//	release.snapshot      of an image that was registered, not copied: its snapshot
 //	release.image         of an image: what the caller calls it (the digest of the image in the store)
 //
 // In a folder of the caller's, where nothing is missed that gets lost but time:

@@ -169,6 +169,26 @@ func TestAbandonedSnapshotIsBegunAnew(t *testing.T) {
 	}
 }
 
+// TestBareChildren: where a child has nothing of its parent, all blocks are sent.
+func TestBareChildren(t *testing.T) {
+	c := here(t, awstest.Options{BareChildren: true})
+	s := c.store()
+	before, after := diskOf(16, 8, 0, 1, 2), diskOf(16, 8, 0, 1, 2, 3)
+	if _, err := s.Upload(t.Context(), before.disk()); err != nil {
+		t.Fatal(err)
+	}
+	d := after.disk()
+	d.Previous = before.disk().Digest
+	n, err := s.Upload(t.Context(), d)
+	if err != nil || n.Parent != none {
+		t.Fatalf("%+v %v", n, err)
+	}
+	readBack(t, s, n.ID, after)
+	if all, err := s.snapshots(t.Context()); err != nil || len(all) != 2 {
+		t.Errorf("%d snapshots are left: %v", len(all), err)
+	}
+}
+
 func TestThrottledUpload(t *testing.T) {
 	c := here(t, awstest.Options{})
 	c.server.Intercept(func(call awstest.Call) *awstest.Fault {

@@ -71,17 +71,37 @@ func (s *Store) Register(ctx context.Context, n Snapshot, encrypted bool, form F
 		return Image{}, fault.New(fault.Unsupported, "register an image for %q: EC2 has amd64 and arm64", form.Arch)
 	}
 	name := s.nameOf(n.Disk, encrypted)
-	_, err := s.ec2.RegisterImage(ctx, &ec2.RegisterImageInput{
+	tags := append(s.imageTags(n.Disk, form.Image), ec2Tags(tagSnapshot, n.ID)...)
+	out, err := s.ec2.RegisterImage(ctx, &ec2.RegisterImageInput{
 		Name: aws.String(name), Description: aws.String("release: disk " + n.Disk), Architecture: arch, BootMode: types.BootModeValuesUefi,
 		EnaSupport: aws.Bool(true), ImdsSupport: types.ImdsSupportValuesV20, VirtualizationType: aws.String("hvm"), RootDeviceName: aws.String(rootDevice),
 		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(rootDevice), Ebs: &types.EbsBlockDevice{SnapshotId: aws.String(n.ID),
 			VolumeType: types.VolumeTypeGp3, DeleteOnTermination: aws.Bool(true)}}},
-		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeImage, Tags: s.imageTags(n.Disk, form.Image)}},
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeImage, Tags: tags}},
 	})
-	if err != nil && !awsapi.Is(err, "InvalidAMIName.Duplicate") {
+	switch {
+	case awsapi.Is(err, "InvalidAMIName.Duplicate"): // an earlier call made it
+		return s.awaitNamed(ctx, name)
+	case err != nil:
 		return Image{}, awsapi.Explain("register the image of "+n.ID, err)
 	}
-	return s.awaitNamed(ctx, name)
+	return s.tagged(ctx, aws.ToString(out.ImageId), tags)
+}
+
+// tagged waits for an image that was just made. AWS gave it its tags at once; one of an endpoint that did not gets them now.
+func (s *Store) tagged(ctx context.Context, id string, tags []types.Tag) (Image, error) {
+	i, err := s.Await(ctx, Image{ID: id, Region: s.region})
+	if err != nil || i.Disk != "" {
+		return i, err
+	}
+	if _, err := s.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tags}); err != nil {
+		return i, awsapi.Explain("tag image "+id, err)
+	}
+	out, err := s.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
+	if err != nil || len(out.Images) != 1 {
+		return i, awsapi.Explain("look at image "+id, err)
+	}
+	return s.imageOf(out.Images[0]), nil
 }
 
 func (s *Store) imageTags(disk, image string) []types.Tag {
@@ -113,7 +133,10 @@ func (s *Store) imageOf(i types.Image) Image {
 	tags := tagsOf(i.Tags)
 	out := Image{ID: aws.ToString(i.ImageId), Name: aws.ToString(i.Name), Region: s.region, State: string(i.State), Disk: tags[tagDisk], Image: tags[tagImage]}
 	out.Created, _ = time.Parse(time.RFC3339, aws.ToString(i.CreationDate)) // the zero time for what is not known
-	for _, m := range i.BlockDeviceMappings {
+	if out.Snapshot = tags[tagSnapshot]; out.Snapshot != "" {
+		return out
+	}
+	for _, m := range i.BlockDeviceMappings { // of a copy
 		if m.Ebs != nil && aws.ToString(m.DeviceName) == aws.ToString(i.RootDeviceName) {
 			out.Snapshot = aws.ToString(m.Ebs.SnapshotId)
 		}

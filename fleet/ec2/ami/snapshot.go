@@ -159,23 +159,28 @@ func (s *Store) mark(ctx context.Context, n Snapshot, blocks int) (Snapshot, err
 	return n, err
 }
 
-// seal marks a completed snapshot whose upload died before it said so, if all its blocks are there. (AWS completes none whose
-// count or checksum is wrong; other endpoints call a snapshot completed that is still written.)
+// seal marks a completed snapshot if all blocks of the disk are there that are not zero: one whose upload died before it said so,
+// and every child. One that lacks some is removed. (AWS completes none whose count or checksum is wrong; other endpoints call a
+// snapshot completed that is still written, or give a child nothing of its parent.)
 func (s *Store) seal(ctx context.Context, n Snapshot, plan Plan) (Snapshot, error) {
 	there, err := s.blocks(ctx, n.ID)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	moves := changed(plan.sums, s.recorded(n.Parent))
-	for _, i := range moves {
-		if _, ok := there[i]; !ok && plan.sums.has(i) {
-			if err := s.discard(ctx, n.ID); err != nil {
-				return Snapshot{}, err
-			}
-			return Snapshot{}, fmt.Errorf("%w: %s lacks block %d", errLost, n.ID, i)
+	for i := range plan.sums.blocks() {
+		if _, ok := there[i]; ok || !plan.sums.has(i) {
+			continue
 		}
+		if err := s.discard(ctx, n.ID); err != nil {
+			return Snapshot{}, err
+		}
+		err := fmt.Errorf("%w: %s lacks block %d", errLost, n.ID, i)
+		if n.Parent != none {
+			err = fmt.Errorf("%w: %w", err, errBare)
+		}
+		return Snapshot{}, err
 	}
-	return s.mark(ctx, n, len(moves))
+	return s.mark(ctx, n, len(changed(plan.sums, s.recorded(n.Parent))))
 }
 
 // blocks are the tokens of all blocks of a snapshot, by index.

@@ -24,16 +24,19 @@ func (s *Store) Copy(ctx context.Context, i Image, region string) (Image, error)
 		return other.Await(ctx, there)
 	}
 	token := sha256.Sum256(fmt.Append(nil, i.ID, " ", region))
-	_, err := other.ec2.CopyImage(ctx, &ec2.CopyImageInput{Name: aws.String(i.Name), SourceImageId: aws.String(i.ID), SourceRegion: aws.String(i.Region),
+	out, err := other.ec2.CopyImage(ctx, &ec2.CopyImageInput{Name: aws.String(i.Name), SourceImageId: aws.String(i.ID), SourceRegion: aws.String(i.Region),
 		Description: aws.String("release: disk " + i.Disk), ClientToken: aws.String(hex.EncodeToString(token[:])),
 		TagSpecifications: []types.TagSpecification{
 			{ResourceType: types.ResourceTypeImage, Tags: s.imageTags(i.Disk, i.Image)},
 			{ResourceType: types.ResourceTypeSnapshot, Tags: ec2Tags("Name", "release "+s.opts.Installation, tagInstallation, s.opts.Installation, tagDisk, i.Disk, tagParent, none)},
 		}})
-	if err != nil && !awsapi.Is(err, "InvalidAMIName.Duplicate") {
+	switch {
+	case awsapi.Is(err, "InvalidAMIName.Duplicate"): // an earlier call made it
+		return other.awaitNamed(ctx, i.Name)
+	case err != nil:
 		return Image{}, awsapi.Explain(doing, err)
 	}
-	return other.awaitNamed(ctx, i.Name)
+	return other.tagged(ctx, aws.ToString(out.ImageId), s.imageTags(i.Disk, i.Image))
 }
 
 // Share lets other accounts launch the image; accounts that it was shared with before stay. An encrypted image needs its KMS key

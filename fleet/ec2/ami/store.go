@@ -21,6 +21,7 @@ const (
 	tagParent       = "release.parent"
 	tagBlocks       = "release.blocks"
 	tagImage        = "release.image"
+	tagSnapshot     = "release.snapshot"
 )
 
 // none is tagParent's value of a snapshot without a parent.

@@ -74,6 +74,9 @@ func (s *Store) Upload(ctx context.Context, d Disk) (Snapshot, error) {
 		if !errors.Is(err, errLost) {
 			return got, awsapi.Explain("upload disk "+d.Digest, err)
 		}
+		if errors.Is(err, errBare) {
+			plan.Parent, plan.from, plan.Moves = "", Snapshot{}, changed(plan.sums, nil)
+		}
 		s.log.Warn("a snapshot under way is lost; another one is begun", "disk", d.Digest, "error", err)
 	}
 	return Snapshot{}, fault.New(fault.Failed, "upload disk %s: %w", d.Digest, err).WithHint("look at the snapshots that are tagged %s=%s", tagDisk, d.Digest)
@@ -81,6 +84,9 @@ func (s *Store) Upload(ctx context.Context, d Disk) (Snapshot, error) {
 
 // errLost: the snapshot cannot be written any more.
 var errLost = errors.New("the snapshot is gone, has ended, or is not whole")
+
+// errBare: a child does not have its parent's blocks.
+var errBare = errors.New("the parent's blocks are missing")
 
 func (s *Store) try(ctx context.Context, d Disk, plan Plan, attempt int) (Snapshot, error) {
 	found, err := s.begun(ctx, d, plan)
@@ -108,6 +114,9 @@ func (s *Store) try(ctx context.Context, d Disk, plan Plan, attempt int) (Snapsh
 		return Snapshot{}, err
 	}
 	s.forget(d)
+	if plan.Parent != "" { // what was not written is somebody else's word
+		return s.seal(ctx, done, plan)
+	}
 	return s.mark(ctx, done, len(plan.Moves))
 }
 

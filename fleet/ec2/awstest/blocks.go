@@ -127,7 +127,10 @@ func (s *Server) startSnapshot(c blockCall) *blockFault {
 	case in.VolumeSize < parent.gib:
 		return invalid("INVALID_VOLUME_SIZE", "the volume is smaller than the parent's")
 	default:
-		n.from, n.encrypted, n.key = parent, parent.encrypted, parent.key
+		n.encrypted, n.key = parent.encrypted, parent.key
+		if !s.opts.BareChildren {
+			n.from = parent
+		}
 	}
 	if in.Timeout != 0 {
 		n.timeout = time.Duration(in.Timeout) * time.Minute

@@ -20,6 +20,8 @@ const Account = "123456789012"
 type Options struct {
 	Takes time.Duration // how long a change of state takes: pending to completed, pending to available. 0: 5 ms
 	Lag   time.Duration // how long what was made is not found by Describe calls
+	// BareChildren gives snapshots nothing of their parents, which AWS does not do, and some emulators do.
+	BareChildren bool
 	// UserData is what the metadata service gives as user data; "": none.
 	UserData string
 }
