@@ -112,6 +112,18 @@ func TestListsLag(t *testing.T) {
 	}
 }
 
+// TestPowersOff: a node whose system ends by itself is gone, with what EC2 says of it.
+func TestPowersOff(t *testing.T) {
+	c := here(t, awstest.Options{})
+	d := c.driver()
+	spec, nodes := c.boot(d, 2)
+	c.server.Shutdown(region, nodes[1].Host)
+	left := c.nodes(d, spec)
+	if len(left) != 2 || left[0].Presence != fleet.Present || left[1].Presence != fleet.Gone || left[1].Exit == nil || !strings.Contains(left[1].Exit.Reason, "InstanceInitiatedShutdown") {
+		t.Errorf("%+v", left)
+	}
+}
+
 // TestNoCapacity: the next zone, the next type, and on demand when there is no spot instance.
 func TestNoCapacity(t *testing.T) {
 	c := here(t, awstest.Options{})

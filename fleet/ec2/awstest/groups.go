@@ -229,8 +229,10 @@ type (
 
 func describeGroups(q *request) (any, *Fault) {
 	names := q.list("AutoScalingGroupNames.member")
-	filters := map[string][]string{}
-	q.each("Filters.member", func(p string) { filters[q.get(p+".Name")] = q.list(p + ".Values.member") })
+	filters, f := q.filters("Filters.member", ".Values.member")
+	if f != nil {
+		return nil, badGroup(f.Message)
+	}
 	q.get("MaxRecords")
 	if f := q.unread(); f != nil {
 		return nil, f
@@ -242,10 +244,7 @@ func describeGroups(q *request) (any, *Fault) {
 			continue
 		}
 		q.settle(g)
-		ok, f := pass(filters, &g.tagged, nil)
-		if f != nil {
-			return nil, badGroup(f.Message)
-		}
+		ok := pass(filters, &g.tagged, nil)
 		if !ok || q.unseen(g.began) || len(names) > 0 && !slices.Contains(names, name) {
 			continue
 		}

@@ -147,7 +147,11 @@ type imageDevice struct {
 }
 
 func describeImages(q *request) (any, *Fault) {
-	ids, owners, filters := q.list("ImageId"), q.list("Owner"), q.filters()
+	ids, owners := q.list("ImageId"), q.list("Owner")
+	filters, f := q.filters("Filter", ".Value", "state", "name", "image-id", "owner-id", "architecture", "block-device-mapping.snapshot-id")
+	if f != nil {
+		return nil, f
+	}
 	page, f := q.page()
 	if f != nil {
 		return nil, f
@@ -166,11 +170,8 @@ func describeImages(q *request) (any, *Fault) {
 			continue
 		}
 		state := q.imageState(i)
-		ok, f := pass(filters, &i.tagged, map[string]string{"state": state, "name": i.name, "image-id": id, "owner-id": Account, "architecture": i.arch,
+		ok := pass(filters, &i.tagged, map[string]string{"state": state, "name": i.name, "image-id": id, "owner-id": Account, "architecture": i.arch,
 			"block-device-mapping.snapshot-id": i.snapshot})
-		if f != nil {
-			return nil, f
-		}
 		if ok {
 			n := q.region.snapshots[i.snapshot]
 			found = append(found, imageItem{ID: id, State: state, Owner: Account, Created: i.began.UTC().Format("2006-01-02T15:04:05.000Z"), Arch: i.arch,

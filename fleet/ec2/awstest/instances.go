@@ -160,7 +160,11 @@ func (s *Server) boot(r *region, i *instance, n *subnet) {
 }
 
 func describeInstances(q *request) (any, *Fault) {
-	ids, filters := q.list("InstanceId"), q.filters()
+	ids := q.list("InstanceId")
+	filters, f := q.filters("Filter", ".Value", "instance-state-name", "instance-id", "image-id", "subnet-id")
+	if f != nil {
+		return nil, f
+	}
 	page, f := q.page()
 	if f != nil {
 		return nil, f
@@ -178,10 +182,7 @@ func describeInstances(q *request) (any, *Fault) {
 		if q.unseen(i.began) || len(ids) > 0 && !slices.Contains(ids, id) {
 			continue
 		}
-		ok, f := pass(filters, &i.tagged, map[string]string{"instance-state-name": i.state(), "instance-id": id, "image-id": i.image, "subnet-id": i.subnet})
-		if f != nil {
-			return nil, f
-		}
+		ok := pass(filters, &i.tagged, map[string]string{"instance-state-name": i.state(), "instance-id": id, "image-id": i.image, "subnet-id": i.subnet})
 		if ok {
 			found = append(found, reservationOf(i))
 		}
@@ -243,7 +244,11 @@ func (r *region) subnet(id string) *subnet {
 }
 
 func describeSubnets(q *request) (any, *Fault) {
-	ids, filters := q.list("SubnetId"), q.filters()
+	ids := q.list("SubnetId")
+	filters, f := q.filters("Filter", ".Value", "default-for-az", "subnet-id", "availability-zone")
+	if f != nil {
+		return nil, f
+	}
 	if f := q.unread(); f != nil {
 		return nil, f
 	}
@@ -262,10 +267,7 @@ func describeSubnets(q *request) (any, *Fault) {
 		}
 	}
 	for _, n := range q.region.subnets {
-		ok, f := pass(filters, &tagged{}, map[string]string{"default-for-az": "true", "subnet-id": n.id, "availability-zone": n.zone})
-		if f != nil {
-			return nil, f
-		}
+		ok := pass(filters, &tagged{}, map[string]string{"default-for-az": "true", "subnet-id": n.id, "availability-zone": n.zone})
 		if ok && (len(ids) == 0 || slices.Contains(ids, n.id)) {
 			found = append(found, item{n.id, "available", "vpc-0", "172.31." + strconv.Itoa(16*n.number) + ".0/20", n.zone, 4091 - n.used})
 		}

@@ -81,7 +81,11 @@ type snapshotItem struct {
 }
 
 func describeSnapshots(q *request) (any, *Fault) {
-	ids, owners, filters := q.list("SnapshotId"), q.list("Owner"), q.filters()
+	ids, owners := q.list("SnapshotId"), q.list("Owner")
+	filters, f := q.filters("Filter", ".Value", "status", "snapshot-id", "owner-id", "description", "encrypted", "volume-size")
+	if f != nil {
+		return nil, f
+	}
 	page, f := q.page()
 	if f != nil {
 		return nil, f
@@ -100,11 +104,8 @@ func describeSnapshots(q *request) (any, *Fault) {
 			continue
 		}
 		status := q.status(n)
-		ok, f := pass(filters, &n.tagged, map[string]string{"status": status, "snapshot-id": id, "owner-id": Account,
+		ok := pass(filters, &n.tagged, map[string]string{"status": status, "snapshot-id": id, "owner-id": Account,
 			"description": n.description, "encrypted": strconv.FormatBool(n.encrypted), "volume-size": strconv.FormatInt(n.gib, 10)})
-		if f != nil {
-			return nil, f
-		}
 		if ok {
 			found = append(found, snapshotItem{ID: id, Volume: "vol-ffffffff", Status: status, Start: n.began.UTC().Format(time.RFC3339),
 				Progress: map[string]string{"completed": "100%"}[status], Owner: Account, Size: n.gib, Description: n.description,

@@ -103,31 +103,37 @@ func createTags(q *request) (any, *Fault) {
 	return nil, nil
 }
 
-// filters are those of the request, name to values. Values have * and ? as wildcards.
-func (q *request) filters() map[string][]string {
+// filters are those of the request, name to values; one that is neither known nor of a tag is an error. Values have * and ? as
+// wildcards.
+func (q *request) filters(prefix, values string, known ...string) (map[string][]string, *Fault) {
 	all := map[string][]string{}
-	q.each("Filter", func(p string) { all[q.get(p+".Name")] = q.list(p + ".Value") })
-	return all
+	var f *Fault
+	q.each(prefix, func(p string) {
+		name := q.get(p + ".Name")
+		all[name] = q.list(p + values)
+		if !strings.HasPrefix(name, "tag:") && name != "tag-key" && !slices.Contains(known, name) {
+			f = &Fault{http.StatusBadRequest, "InvalidParameterValue", "The filter '" + name + "' is invalid"}
+		}
+	})
+	return all, f
 }
 
-// pass is whether something passes all filters; of gives its value by a filter's name, and whether there is such a filter.
-func pass(filters map[string][]string, t *tagged, of map[string]string) (bool, *Fault) {
+// pass is whether something passes all filters; of gives its value by a filter's name.
+func pass(filters map[string][]string, t *tagged, of map[string]string) bool {
 	for name, wanted := range filters {
-		var value string
-		var has bool
-		if key, isTag := strings.CutPrefix(name, "tag:"); isTag {
-			value, has = t.tags[key]
-		} else if name == "tag-key" {
+		if name == "tag-key" {
 			if !slices.ContainsFunc(wanted, func(k string) bool { _, ok := t.tags[k]; return ok }) {
-				return false, nil
+				return false
 			}
 			continue
-		} else if value, has = of[name]; !has {
-			return false, &Fault{http.StatusBadRequest, "InvalidParameterValue", "The filter '" + name + "' is invalid"}
+		}
+		value, has := of[name]
+		if key, isTag := strings.CutPrefix(name, "tag:"); isTag {
+			value, has = t.tags[key]
 		}
 		if !has || !slices.ContainsFunc(wanted, func(w string) bool { ok, _ := path.Match(w, value); return ok }) {
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }

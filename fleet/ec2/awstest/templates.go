@@ -75,7 +75,11 @@ func (q *request) template(name, version string) (*template, *Fault) {
 }
 
 func describeLaunchTemplates(q *request) (any, *Fault) {
-	names, filters := q.list("LaunchTemplateName"), q.filters()
+	names := q.list("LaunchTemplateName")
+	filters, f := q.filters("Filter", ".Value", "launch-template-name")
+	if f != nil {
+		return nil, f
+	}
 	page, f := q.page()
 	if f != nil {
 		return nil, f
@@ -90,10 +94,7 @@ func describeLaunchTemplates(q *request) (any, *Fault) {
 		}
 	}
 	for name, t := range q.region.templates {
-		ok, f := pass(filters, &t.tagged, map[string]string{"launch-template-name": name})
-		if f != nil {
-			return nil, f
-		}
+		ok := pass(filters, &t.tagged, map[string]string{"launch-template-name": name})
 		if ok && !q.unseen(t.began) && (len(names) == 0 || slices.Contains(names, name)) {
 			found = append(found, t.item())
 		}
