@@ -2,12 +2,12 @@ package ami
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +18,9 @@ import (
 
 // serveVariable makes this test program a server of awstest until its input ends.
 const serveVariable = "RELEASE_TEST_SERVE_AWS"
+
+// aloneVariable says that this process is for TestMemory alone: what other tests left behind is not counted.
+const aloneVariable = "RELEASE_TEST_MEMORY"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(serveVariable) != "" {
@@ -38,6 +41,16 @@ func serve() {
 // TestMemory: an upload with 64 requests in flight takes at most 200 MB, whatever the size of the disk.
 func TestMemory(t *testing.T) {
 	const blocks = 400 // 200 MiB: one that is held whole is over the limit with all else
+	if os.Getenv(aloneVariable) == "" {
+		child := exec.Command(os.Args[0], "-test.run=^TestMemory$", "-test.v")
+		child.Env = append(os.Environ(), aloneVariable+"=1")
+		out, err := child.CombinedOutput()
+		t.Logf("%s", out)
+		if err != nil {
+			t.Error(err)
+		}
+		return
+	}
 	server := exec.Command(os.Args[0])
 	server.Env = append(os.Environ(), serveVariable+"=1")
 	in, err := server.StdinPipe()
@@ -67,11 +80,7 @@ func TestMemory(t *testing.T) {
 	c := &cloud{t: t, installation: "test-memory", dir: t.TempDir()}
 	s := c.store(func(_ *awsapi.Options, o *Options) { o.Poll = 5 * time.Millisecond })
 	d := Disk{Content: counted{}, Size: blocks * BlockSize, Digest: "sha256:" + strings.Repeat("ab", 32)}
-	debug.FreeOSMemory()
-	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil { // the peak is what there is now
-		t.Fatal(err)
-	}
-	before := memory(t, "VmRSS")
+	before := memory(t, "VmHWM")
 	began := time.Now()
 	n, err := s.Upload(t.Context(), d)
 	if err != nil || !n.Whole {
@@ -79,7 +88,11 @@ func TestMemory(t *testing.T) {
 	}
 	after := memory(t, "VmHWM")
 	t.Logf("%d blocks in %s; memory was %d MB before and at most %d MB", blocks, time.Since(began).Round(time.Millisecond), before>>20, after>>20)
-	if after-before > 200<<20 {
+	limit := int64(200 << 20)
+	if raceDetector { // which keeps several bytes for each byte that is shared
+		limit *= 2
+	}
+	if after-before > limit {
 		t.Errorf("the upload took %d MB", (after-before)>>20)
 	}
 }
@@ -88,9 +101,8 @@ func TestMemory(t *testing.T) {
 type counted struct{}
 
 func (counted) ReadAt(p []byte, at int64) (int, error) {
-	for i := range p {
-		p[i] = byte(at>>19) ^ byte(at>>27) ^ byte(i)
-	}
+	clear(p)
+	binary.BigEndian.PutUint64(p, uint64(at)+1)
 	return len(p), nil
 }
 

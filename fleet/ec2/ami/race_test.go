@@ -1,0 +1,5 @@
+//go:build race
+
+package ami
+
+const raceDetector = true
