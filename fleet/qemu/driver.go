@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -199,7 +200,7 @@ func (d *Driver) follow(id fleet.NodeID, m *machine.Machine) *live {
 	go d.boundLog(ctx, id.Node)
 	go func() {
 		defer cancel()
-		if _, err := m.Wait(ctx); err != nil {
+		if _, err := m.Wait(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) { // removed meanwhile
 			d.opts.Log.Warn("cannot tell how a machine ended", "node", id.Node, "error", err)
 		}
 		d.mu.Lock()
