@@ -32,12 +32,12 @@ func TestSchemas(t *testing.T) {
 // What the decoder takes the schema takes, and the other way round, as far as a schema can tell.
 func TestSchemaAgrees(t *testing.T) {
 	for src, want := range map[string]bool{
-		small:                             true,
-		full:                              true,
+		small:                               true,
+		full:                                true,
 		small + "fleet: {driver: fabric}\n": false,
-		small + "fleet: {size: 0}\n":      false,
-		small + "flett: {}\n":             false,
-		small + "health: {interval: 1}\n": false,
+		small + "fleet: {size: 0}\n":        false,
+		small + "flett: {}\n":               false,
+		small + "health: {interval: 1}\n":   false,
 		small + "cutover: {steps: [{hold: 1s}]}\n":                     false,
 		small + "fleet: {env: {A: 1}}\n":                               false,
 		small + "fleet: {secrets: {A: x}}\n":                           false,
