@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
@@ -25,10 +25,14 @@ func (fl *Fleet) host() string {
 // on says whether a fleet runs on a machine that is called so, or in a scope of that name.
 func (fl *Fleet) on(host string) bool { return fl.host() == host || scopeOn(fl.Scope, host) }
 
-// scopeOn says whether a scope is called so, or names a machine that is.
+// hostOfScope finds the machine in a scope, as drivers write it: "sandboxes of HOST in DIR ID", "machines of HOST in DIR ID",
+// "docker engine ID on HOST", "docker engine ID on HOST, by published ports".
+var hostOfScope = regexp.MustCompile(`^(?:(?:sandboxes|machines) of (\S+) in .*|docker engine \S+ on (\S+?)(?:, by published ports)?)$`)
+
+// scopeOn says whether a scope is called so, or is one of a machine that is.
 func scopeOn(scope, host string) bool {
-	words := strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' || r == ',' })
-	return scope == host || slices.Contains(words, host)
+	m := hostOfScope.FindStringSubmatch(scope)
+	return scope == host || m != nil && host != "" && m[1]+m[2] == host
 }
 
 // GivenUp is what there was on a machine that is gone for good.
@@ -40,49 +44,66 @@ type GivenUp struct {
 // GiveUp takes it that a machine is gone for good with all that ran on it: the fleets there that this agent does not see are its
 // own from then on, and their nodes are booted anew here; the volumes there are lost. It is done under the lease, so
 // that no agent leads that may see them: it waits for it until ctx ends. Errors: fault.NotFound when there is nothing of ours, fault.Busy
-// when another agent leads all the time, fault.Unsupported when the fleets cannot run here.
+// when another agent leads all the time, fault.Unsupported when the fleets cannot run here, fault.Unavailable when a driver does not
+// tell what it sees. What was given up before an error stays so, and is returned beside it.
 func (o *Orchestrator) GiveUp(ctx context.Context, host, by string) (GivenUp, error) {
 	gone, err := o.giveUp(ctx, host, by)
 	if err != nil {
-		return GivenUp{}, fmt.Errorf("give host %s up: %w", host, err)
+		return gone, fmt.Errorf("give host %s up: %w", host, err)
 	}
 	return gone, nil
 }
 
 // LoseVolumes is GiveUp by the agent that leads: it sees all fleets, but there may be volumes on that machine that no fleet has now.
-// It returns their ids.
+// It returns their ids, with an error those that were lost before it.
 func (o *Orchestrator) LoseVolumes(ctx context.Context, host, by string) ([]string, error) {
+	if err := o.waitReady(ctx); err != nil { // it knows of no app before
+		return nil, fmt.Errorf("give host %s up: %w", host, err)
+	}
 	var lost []string
 	for _, key := range o.Keys() {
 		s, err := o.state(ctx, key)
 		if err != nil {
 			return lost, fmt.Errorf("give host %s up: %w", host, err)
 		}
-		seen := o.lostVolumes(ctx, s, host)
+		seen, err := o.lostVolumes(ctx, s, host)
+		if err != nil {
+			return lost, fmt.Errorf("give host %s up: %w", host, err)
+		}
 		if len(seen) == 0 {
 			continue
 		}
+		var ids []string // not read after an error: what writes them may still run then
 		err = o.change(ctx, key, false, func(r *round) error {
-			lost = append(lost, r.lose(seen, host, by)...)
+			ids = r.lose(seen, host, by)
 			return nil
 		})
 		if err != nil {
 			return lost, fmt.Errorf("give host %s up: %w", host, err)
 		}
+		lost = append(lost, ids...)
 	}
 	return lost, nil
 }
 
 // lostVolumes are the names of a state's volumes that lie on a machine and that this agent does not see, each with what its driver
-// sees here instead.
-func (o *Orchestrator) lostVolumes(ctx context.Context, s *State, host string) map[string]string {
+// sees here instead. fault.Unavailable: a driver does not say what it sees, so nobody knows whether a volume of its is lost.
+func (o *Orchestrator) lostVolumes(ctx context.Context, s *State, host string) (map[string]string, error) {
 	lost := map[string]string{}
 	for _, v := range s.Volumes {
-		if have, err := o.scope(ctx, v.Driver); err == nil && v.Scope != have && scopeOn(v.Scope, host) {
+		if !scopeOn(v.Scope, host) {
+			continue
+		}
+		have, err := o.scope(ctx, v.Driver)
+		if err != nil {
+			return nil, fault.New(fault.Unavailable, "nobody can tell whether the volume %s is lost: %w", v.id(s.Key), err).
+				WithHint("say it again when driver %s answers here: release doctor", v.Driver)
+		}
+		if v.Scope != have {
 			lost[v.name()] = have
 		}
 	}
-	return lost
+	return lost, nil
 }
 
 func (o *Orchestrator) giveUp(ctx context.Context, host, by string) (gone GivenUp, err error) {
@@ -103,15 +124,15 @@ func (o *Orchestrator) giveUp(ctx context.Context, host, by string) (gone GivenU
 		return gone, err
 	}
 	for s, version := range states {
-		taken, err := o.take(ctx, s, version, host, by)
-		if err != nil {
-			return gone, err
+		var taken GivenUp
+		if taken, err = o.take(ctx, s, version, host, by); err != nil {
+			break
 		}
 		gone.Fleets, gone.Volumes = append(gone.Fleets, taken.Fleets...), append(gone.Volumes, taken.Volumes...)
 	}
 	slices.Sort(gone.Fleets)
 	slices.Sort(gone.Volumes)
-	return gone, nil
+	return gone, err
 }
 
 // stillLed says who leads instead, when the wait for the lease was over.
@@ -159,7 +180,11 @@ func (o *Orchestrator) mayTake(ctx context.Context, host string) error {
 		if err != nil {
 			return err
 		}
-		found = found || len(o.lostVolumes(ctx, s, host)) > 0
+		volumes, err := o.lostVolumes(ctx, s, host)
+		if err != nil {
+			return err
+		}
+		found = found || len(volumes) > 0
 		for _, fl := range fleets {
 			found = true
 			if err := o.bootable(ctx, s, fl); err != nil {
@@ -200,16 +225,20 @@ func (o *Orchestrator) bootable(ctx context.Context, s *State, fl *Fleet) error 
 	return nil
 }
 
-// take makes a state's fleets on a lost machine this agent's own, without their nodes.
-func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host, by string) (taken GivenUp, err error) {
+// take makes a state's fleets on a lost machine this agent's own, without their nodes. With an error it took nothing.
+func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host, by string) (GivenUp, error) {
+	var taken GivenUp
 	fleets, err := o.unseen(ctx, s, host)
-	volumes := o.lostVolumes(ctx, s, host)
+	if err != nil {
+		return GivenUp{}, err
+	}
+	volumes, err := o.lostVolumes(ctx, s, host)
 	if err != nil || len(fleets)+len(volumes) == 0 {
-		return taken, err
+		return GivenUp{}, err
 	}
 	print, err := fingerprint(s)
 	if err != nil {
-		return taken, fmt.Errorf("write state %s: %w", s.Key, err)
+		return GivenUp{}, fmt.Errorf("write state %s: %w", s.Key, err)
 	}
 	r := &round{s: s.clone(), f: Facts{Now: o.opts.Now()}}
 	for _, lost := range fleets {
@@ -221,7 +250,7 @@ func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host,
 		}
 		was := fl.Scope
 		if fl.Scope, err = o.scope(ctx, fl.Driver); err != nil {
-			return taken, err
+			return GivenUp{}, err
 		}
 		for _, v := range s.Volumes {
 			if v.Driver == fl.Driver && v.Scope == was && was != fl.Scope {
@@ -240,7 +269,10 @@ func (o *Orchestrator) take(ctx context.Context, s *State, version uint64, host,
 	taken.Volumes = r.lose(volumes, host, by)
 	_, err = o.commit(ctx, &app{state: s, version: version, print: print}, r.s, r.events, r.records)
 	if errors.Is(err, store.ErrConflict) {
-		return taken, fault.New(fault.Busy, "another agent has taken over: %w", err)
+		err = fault.New(fault.Busy, "another agent has taken over: %w", err)
 	}
-	return taken, err
+	if err != nil {
+		return GivenUp{}, err
+	}
+	return taken, nil
 }

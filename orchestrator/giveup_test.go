@@ -3,12 +3,16 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
@@ -178,6 +182,111 @@ func TestVolumeOfALostHost(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// partStore takes a number of states and no more, once it is told to.
+type partStore struct {
+	store.Store
+	left atomic.Int64
+}
+
+func (s *partStore) Commit(ctx context.Context, writes ...store.Write) (uint64, error) {
+	if slices.ContainsFunc(writes, func(w store.Write) bool { return strings.HasPrefix(w.Key, statePrefix) }) && s.left.Add(-1) < 0 {
+		return 0, errors.New("the store is away")
+	}
+	return s.Store.Commit(ctx, writes...)
+}
+
+// Two apps are on a lost machine, and only one can be written. It is given up and said to be, and so is no other, whoever is told.
+func TestHalfOfAHostIsGivenUp(t *testing.T) {
+	for name, destroyed := range map[string]bool{"fleets": false, "volumes, told to the leader": true} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { halfGivenUp(t, destroyed) }) })
+	}
+}
+
+func halfGivenUp(t *testing.T, destroyed bool) {
+	mem := &partStore{Store: storetest.NewMemory()}
+	mem.left.Store(1_000_000)
+	onAlpha := &scopedDriver{Fake: fleettest.NewFake(fleettest.FakeOptions{}), engine: "sandboxes of alpha in /s"}
+	onBeta := &scopedDriver{Fake: fleettest.NewFake(fleettest.FakeOptions{}), engine: "sandboxes of beta in /s"}
+	h := &twoHosts{t: t, store: mem, router: routertest.NewFake(), rig: &rig{t: t, driver: onBeta.Fake, sick: map[string]bool{}}}
+	first := h.agent("first", 1, onAlpha, anyImage{})
+	if err := h.lead(first, func() {
+		for i, key := range []Key{shop, {App: "other", Env: "production"}} {
+			cfg := shopConfig(1, oneWriter, func(c *config.App) { c.App, c.Route.Listen = key.App, fmt.Sprintf(":%d", 10_000+i) })
+			requests := []Request{{Kind: KindUp, Image: image(1), Config: cfg}, {Kind: KindDestroy}}
+			if !destroyed {
+				requests = requests[:1]
+			}
+			for _, req := range requests {
+				req.Key, req.By = key, "ann"
+				op, err := first.Submit(t.Context(), req)
+				for err == nil && op.Ended.IsZero() {
+					time.Sleep(time.Second)
+					op, err = first.Operation(t.Context(), key, op.ID)
+				}
+				if err != nil || op.Failure != nil {
+					t.Fatalf("%s %s: %+v, %v", req.Kind, key, op.Failure, err)
+				}
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	second := h.agent("second", 2, onBeta, anyImage{})
+	giveUp := func() (GivenUp, error) { return second.GiveUp(t.Context(), "alpha", "ann") }
+	check := func() {
+		onBeta.err = errors.New("the engine is away")
+		if _, err := giveUp(); !fault.Is(err, fault.Unsupported) && !fault.Is(err, fault.Unavailable) {
+			t.Errorf("a driver that does not answer: %v", err)
+		}
+		onBeta.err = nil
+		mem.left.Store(1)
+		half, err := giveUp()
+		if err == nil || !strings.Contains(err.Error(), "the store is away") || len(half.Volumes) != 1 || len(half.Fleets) != 1 && !destroyed {
+			t.Errorf("half is %+v, %v", half, err)
+		}
+		mem.left.Store(1_000_000)
+		rest, err := giveUp()
+		if err != nil || len(rest.Volumes) != 1 || slices.Equal(rest.Volumes, half.Volumes) {
+			t.Errorf("then %+v, %v; before it %+v", rest, err, half)
+		}
+	}
+	if !destroyed {
+		check()
+		return
+	}
+	giveUp = func() (GivenUp, error) {
+		ids, err := second.LoseVolumes(t.Context(), "alpha", "ann")
+		return GivenUp{Volumes: ids}, err
+	}
+	if err := h.lead(second, check); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The machine of a scope is its name, and no other word.
+func TestScopeOnAHost(t *testing.T) {
+	for scope, host := range map[string]string{
+		"sandboxes of alpha in /var/lib/release 5f3c":            "alpha",
+		"sandboxes of alpha in /srv/my state":                    "alpha",
+		"machines of alpha.example in /s 5f3c":                   "alpha.example",
+		"docker engine 8a:b on alpha":                            "alpha",
+		"docker engine 8a:b on alpha, by published ports":        "alpha",
+		"sandboxes of in in /s":                                  "in",
+		"AWS account 123456789012, eu-central-1":                 "",
+		"something that no driver of this version calls a scope": "",
+	} {
+		words := strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' || r == ',' })
+		for _, word := range append(words, "", "beta", strings.TrimSuffix(host, "a"), host+",") {
+			if got := scopeOn(scope, word); got != (word == host && host != "") {
+				t.Errorf("%q is on %q: %v", scope, word, got)
+			}
+		}
+		if !scopeOn(scope, scope) || host != "" && !scopeOn(scope, host) {
+			t.Errorf("%q is not on %q, or not called so", scope, host)
+		}
+	}
 }
 
 func messages(events []Event) string {

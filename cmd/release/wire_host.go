@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/api"
@@ -32,16 +33,39 @@ func (l *leadership) forgetHost(ctx context.Context, ask api.ForgetHost) (api.Fo
 	}
 	taken, err := l.take(ctx, ask)
 	none := fault.Is(err, fault.NotFound)
-	if err != nil && !none {
-		return gone, err
-	}
 	gone.Fleets, gone.Volumes = append(gone.Fleets, taken.Fleets...), taken.Volumes
+	if err != nil && !none {
+		return gone, saysGone(gone, err)
+	}
 	edges, failed := l.forgetEdgesOf(ctx, ask.Host, len(taken.Fleets) > 0)
 	gone.Edges = append(gone.Edges, edges...)
-	if failed != nil || len(edges) > 0 || !none {
-		return gone, failed
+	if failed != nil {
+		return gone, saysGone(gone, failed)
+	}
+	if len(edges) > 0 || !none {
+		return gone, nil
 	}
 	return gone, err
+}
+
+// saysGone adds to an error what was given up before it, which stays given up: an answer is a result or an error, so the person who
+// asked learns of it here.
+func saysGone(gone api.Forgotten, err error) error {
+	var parts []string
+	for _, p := range []struct {
+		what  string
+		names []string
+	}{
+		{"booted anew here: fleet", gone.Fleets}, {"lost with its data: volume", gone.Volumes}, {"forgotten: router", gone.Edges},
+	} {
+		for _, name := range p.names {
+			parts = append(parts, p.what+" "+name)
+		}
+	}
+	if len(parts) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; what was done before that stays so: %s", err, strings.Join(parts, "; "))
 }
 
 // take makes the fleets of a machine this agent's, and new volumes of those that were there.
