@@ -120,7 +120,7 @@ func (m *Machine) Stop(ctx context.Context, grace time.Duration) error {
 	if grace > 0 && !m.Gone() {
 		limited, cancel := context.WithTimeout(ctx, grace)
 		defer cancel()
-		if err := m.powerButton(limited); err == nil {
+		if err := m.PressPower(limited); err == nil {
 			if _, err := m.Wait(limited); err == nil {
 				return nil
 			}
@@ -132,7 +132,8 @@ func (m *Machine) Stop(ctx context.Context, grace time.Duration) error {
 	return m.Kill(ctx)
 }
 
-func (m *Machine) powerButton(ctx context.Context) error {
+// PressPower asks the machine to power off, as its power button does, and does not wait for that.
+func (m *Machine) PressPower(ctx context.Context) error {
 	c, err := dialMonitor(ctx, filepath.Join(m.dir, commandSock))
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ type Driver struct {
 // live is a node's machine that this driver watches.
 type live struct {
 	machine *machine.Machine
-	talk    talk
+	talk    *talk
 }
 
 var (
@@ -194,7 +194,7 @@ func (d *Driver) liveOf(r record) (*live, error) {
 
 // follow watches a machine until it ends, and lets QEMU go then; the lock is held.
 func (d *Driver) follow(id fleet.NodeID, m *machine.Machine) *live {
-	l := &live{machine: m, talk: talk{path: filepath.Join(d.machineDir(id.Node), controlFile)}}
+	l := &live{machine: m, talk: newTalk(filepath.Join(d.machineDir(id.Node), controlFile))}
 	d.live[id.Node] = l
 	ctx, cancel := context.WithCancel(context.Background())
 	go d.boundLog(ctx, id.Node)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/machinechannel"
@@ -14,11 +13,13 @@ import (
 // talk is the connection to a machine's control line. There can be but one, which all share who use it at a time.
 type talk struct {
 	path string
+	turn chan struct{} // holds one value while somebody looks at what follows; a machine that boots keeps who dials waiting
 
-	mu     sync.Mutex
 	client *machinechannel.Client
 	users  int
 }
+
+func newTalk(path string) *talk { return &talk{path: path, turn: make(chan struct{}, 1)} }
 
 // use lends the connection.
 func (t *talk) use(ctx context.Context, do func(*machinechannel.Client) error) error {
@@ -31,8 +32,12 @@ func (t *talk) use(ctx context.Context, do func(*machinechannel.Client) error) e
 }
 
 func (t *talk) open(ctx context.Context) (*machinechannel.Client, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	select {
+	case t.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-t.turn }()
 	if t.users == 0 {
 		conn, err := unixsock.Dial(ctx, t.path)
 		if err != nil {
@@ -47,8 +52,8 @@ func (t *talk) open(ctx context.Context) (*machinechannel.Client, error) {
 }
 
 func (t *talk) release() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.turn <- struct{}{} // nobody dials while there are users
+	defer func() { <-t.turn }()
 	if t.users--; t.users == 0 {
 		_ = t.client.Close()
 	}

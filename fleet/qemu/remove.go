@@ -49,7 +49,11 @@ func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 	return nil
 }
 
-// stop asks a node to end and waits up to grace: its services by their signal, then, when the machine does not listen, by its power button.
+// answerPatience is how long a machine may take to hear that its services are to end: one that boots, or hangs, does not listen.
+const answerPatience = 3 * time.Second
+
+// stop asks a node to end and waits up to grace: its services by their signal, or the machine, when it does not listen, by its power
+// button.
 func (d *Driver) stop(ctx context.Context, r record, grace time.Duration) error {
 	l, err := d.liveOf(r)
 	if errors.Is(err, errGone) || err == nil && grace <= 0 {
@@ -58,22 +62,30 @@ func (d *Driver) stop(ctx context.Context, r record, grace time.Duration) error 
 	if err != nil {
 		return err
 	}
-	signal := r.StopSignal
-	if signal == "" {
-		signal = defaultSignal
-	}
-	asking, cancel := context.WithTimeout(ctx, grace)
+	waiting, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	if err := l.talk.stop(asking, signal); err != nil {
+	if err := d.ask(waiting, l, r.StopSignal, min(grace/2, answerPatience)); err != nil {
 		d.opts.Log.Debug("stop signal did not arrive", "node", r.ID.Node, "error", err)
-		return l.machine.Stop(asking, grace)
+		if err := l.machine.PressPower(waiting); err != nil {
+			d.opts.Log.Debug("power button was not pressed", "node", r.ID.Node, "error", err)
+		}
 	}
 	select {
 	case <-l.machine.Done():
 		return nil
-	case <-asking.Done():
+	case <-waiting.Done():
 		return ctx.Err()
 	}
+}
+
+// ask sends the services their signal.
+func (d *Driver) ask(ctx context.Context, l *live, signal string, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if signal == "" {
+		signal = defaultSignal
+	}
+	return l.talk.stop(ctx, signal)
 }
 
 // clear kills what runs of a node and removes all it left; the end of its output is handed on. It may be repeated.

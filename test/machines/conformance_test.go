@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/fleet"
@@ -63,6 +64,7 @@ func TestConformanceOfQEMU(t *testing.T) {
 		}
 		return d
 	}
+	t.Run("RemoveWhileBooting", func(t *testing.T) { removedWhileItBoots(t, driver(t, "one", nil), image) })
 	fleettest.Run(t, fleettest.Harness{
 		New:          func(t *testing.T) fleet.Driver { return driver(t, "one", nil) },
 		Other:        func(t *testing.T) fleet.Driver { return driver(t, "another", nil) },
@@ -81,6 +83,21 @@ func imagesDir(in *harness.Installation) string {
 		}
 	}
 	return ""
+}
+
+// A machine that boots does not listen yet: it is removed within its grace all the same.
+func removedWhileItBoots(t *testing.T, d fleet.Driver, image string) {
+	id := fleet.NodeID{Fleet: fleet.FleetID{App: "early", Env: "test", Role: "web", Release: "r1", Incarnation: 1}, Node: "early-r1-n1"}
+	spec := fleet.Spec{Fleet: id.Fleet, Installation: "one", Kind: fleet.Serve, Image: image, Port: 8080, Nodes: []fleet.NodeSpec{{Name: id.Node, Slot: 200}}}
+	if _, err := d.Ensure(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove(t.Context(), id, 2*time.Second); err != nil {
+		t.Error(err)
+	}
+	if nodes, err := d.Nodes(t.Context(), id.Fleet); err != nil || len(nodes) != 0 {
+		t.Errorf("%d nodes are left: %v", len(nodes), err)
+	}
 }
 
 type testLog struct{ t *testing.T }
