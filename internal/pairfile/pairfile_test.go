@@ -12,7 +12,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
 
@@ -204,8 +206,44 @@ func TestQueueFails(t *testing.T) {
 	if err := q.Put("a\x00b", []byte("x")); err == nil {
 		t.Error("a name that is none")
 	}
-	closed := q.write(^uintptr(0), q.pad([]byte("x")), flagDataSync, syscall.Syscall)
-	if !errors.Is(closed, syscall.EBADF) {
-		t.Errorf("a closed file: %v", closed)
+	if err := q.write(^uintptr(0), q.pad([]byte("x")), unix.RWF_DSYNC); !errors.Is(err, syscall.EBADF) {
+		t.Errorf("a closed file: %v", err)
+	}
+}
+
+// A write whose end was not heard breaks the queue: the next ones never take its end for theirs, and go aside.
+func TestBrokenQueue(t *testing.T) {
+	asides := 0
+	q, err := NewQueue(func(name string, b []byte) error { asides++; return PutWaiting(name, b) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	f := New(filepath.Join(t.TempDir(), "value"), 0o600)
+	for _, value := range []string{"one", "two", "three", "four"} {
+		if err := f.Write([]byte(value), q.Put); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asides = 0
+	if err := q.done.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Write([]byte("five"), q.Put); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("an end that nobody hears: %v", err)
+	}
+	if got, err := New(f.path, 0o600).Read(nil); string(got) != "four" || !errors.Is(err, ErrDamaged) {
+		t.Errorf("read %q, %v", got, err)
+	}
+	for _, value := range []string{"six", "seven"} {
+		if err := f.Write([]byte(value), q.Put); err != nil {
+			t.Error(err)
+		}
+		if got, _ := New(f.path, 0o600).Read(nil); string(got) != value {
+			t.Errorf("read %q, want %q", got, value)
+		}
+	}
+	if asides != 2 {
+		t.Errorf("%d writes went aside, want 2", asides)
 	}
 }

@@ -41,7 +41,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Apply implements router.Backend.
 func (c *Client) Apply(ctx context.Context, t router.Table) error {
-	return c.call(ctx, http.MethodPost, "/v1/apply", t, nil)
+	return c.call(ctx, http.MethodPost, applyPath, t, nil)
 }
 
 // Applied implements router.Backend.

@@ -18,7 +18,7 @@ import (
 // the old process on an old control connection after that is passed on.
 func (p *process) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/apply", p.serveApply)
+	mux.HandleFunc("POST "+applyPath, p.serveApply)
 	mux.HandleFunc("GET /v1/applied", respond(func(*http.Request) (any, error) { return p.e.applied() }))
 	mux.HandleFunc("GET /v1/observe", respond(func(r *http.Request) (any, error) { return p.observe(r.Context()), nil }))
 	mux.HandleFunc("GET /v1/status", respond(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
@@ -28,6 +28,12 @@ func (p *process) routes() http.Handler {
 	mux.Handle("GET /metrics", p.metricsHandler())
 	return p.passOnAfterHandover(p.aside(mux))
 }
+
+// Paths of what may be asked twice.
+const (
+	applyPath  = "/v1/apply"
+	followPath = "/v1/follow"
+)
 
 // smallTable is a table, in bytes, that is compiled in no more time than a few requests take.
 const smallTable = 16 << 10
@@ -51,7 +57,7 @@ func (p *process) putAside(name string, b []byte) error {
 // successorRoutes is what only the successor asks for.
 func (p *process) successorRoutes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/follow", respond(p.serveFollow))
+	mux.HandleFunc("POST "+followPath, respond(p.serveFollow))
 	mux.HandleFunc("GET /v1/snapshot", respond(func(r *http.Request) (any, error) { return p.total(r.Context()), nil }))
 	mux.HandleFunc("GET /v1/status", respond(func(r *http.Request) (any, error) { return p.status(r.Context()), nil }))
 	mux.HandleFunc("POST /v1/cut", respond(p.serveCut))

@@ -37,11 +37,14 @@ func newControlConn(conn net.Conn) *controlConn {
 // errNoConnection: the only connection is gone, or has a question under way.
 var errNoConnection = errors.New("there is no connection")
 
-// RoundTrip implements http.RoundTripper. Every question may be put twice, and is where a connection went stale. The answer's
-// body must be closed before its connection takes the next question.
+// RoundTrip implements http.RoundTripper. A question that may be put twice is put again where a connection from before went
+// stale. The answer's body must be closed before its connection takes the next question.
 func (t *controlTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	for {
-		c, err := t.take(req.Context())
+		if gone := req.Context().Err(); gone != nil {
+			return nil, gone // it is not put at all
+		}
+		c, err := t.take(req.Context(), mayRepeat(req))
 		if err != nil {
 			return nil, err
 		}
@@ -65,10 +68,15 @@ func (t *controlTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	}
 }
 
-// take gives a connection that nobody uses.
-func (t *controlTransport) take(ctx context.Context) (*controlConn, error) {
+// mayRepeat says that a question changes nothing the second time. Others get a connection of their own, which is not stale.
+func mayRepeat(req *http.Request) bool {
+	return req.Method == http.MethodGet || req.URL.Path == applyPath || req.URL.Path == followPath
+}
+
+// take gives a connection that nobody uses, one from before if it may.
+func (t *controlTransport) take(ctx context.Context, before bool) (*controlConn, error) {
 	t.mu.Lock()
-	if last := len(t.idle) - 1; last >= 0 {
+	if last := len(t.idle) - 1; last >= 0 && (before || t.dial == nil) {
 		c := t.idle[last]
 		t.idle = t.idle[:last]
 		t.mu.Unlock()

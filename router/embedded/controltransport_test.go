@@ -34,7 +34,7 @@ func controlServer(t *testing.T, handler http.HandlerFunc, idle chan<- net.Conn)
 
 func ask(ctx context.Context, t *testing.T, tr http.RoundTripper, body string) (int, string, error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://router/", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://router"+applyPath, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +75,11 @@ func TestControlTransport(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := ask(ctx, t, tr, "wait"); err != context.Canceled || len(entered) > 0 {
+		t.Errorf("asked after the end of its context: %v", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
 	go func() { <-entered; cancel() }()
 	if _, _, err := ask(ctx, t, tr, "wait"); err != context.Canceled {
 		t.Errorf("given up: %v", err)
@@ -102,5 +107,31 @@ func TestControlTransportGoneStale(t *testing.T) {
 	}
 	if n := opened.Load(); n != 3 {
 		t.Errorf("%d connections, want 3", n)
+	}
+}
+
+// What may not be done twice is asked once, whatever becomes of the connection.
+func TestControlTransportAsksOnce(t *testing.T) {
+	var asked atomic.Int64
+	tr, _, _ := controlServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == applyPath {
+			return
+		}
+		asked.Add(1)
+		panic(http.ErrAbortHandler)
+	}, nil)
+	if _, _, err := ask(t.Context(), t, tr, ""); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://router/v1/upgrade", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := tr.RoundTrip(req); err == nil {
+		_ = res.Body.Close()
+		t.Error("there is an answer")
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
 	}
 }

@@ -162,7 +162,7 @@ func (d *predecessor) status(ctx context.Context) *Status {
 
 // follow brings it a new table; gone is success.
 func (d *predecessor) follow(ctx context.Context, t router.Table) error {
-	err := d.ask(ctx, http.MethodPost, "/v1/follow", t, nil, nil)
+	err := d.ask(ctx, http.MethodPost, followPath, t, nil, nil)
 	if errors.Is(err, router.ErrUnavailable) {
 		return nil
 	}
