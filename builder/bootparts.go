@@ -62,11 +62,7 @@ func (b *bake) endMachines(ctx context.Context, dir string) {
 		return
 	}
 	for _, dir := range list {
-		m, err := machine.Open(dir)
-		if err != nil {
-			continue
-		}
-		if err := m.Kill(ctx); err != nil {
+		if _, err := machine.Clear(ctx, dir); err != nil {
 			b.log.Warn("cannot end the machine of an earlier bake", "folder", dir, "error", err)
 		}
 	}

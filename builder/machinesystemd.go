@@ -40,8 +40,8 @@ WantedBy=sysinit.target
 const readyUnit = `# Made by the bake.
 [Unit]
 Description=Word that the services start
-After=release-settings.service network-online.target
-Wants=network-online.target
+After=release-settings.service network-online.target systemd-networkd-wait-online.service
+Requires=systemd-networkd-wait-online.service
 
 [Service]
 Type=oneshot

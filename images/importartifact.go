@@ -68,7 +68,7 @@ func (s *Store) importArtifact(ctx context.Context, t tree, d, subject Digest) e
 }
 
 func (s *Store) importBlob(ctx context.Context, t tree, b Descriptor) error {
-	if !b.Digest.Valid() || b.Size < 0 || b.Size > artifactLimit {
+	if !b.Digest.Valid() || b.Size < 0 || b.Size > s.limits.LayerBytes {
 		return fault.New(fault.Invalid, "refused: blob %q of %d bytes", string(b.Digest), b.Size)
 	}
 	f, err := openMember(t, layoutPath(b.Digest))
@@ -76,5 +76,5 @@ func (s *Store) importBlob(ctx context.Context, t tree, b Descriptor) error {
 		return err
 	}
 	defer f.Close()
-	return s.WriteBlobAs(ctx, b, io.LimitReader(f, artifactLimit))
+	return s.WriteBlobAs(ctx, b, io.LimitReader(f, s.limits.LayerBytes))
 }

@@ -11,8 +11,11 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// putMachine lists an image that is a machine.
-func putMachine(t *testing.T, s *Store) (Digest, Machine) {
+// smallDisk is the size of a disk of which only the form matters, in bytes.
+const smallDisk = 1 << 20
+
+// putMachine lists an image that is a machine, with a disk of size bytes, most of them a hole.
+func putMachine(t *testing.T, s *Store, size int64) (Digest, Machine) {
 	t.Helper()
 	hold, err := s.Hold(t.Context())
 	check(t, err)
@@ -21,12 +24,12 @@ func putMachine(t *testing.T, s *Store) (Digest, Machine) {
 		Packages: []MachineInput{{Name: "linux", Version: "1", Arch: "amd64", SHA256: strings.Repeat("1", 64)}}}
 	m.Kernel = must[Descriptor](t)(s.WriteBlob(t.Context(), strings.NewReader("kernel")))
 	m.Initrd = must[Descriptor](t)(s.WriteBlob(t.Context(), strings.NewReader("initrd")))
-	m.Disk = MachineDisk{Format: DiskRaw, Capacity: 1 << 20}
+	m.Disk = MachineDisk{Format: DiskRaw, Capacity: size}
 	m.Disk.Descriptor = must[Descriptor](t)(s.MakeBlob(t.Context(), func(f *os.File) error {
 		if _, err := f.WriteAt([]byte("behind a hole"), 1<<19); err != nil {
 			return err
 		}
-		return f.Truncate(1 << 20)
+		return f.Truncate(size)
 	}))
 	img := must[Image](t)(s.WriteMachine(t.Context(), Image{Config: testConfig(), Layers: []Layer{fileLayer(t, s, "app", "program")}}, m))
 	d := must[Digest](t)(s.Write(t.Context(), img))
@@ -38,16 +41,16 @@ func putMachine(t *testing.T, s *Store) (Digest, Machine) {
 
 func TestMachineOfAnImage(t *testing.T) {
 	s := newStore(t)
-	d, want := putMachine(t, s)
+	d, want := putMachine(t, s, smallDisk)
 	got := must[Machine](t)(s.CheckMachine(t.Context(), d))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	data, err := os.ReadFile(s.BlobPath(got.Disk.Digest))
-	if err != nil || len(data) != 1<<20 || !bytes.HasPrefix(data[1<<19:], []byte("behind a hole")) {
+	if err != nil || len(data) != smallDisk || !bytes.HasPrefix(data[1<<19:], []byte("behind a hole")) {
 		t.Errorf("a disk of %d bytes: %v", len(data), err)
 	}
-	again, _ := putMachine(t, s)
+	again, _ := putMachine(t, s, smallDisk)
 	if again != d {
 		t.Errorf("the same machine has the digests %s and %s", d, again)
 	}
@@ -58,7 +61,7 @@ func TestMachineOfAnImage(t *testing.T) {
 
 func TestMachineLivesWithItsImage(t *testing.T) {
 	s := newStore(t)
-	d, m := putMachine(t, s)
+	d, m := putMachine(t, s, artifactLimit+smallDisk) // as disks are: larger than what is read into memory
 	to := newStore(t)
 	dir := t.TempDir() + "/layout"
 	check(t, s.ExportOCI(t.Context(), d, dir))
@@ -80,7 +83,7 @@ func TestMachineThatIsNone(t *testing.T) {
 	if _, err := s.Machine(plain); !fault.Is(err, fault.Unsupported) {
 		t.Errorf("a container is %v", err)
 	}
-	d, m := putMachine(t, s)
+	d, m := putMachine(t, s, smallDisk)
 	if _, err := s.Machine(d); err != nil {
 		t.Fatal(err)
 	}

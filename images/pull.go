@@ -122,7 +122,7 @@ func (s *Store) pullArtifact(ctx context.Context, o Remote, ref name.Reference, 
 	if err != nil {
 		return "", registryError(ref, err)
 	}
-	m, skip := decodeArtifact(desc.Manifest, subject)
+	m, skip := decodeArtifact(desc.Manifest, subject, s.limits.LayerBytes)
 	if skip != "" {
 		return skip, nil
 	}
@@ -139,7 +139,7 @@ func (s *Store) pullArtifact(ctx context.Context, o Remote, ref name.Reference, 
 
 // decodeArtifact reads the manifest of an artifact from elsewhere, or says why the store cannot keep it: it takes what
 // AttachArtifact takes.
-func decodeArtifact(raw []byte, subject Digest) (m ocispec.Manifest, skip string) {
+func decodeArtifact(raw []byte, subject Digest, largest int64) (m ocispec.Manifest, skip string) {
 	if len(raw) > smallLimit {
 		return m, fmt.Sprintf("its manifest is larger than %d bytes", smallLimit)
 	}
@@ -155,7 +155,7 @@ func decodeArtifact(raw []byte, subject Digest) (m ocispec.Manifest, skip string
 		return m, "it has no type"
 	}
 	for _, l := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
-		if b := describe(l); !b.Digest.Valid() || b.Size < 0 || b.Size > artifactLimit {
+		if b := describe(l); !b.Digest.Valid() || b.Size < 0 || b.Size > largest {
 			return m, fmt.Sprintf("its manifest names a blob %.100q of %d bytes", l.Digest, l.Size)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +54,7 @@ func runningIn(dir string) (int, error) {
 		}
 		proc := filepath.Dir(link)
 		exe, err := os.Readlink(filepath.Join(proc, "exe"))
-		if err != nil || filepath.Base(exe) != qemu {
+		if err != nil || filepath.Base(strings.TrimSuffix(exe, " (deleted)")) != qemu { // it may have been upgraded meanwhile
 			continue
 		}
 		return strconv.Atoi(filepath.Base(proc))

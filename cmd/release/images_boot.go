@@ -188,7 +188,7 @@ func (o bootOptions) forwards(declared []int) ([]machine.Forward, error) {
 	return all, nil
 }
 
-// attend runs the machine until it has ended, and shows its console.
+// attendMachine runs the machine until it has ended, and shows its console.
 func (c *cli) attendMachine(ctx context.Context, spec machine.Spec) (machine.Exit, error) {
 	m, err := machine.Start(ctx, spec)
 	if err != nil {
@@ -210,7 +210,10 @@ func (c *cli) attendMachine(ctx context.Context, spec machine.Spec) (machine.Exi
 		c.out.note("%s powering off; Ctrl-C again ends it at once", c.out.dim("·"))
 		again, stop := interruptible(context.WithoutCancel(ctx))
 		defer stop()
-		if err = m.Stop(again, bootGrace); err == nil || again.Err() != nil {
+		if err = m.Stop(again, bootGrace); again.Err() != nil {
+			err = m.Kill(context.WithoutCancel(ctx))
+		}
+		if err == nil {
 			exit, err = m.Wait(context.WithoutCancel(ctx))
 		}
 	}

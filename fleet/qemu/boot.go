@@ -25,11 +25,32 @@ import (
 	"github.com/bootandshoot/release/machine"
 )
 
-// Prepare looks whether the image is a machine, and here whole. There is nothing to unpack.
-func (d *Driver) Prepare(_ context.Context, spec fleet.Spec) error {
+// Prepare looks whether the image is a machine, and here whole: its root is checked by the machine itself, block by block, but what
+// checks it is not. There is nothing to unpack.
+func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 	if _, err := d.load(spec); err != nil {
 		return fmt.Errorf("prepare image %s: %w", spec.Image, err)
 	}
+	if err := d.check(ctx, images.Digest(spec.Image)); err != nil {
+		return fmt.Errorf("prepare image %s: %w", spec.Image, err)
+	}
+	return nil
+}
+
+// check reads a machine whole, once for each image.
+func (d *Driver) check(ctx context.Context, image images.Digest) error {
+	d.mu.Lock()
+	known := d.checked[image]
+	d.mu.Unlock()
+	if known {
+		return nil
+	}
+	if _, err := d.opts.Images.CheckMachine(ctx, image); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.checked[image] = true
 	return nil
 }
 
@@ -85,6 +106,13 @@ func (d *Driver) ensure(ctx context.Context, spec fleet.Spec, want fleet.NodeSpe
 		return d.view(r), nil
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return fleet.Node{}, err
+	case err == nil && r.Kind == fleet.Once: // an earlier try was cut off
+		if err := d.settleJob(ctx, r); err != nil {
+			return fleet.Node{}, err
+		}
+		if r, err = d.readRecord(want.Name); err == nil {
+			return d.view(r), nil
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return fleet.Node{}, err
@@ -143,7 +171,7 @@ func (d *Driver) bootNode(ctx context.Context, spec fleet.Spec, want fleet.NodeS
 		return r, err
 	}
 	blob := func(b images.Descriptor) string { return d.opts.Images.BlobPath(images.Digest(b.Digest)) }
-	started, err := machine.Start(ctx, machine.Spec{
+	_, err = machine.Start(ctx, machine.Spec{
 		Dir: d.machineDir(want.Name), Accelerator: d.accelerator,
 		CPUs: max(1, int(math.Ceil(spec.Resources.CPUs))), Memory: memory(spec.Resources.Memory),
 		Kernel:   &machine.Kernel{Image: blob(m.Kernel), Initrd: blob(m.Initrd), Cmdline: m.Cmdline},
@@ -161,10 +189,8 @@ func (d *Driver) bootNode(ctx context.Context, spec fleet.Spec, want fleet.NodeS
 	if err := d.writeRecord(r); err != nil {
 		return r, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.follow(r.ID, started)
-	return r, nil
+	_, err = d.liveOf(r) // which a list of nodes may have found first
+	return r, err
 }
 
 // memory is what a machine gets, whole MiB.

@@ -47,8 +47,9 @@ type Driver struct {
 	names       local.Locks
 	watch       local.Hints
 
-	mu   sync.Mutex
-	live map[string]*live
+	mu      sync.Mutex
+	live    map[string]*live
+	checked map[images.Digest]bool // machines that were read whole
 }
 
 // live is a node's machine that this driver watches.
@@ -107,7 +108,7 @@ func newDriver(ctx context.Context, opts Options) (*Driver, error) {
 		return nil, err
 	}
 	opts.Dir = dir
-	d := &Driver{opts: opts, live: map[string]*live{}}
+	d := &Driver{opts: opts, live: map[string]*live{}, checked: map[images.Digest]bool{}}
 	if d.host, err = os.Hostname(); err != nil {
 		return nil, fmt.Errorf("read host name: %w", err)
 	}
@@ -133,7 +134,7 @@ func (d *Driver) path(elem ...string) string {
 // adopt watches the nodes that run and removes those that never did.
 func (d *Driver) adopt(ctx context.Context) error {
 	d.sweepTrash()
-	if err := d.sweepUnrecorded(); err != nil {
+	if err := d.sweepUnrecorded(ctx); err != nil {
 		return err
 	}
 	records, err := d.records()
@@ -158,13 +159,14 @@ func (d *Driver) adopt(ctx context.Context) error {
 	return nil
 }
 
-// settleJob is for a job whose start was cut off. If its machine ran the command may have begun, and is not run again.
+// settleJob is for a job whose start was cut off. If its machine ran, however it ended, the command may have begun, and is not run again.
 func (d *Driver) settleJob(ctx context.Context, r record) error {
-	ran, err := machine.Clear(ctx, d.machineDir(r.ID.Node))
+	dir := d.machineDir(r.ID.Node)
+	ran, err := machine.Clear(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if !ran {
+	if _, err := os.Stat(filepath.Join(dir, consoleFile)); err != nil && !ran { // QEMU makes it first of all
 		return d.clear(ctx, r)
 	}
 	d.opts.Log.Warn("a job was ended while it was started, and is not run again", "node", r.ID.Node)

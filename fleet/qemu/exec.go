@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/machinechannel"
 	"github.com/bootandshoot/release/internal/unixsock"
 )
@@ -87,6 +89,10 @@ func (d *Driver) exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec)
 	if err != nil {
 		return 0, err
 	}
+	if d.withSystemd(r) {
+		return 0, fault.New(fault.Unsupported, "the machine's first program is systemd, which runs no commands for others").
+			WithHint("bake the image without systemd, or look at what the machine says: release logs %s", id.Node)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err = l.talk.use(ctx, func(c *machinechannel.Client) (err error) {
@@ -97,6 +103,12 @@ func (d *Driver) exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec)
 		return err
 	})
 	return code, err
+}
+
+// withSystemd says that nobody listens at a machine's control line.
+func (d *Driver) withSystemd(r record) bool {
+	m, err := d.opts.Images.Machine(images.Digest(r.Image))
+	return err == nil && m.Init == "systemd"
 }
 
 func sizes(ctx context.Context, in <-chan fleet.Window) <-chan [2]int {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +50,7 @@ func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOption
 
 // copyLog writes what there is, and with Follow what comes.
 func (d *Driver) copyLog(ctx context.Context, r record, f *os.File, opts fleet.LogOptions, w io.Writer) error {
-	in := bufio.NewReaderSize(f, 64<<10)
+	in := bufio.NewReaderSize(written{f}, 64<<10)
 	if err := skipHole(f, in); err != nil {
 		return err
 	}
@@ -61,13 +62,25 @@ func (d *Driver) copyLog(ctx context.Context, r record, f *os.File, opts fleet.L
 	for {
 		_, err := d.liveOf(r)
 		last := errors.Is(err, errGone) // asked first: what is written before the end is copied below
-		if _, err := io.Copy(w, f); err != nil || last {
+		if _, err := io.Copy(w, written{f}); err != nil || last {
 			return err
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// written leaves out the zeros of a hole that is made behind a reader's back.
+type written struct{ io.Reader }
+
+func (r written) Read(b []byte) (int, error) {
+	for {
+		n, err := r.Reader.Read(b)
+		if n = len(slices.DeleteFunc(b[:n], func(c byte) bool { return c == 0 })); n > 0 || err != nil {
+			return n, err
 		}
 	}
 }
@@ -81,7 +94,7 @@ func skipHole(f *os.File, in *bufio.Reader) error {
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)
 	}
-	in.Reset(f)
+	in.Reset(written{f})
 	if start == 0 {
 		return nil
 	}
@@ -115,7 +128,7 @@ func (d *Driver) boundLog(ctx context.Context, node string) {
 			return
 		case <-ticker.C:
 		}
-		for _, name := range []string{logFile, consoleFile} {
+		for _, name := range []string{logFile, consoleFile, exitFile} {
 			if err := giveUp(filepath.Join(d.machineDir(node), name), d.opts.LogBytes); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				d.opts.Log.Warn("cannot shorten a log", "node", node, "error", err)
 			}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -198,16 +199,20 @@ func (d *Driver) exitOf(r record) *fleet.Exit {
 // consoleFile is what package machine keeps.
 const consoleFile = "console.log"
 
-// readExit reads what the machine wrote, whole. The time is that of this machine's clock.
+// maxExit is how much of what a machine says of its end is read.
+const maxExit = 16 << 10
+
+// readExit reads what the machine wrote. The time is that of this machine's clock.
 func readExit(name string) (e machinechannel.Exit, at time.Time, err error) {
-	data, err := os.ReadFile(name)
+	f, err := os.Open(name)
 	if err != nil {
 		return e, at, err
 	}
-	if err := json.Unmarshal(data, &e); err != nil {
+	defer f.Close()
+	if err := json.NewDecoder(io.LimitReader(f, maxExit)).Decode(&e); err != nil {
 		return e, at, err
 	}
-	info, err := os.Stat(name)
+	info, err := f.Stat()
 	if err != nil {
 		return e, at, err
 	}

@@ -49,6 +49,9 @@ func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 	return nil
 }
 
+// errDeaf: nobody listens in the machine.
+var errDeaf = errors.New("the machine has systemd, and nobody who listens")
+
 // answerPatience is how long a machine may take to hear that its services are to end: one that boots, or hangs, does not listen.
 const answerPatience = 3 * time.Second
 
@@ -64,7 +67,11 @@ func (d *Driver) stop(ctx context.Context, r record, grace time.Duration) error 
 	}
 	waiting, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	if err := d.ask(waiting, l, r.StopSignal, min(grace/2, answerPatience)); err != nil {
+	err = errDeaf
+	if !d.withSystemd(r) {
+		err = d.ask(waiting, l, r.StopSignal, min(grace/2, answerPatience))
+	}
+	if err != nil {
 		d.opts.Log.Debug("stop signal did not arrive", "node", r.ID.Node, "error", err)
 		if err := l.machine.PressPower(waiting); err != nil {
 			d.opts.Log.Debug("power button was not pressed", "node", r.ID.Node, "error", err)
@@ -139,7 +146,7 @@ func (d *Driver) sweepTrash() {
 }
 
 // sweepUnrecorded removes folders without a whole record: the crash came before the first one was written.
-func (d *Driver) sweepUnrecorded() error {
+func (d *Driver) sweepUnrecorded(ctx context.Context) error {
 	entries, err := os.ReadDir(d.path("nodes"))
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
@@ -147,6 +154,9 @@ func (d *Driver) sweepUnrecorded() error {
 	for _, e := range entries {
 		if _, err := d.readRecord(e.Name()); !errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		if _, err := machine.Clear(ctx, d.machineDir(e.Name())); err != nil {
+			return fmt.Errorf("remove half-made node: %w", err)
 		}
 		if err := removal.Tree(d.path("nodes", e.Name())); err != nil {
 			return fmt.Errorf("remove half-made node: %w", err)

@@ -43,6 +43,7 @@ type guest struct {
 	services int // process
 	env      []string
 	dir      string
+	user     string // "" is root
 }
 
 // serve answers on the control line, for as long as the machine lives.
@@ -78,6 +79,16 @@ func (g guest) Start(args, env []string, files [3]*os.File, terminal bool) (mach
 		return nil, err
 	}
 	attr := &syscall.ProcAttr{Dir: g.dir, Env: all, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: terminal}}
+	if g.user != "" {
+		uid, gid, err := owner(g.user)
+		if err != nil {
+			return nil, fmt.Errorf("run %s as %s: %w", args[0], g.user, err)
+		}
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		for _, f := range files { // /dev/stdout may be opened anew
+			_ = f.Chown(uid, gid)
+		}
+	}
 	for _, f := range files {
 		attr.Files = append(attr.Files, f.Fd())
 	}

@@ -18,6 +18,9 @@ const (
 	lastPause  = 8 * time.Second
 	patient    = 2 * time.Second
 	leastLease = 10 * time.Second
+
+	firstFailure = time.Second // pause after what went wrong otherwise than by silence
+	lastFailure  = time.Minute
 )
 
 // client is one of DHCP, on a card that may have no address.
@@ -52,7 +55,7 @@ func newClient(name string) (*client, error) {
 // keep gets a lease and renews it at half of its time, for ever; what goes wrong is told and tried again.
 func (c *client) keep(ctx context.Context, take func(lease) error, told func(error)) {
 	var have lease
-	for ctx.Err() == nil {
+	for pause := firstFailure; ctx.Err() == nil; {
 		got, err := c.get(ctx, have.address)
 		if err == nil {
 			err = take(got)
@@ -60,9 +63,14 @@ func (c *client) keep(ctx context.Context, take func(lease) error, told func(err
 		if err != nil {
 			told(err)
 			have = lease{}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, lastFailure)
 			continue
 		}
-		have = got
+		have, pause = got, firstFailure
 		if got.length == 0 {
 			return
 		}

@@ -74,7 +74,7 @@ func live() error {
 	if err := mountAll(); err != nil {
 		return err
 	}
-	up := sync.OnceFunc(network)
+	up := sync.OnceValue(network)
 	s, err := readSettings(up)
 	if err != nil {
 		return err
@@ -82,8 +82,11 @@ func live() error {
 	if err := apply(s, c.Hostname); err != nil {
 		return err
 	}
-	up()
-	say(servicesStart)
+	if up() {
+		say(servicesStart)
+	} else {
+		say(servicesAlone)
+	}
 	return run(c, s.Command, environment(c, s))
 }
 
@@ -95,6 +98,9 @@ func environment(c config, s instance.Settings) []string {
 	}
 	return overlay(c.Env, own)
 }
+
+// servicesAlone is what the console says instead of servicesStart where the network is not there.
+const servicesAlone = "the services begin without a network"
 
 // servicesStart is what the console says when the network is there and the services begin: who boots an image for its test waits for it.
 const servicesStart = "the services start"

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -20,39 +21,41 @@ import (
 // networkPatience is how long services wait for an address.
 const networkPatience = 30 * time.Second
 
-// network brings loopback and the first card up, and keeps the card's lease for as long as the machine lives.
-func network() {
+// network brings loopback and the first card up, keeps the card's lease for as long as the machine lives, and says whether there is an
+// address.
+func network() bool {
 	if err := linkUp("lo"); err != nil {
 		say("loopback: " + err.Error())
 	}
 	card := firstCard()
 	if card == "" {
 		say("no network card")
-		return
+		return false
 	}
-	if err := linkUp(card); err != nil {
-		say("network: " + err.Error())
-		return
+	err := linkUp(card)
+	var c *client
+	if err == nil {
+		c, err = newClient(card)
 	}
-	c, err := newClient(card)
 	if err != nil {
 		say("network: " + err.Error())
-		return
+		return false
 	}
 	ready := make(chan struct{})
+	first := sync.OnceFunc(func() { close(ready) })
 	go c.keep(context.Background(), func(l lease) error {
 		err := configure(card, l)
-		select {
-		case <-ready:
-		default:
-			close(ready)
+		if err == nil {
+			first()
 		}
 		return err
 	}, func(err error) { say("network: " + err.Error()) })
 	select {
 	case <-ready:
+		return true
 	case <-time.After(networkPatience):
-		say("network: no address yet, the services start without one")
+		say("network: no address yet")
+		return false
 	}
 }
 

@@ -66,17 +66,16 @@ func (o *output) line(stream string, text []byte) {
 	if stream == "err" {
 		o.last = string(text)
 	}
-	_, _ = o.console.Write(append(text[:len(text):len(text)], '\n'))
-	if o.log == nil {
-		return
+	if o.log != nil {
+		line := o.now().UTC().AppendFormat(nil, time.RFC3339Nano)
+		line = append(append(append(line, ' '), stream...), ' ')
+		_, _ = o.log.Write(append(append(line, text...), '\n')) // one write: QEMU appends it whole
 	}
-	line := o.now().UTC().AppendFormat(nil, time.RFC3339Nano)
-	line = append(append(append(line, ' '), stream...), ' ')
-	_, _ = o.log.Write(append(append(line, text...), '\n')) // one write: QEMU appends it whole
+	_, _ = o.console.Write(append(text[:len(text):len(text)], '\n')) // last: it is slow
 }
 
 // outputPatience is how long is waited for the rest when the services have ended; what they left running may hold it open.
-const outputPatience = time.Second
+const outputPatience = 5 * time.Second
 
 // finish waits for the rest, and gives the last line of the error output.
 func (o *output) finish() string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,7 +30,7 @@ func run(c config, command, env []string) error {
 		return err
 	}
 	out := &output{console: os.Stdout, log: writerOf(openPort(machinechannel.LogPort, os.O_WRONLY)), now: time.Now}
-	g := guest{children: &children{}, env: env, dir: dir}
+	g := guest{children: &children{}, env: env, dir: dir, user: c.User}
 	pid, ended, err := g.startServices(c, command, out)
 	if err != nil {
 		return err
@@ -93,8 +94,8 @@ const noAccess, noProgram = 126, 127
 func end(status syscall.WaitStatus, last string) error {
 	e := exitOf(status)
 	switch {
-	case outOfMemory() && e.Code != 0:
-		e.Code, e.Signal, e.Reason = 128+int(unix.SIGKILL), "KILL", "out of memory"
+	case e.Code == 128+int(unix.SIGKILL) && outOfMemory():
+		e.Signal, e.Reason = "KILL", "out of memory"
 	case e.Code == noAccess || e.Code == noProgram:
 		e.Reason = last
 	}
@@ -156,14 +157,20 @@ func isPower(event []byte) bool {
 
 const lastWords = 5 * time.Second
 
+// anybody says whether a process is left besides this one, whose children all others become.
+func anybody() bool {
+	for {
+		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		if pid <= 0 && !errors.Is(err, unix.EINTR) {
+			return !errors.Is(err, unix.ECHILD)
+		}
+	}
+}
+
 // powerOff ends all that runs, and the machine.
 func powerOff() {
 	_ = syscall.Kill(-1, unix.SIGTERM)
-	for end := time.Now().Add(lastWords); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		pid1.Reap(func(int, syscall.WaitStatus) {})
-		if err := syscall.Kill(-1, 0); err != nil { // nobody is left
-			break
-		}
+	for end := time.Now().Add(lastWords); time.Now().Before(end) && anybody(); time.Sleep(10 * time.Millisecond) {
 	}
 	_ = syscall.Kill(-1, unix.SIGKILL)
 	unix.Sync()

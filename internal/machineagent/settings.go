@@ -32,7 +32,7 @@ const vendorFile = "/sys/class/dmi/id/sys_vendor"
 const ec2Vendor = "Amazon EC2"
 
 // readSettings gives the machine's settings; none is fine. On EC2 they are its user data, for which the network has to be up.
-func readSettings(network func()) (instance.Settings, error) {
+func readSettings(network func() bool) (instance.Settings, error) {
 	data, err := os.ReadFile(settingsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		data, err = userData(vendorFile, instance.MetadataAddress, network)
@@ -47,7 +47,7 @@ func readSettings(network func()) (instance.Settings, error) {
 }
 
 // userData is nothing on machines that are not of EC2: nobody is asked there.
-func userData(vendor, address string, network func()) ([]byte, error) {
+func userData(vendor, address string, network func() bool) ([]byte, error) {
 	name, err := os.ReadFile(vendor)
 	if err != nil || strings.TrimSpace(string(name)) != ec2Vendor {
 		return nil, nil

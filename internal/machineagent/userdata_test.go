@@ -21,7 +21,7 @@ func TestUserData(t *testing.T) {
 			}
 		}
 		before, up := len(server.Calls()), false
-		got, err := userData(file, address, func() { up = true })
+		got, err := userData(file, address, func() bool { up = true; return true })
 		asked := len(server.Calls()) > before
 		if err != nil || string(got) != want || up != (want != "") || asked != up {
 			t.Errorf("vendor %q: %q %v, network %v, asked %v", vendor, got, err, up, asked)

@@ -202,6 +202,30 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// What a command said is there whole, however slowly it is taken.
+func TestSlowReader(t *testing.T) {
+	_, path := serveHost(t)
+	c := dialPath(t, path)
+	const size = 4 << 20 // more than SSH's window and the pipes hold
+	slow := &slowWriter{pause: 4 * linger}
+	if code, err := c.Run(t.Context(), Command{Args: []string{"head", "-c", "4194304", "/dev/zero"}, Stdout: slow}); err != nil || code != 0 || slow.n != size {
+		t.Errorf("%d of %d bytes, %d, %v", slow.n, size, code, err)
+	}
+}
+
+// slowWriter takes its time, once.
+type slowWriter struct {
+	n     int
+	pause time.Duration
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	w.n += len(b)
+	time.Sleep(w.pause)
+	w.pause = 0
+	return len(b), nil
+}
+
 func TestTheEndOfTheContextEndsTheCommand(t *testing.T) {
 	_, path := serveHost(t)
 	c := dialPath(t, path)

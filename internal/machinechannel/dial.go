@@ -197,5 +197,4 @@ func orNobody(w io.Writer) io.Writer {
 const (
 	absentPause = 100 * time.Millisecond // between looks for somebody at the other end
 	linger      = 300 * time.Millisecond // without output, after a command ended whose descendants keep its streams open
-	lingerMost  = 30 * time.Second       // with output
 )

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,7 @@ func accept(ctx context.Context, port io.ReadWriter, serve func(net.Conn)) error
 			return err
 		}
 		l.end() // nobody is there
+		l.held = l.held[:0]
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -35,7 +37,7 @@ type line struct {
 	held []byte // that may begin a mark
 
 	mu  sync.Mutex // held while something is written
-	now *stream    // nil: none
+	now atomic.Pointer[stream]
 }
 
 // read passes on what comes until there is nobody.
@@ -85,10 +87,7 @@ func partial(b []byte) int {
 }
 
 func (l *line) give(b []byte) {
-	l.mu.Lock()
-	s := l.now
-	l.mu.Unlock()
-	if s != nil && len(b) > 0 {
+	if s := l.now.Load(); s != nil && len(b) > 0 {
 		_, _ = s.in.Write(b) // one that has ended takes no more
 	}
 }
@@ -101,7 +100,7 @@ func (l *line) begin(head []byte, serve func(net.Conn)) {
 	l.mu.Lock()
 	_, err := l.port.Write(head)
 	if err == nil {
-		l.now = s
+		l.now.Store(s)
 	}
 	l.mu.Unlock()
 	if err == nil {
@@ -111,11 +110,7 @@ func (l *line) begin(head []byte, serve func(net.Conn)) {
 
 // end is for the stream under way.
 func (l *line) end() {
-	l.mu.Lock()
-	s := l.now
-	l.now = nil
-	l.mu.Unlock()
-	if s != nil {
+	if s := l.now.Swap(nil); s != nil {
 		_ = s.in.Close()
 		_ = s.out.Close()
 	}
@@ -133,18 +128,14 @@ func (s *stream) Read(b []byte) (int, error) { return s.out.Read(b) }
 func (s *stream) Write(b []byte) (int, error) {
 	s.line.mu.Lock()
 	defer s.line.mu.Unlock()
-	if s.line.now != s {
+	if s.line.now.Load() != s {
 		return 0, io.ErrClosedPipe
 	}
 	return s.line.port.Write(b)
 }
 
 func (s *stream) Close() error {
-	s.line.mu.Lock()
-	if s.line.now == s {
-		s.line.now = nil
-	}
-	s.line.mu.Unlock()
+	s.line.now.CompareAndSwap(s, nil)
 	return s.out.Close()
 }
 

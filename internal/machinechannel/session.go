@@ -181,39 +181,46 @@ func (s *session) startPipes(args []string) (p Process, done func(), err error) 
 type output struct {
 	copies sync.WaitGroup
 	moved  atomic.Int64 // reads so far
+	busy   atomic.Int64 // copies that have read something and not passed it on: the caller is slow
 }
 
 func (o *output) take(to io.Writer, from io.Reader) {
-	o.copies.Go(func() { _, _ = io.Copy(to, counted{from, &o.moved}) })
+	o.copies.Go(func() { _, _ = io.Copy(to, &watched{Reader: from, output: o}) })
 }
 
-// counted counts reads.
-type counted struct {
+// watched tells an output of its reads.
+type watched struct {
 	io.Reader
-	n *atomic.Int64
+	*output
+	held bool
 }
 
-func (c counted) Read(b []byte) (int, error) {
-	n, err := c.Reader.Read(b)
-	c.n.Add(1)
+func (w *watched) Read(b []byte) (int, error) {
+	if w.held { // whoever reads again has passed on what it had
+		w.busy.Add(-1)
+	}
+	n, err := w.Reader.Read(b)
+	w.held = n > 0
+	if w.held {
+		w.busy.Add(1)
+	}
+	w.moved.Add(1)
 	return n, err
 }
 
-// await waits for the rest after the command has ended, as long as more comes, and not for ever: its descendants may keep the streams open.
+// await waits for the rest after the command has ended: until the streams end, or nothing more comes though all that came has been passed on,
+// since its descendants may keep the streams open.
 func (o *output) await() {
 	all := make(chan struct{})
 	go func() { o.copies.Wait(); close(all) }()
-	enough := time.After(lingerMost)
 	for before := int64(-1); ; {
 		select {
 		case <-all:
 			return
-		case <-enough:
-			return
 		case <-time.After(linger):
 		}
 		now := o.moved.Load()
-		if now == before {
+		if now == before && o.busy.Load() == 0 {
 			return
 		}
 		before = now
