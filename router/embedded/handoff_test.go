@@ -278,14 +278,18 @@ func TestStopDuringAnUpgrade(t *testing.T) {
 				if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 					t.Fatal(err)
 				}
-				err = waitUnlocked(ctx, c.Dir())
+				if <-upgraded == nil { // it was over when the signal came, which the successor then knows nothing of
+					err = c.Stop(ctx)
+				} else {
+					err = waitUnlocked(ctx, c.Dir())
+				}
 			} else {
 				err = c.Stop(ctx)
+				<-upgraded // however it went
 			}
 			if err != nil {
 				t.Errorf("stop: %v", err)
 			}
-			<-upgraded // however it went
 			routertest.Eventually(t, "the old process ended", func() bool { return syscall.Kill(pid, 0) != nil })
 		})
 	}
