@@ -15,7 +15,8 @@ import (
 // Drain is how far something has come in that.
 type Drain struct {
 	LongBy    time.Time `json:"long_by,omitzero"`    // long connections may stay so long; zero: as long as requests
-	ClosingAt time.Time `json:"closing_at,omitzero"` // since when the edges are asked to end long connections
+	ClosingAt time.Time `json:"closing_at,omitzero"` // since when the edges are to end long connections
+	AskedAt   time.Time `json:"asked_at,omitzero"`   // since when they have all been asked to, by the table in effect
 	ToldAt    time.Time `json:"told_at,omitzero"`    // when it was said last how much is left
 	ToldLong  int       `json:"told_long,omitempty"` // how many long connections were left then
 	Held      string    `json:"held,omitempty"`      // which silent edge keeps it from being shot, as it was said last
@@ -89,12 +90,17 @@ func (r *round) drained(d *Drain, l left, by time.Time, within time.Duration, te
 		d.ClosingAt = now
 		if l.long > 0 {
 			tell("closing", "%s closed within %s", human.Are(l.long, "long connection"), human.Span(within))
+			d.told(l, now)
 		}
 	}
-	if !d.ClosingAt.IsZero() && l.unasked && now.Sub(d.ClosingAt) >= restartGrain {
-		d.ClosingAt = now // the table that asks for it takes long
+	switch {
+	case d.ClosingAt.IsZero():
+	case l.unasked: // the table that asks for it takes long, or another one is in effect
+		d.AskedAt = time.Time{}
+	case d.AskedAt.IsZero():
+		d.AskedAt = now
 	}
-	closes := !d.ClosingAt.IsZero() && now.Before(d.ClosingAt.Add(within+closeSlack)) // what is being closed may count as a request
+	closes := !d.ClosingAt.IsZero() && (d.AskedAt.IsZero() || now.Before(d.AskedAt.Add(within+closeSlack))) // what is being closed may count as a request
 	if requests && (now.Before(by) || closes) || long && (d.ClosingAt.IsZero() || closes) {
 		r.tellLeft(d, l, by, tell)
 		return false
@@ -123,11 +129,14 @@ func (r *round) tellLeft(d *Drain, l left, by time.Time, tell func(what, format 
 		return
 	}
 	d.ToldAt, d.ToldLong = r.f.Now, l.long
-	if d.ClosingAt.IsZero() {
+	switch {
+	case d.ClosingAt.IsZero():
 		tell("connections", "%s left, which may stay for %s", human.Are(l.long, "long connection"), human.Span(max(d.closes(by).Sub(r.f.Now), 0)))
-		return
+	case d.AskedAt.IsZero():
+		tell("connections", "%s left, which the edges have not been told to close yet: no table that says so is in effect", human.Are(l.long, "long connection"))
+	default:
+		tell("connections", "%s left, which are being closed", human.Are(l.long, "long connection"))
 	}
-	tell("connections", "%s left, which are being closed", human.Are(l.long, "long connection"))
 }
 
 // held says of something that is to be shot which silent edges keep it from that, once for each.

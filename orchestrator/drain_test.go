@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -23,6 +24,7 @@ func TestDrained(t *testing.T) {
 		left    left
 		after   time.Duration
 		closing time.Duration // when closing began; 0: not yet
+		asked   time.Duration // when the edges were asked to; 0: with that, unless they are not
 		done    bool
 		closes  bool // closing begins
 	}{
@@ -41,13 +43,17 @@ func TestDrained(t *testing.T) {
 		{name: "unknown", left: left{unknown: true}, after: longFor - 1},
 		{name: "unknown, late", left: left{unknown: true}, after: longFor, closes: true},
 		{name: "unknown, to the end", left: left{unknown: true}, after: shut, closing: longFor, done: true},
-		{name: "no edge was asked to close them", left: left{long: 1, unasked: true}, after: shut, closing: longFor, closes: true},
+		{name: "no edge was asked to close them", left: left{long: 1, unasked: true}, after: time.Hour, closing: longFor},
+		{name: "requests, and no edge was asked", left: left{requests: 1, unasked: true}, after: time.Hour, closing: longFor},
+		{name: "asked late", left: left{long: 1}, after: shut + time.Hour - 1, closing: longFor, asked: longFor + time.Hour},
+		{name: "asked late, and closed late", left: left{long: 1}, after: shut + time.Hour, closing: longFor, asked: longFor + time.Hour, done: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			began := time.Unix(1000, 0)
 			d := Drain{LongBy: began.Add(longFor)}
 			if c.closing > 0 {
 				d.ClosingAt = began.Add(c.closing)
+				d.AskedAt = began.Add(max(c.asked, c.closing))
 			}
 			before := d.ClosingAt
 			r := &round{s: &State{}, f: Facts{Now: began.Add(c.after)}}
@@ -57,6 +63,9 @@ func TestDrained(t *testing.T) {
 			}
 			if began := d.ClosingAt != before; began != c.closes {
 				t.Errorf("closing begins: %v, want %v", began, c.closes)
+			}
+			if c.left.unasked && !d.AskedAt.IsZero() {
+				t.Errorf("asked at %v, but no edge was", d.AskedAt)
 			}
 			if c.done && !r.drained(&d, left{requests: 9, long: 9}, began.Add(time.Hour), within, nil) {
 				t.Error("what is over does not begin again")
@@ -230,6 +239,41 @@ func TestEdgesThatDoNotClose(t *testing.T) {
 		}
 		if e := r.events("fleet.drained"); len(e) != 1 || e[0].Long != 3 {
 			t.Errorf("told is %+v", e)
+		}
+	})
+}
+
+// A router that takes no table closes nothing: all stays, it is said, and nothing is written each second. The time for closing
+// counts from when it has the table.
+func TestRouterThatTakesNoTableToClose(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.router.Deafen(true)
+		r.up(1, 1, coldAtOnce)
+		r.long("r1", 3)
+		time.Sleep(time.Second)
+		r.up(2, 1, coldAtOnce)
+		time.Sleep(9 * time.Minute)
+		r.router.FailApply(errors.New("the router is away"))
+		time.Sleep(2 * time.Minute)
+		written := func() (n uint64) {
+			if err := r.o.call(t.Context(), func() { n = r.o.apps[shop].written }); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		before := written()
+		time.Sleep(10 * time.Minute)
+		if n := written() - before; n > 30 { // what is left is told each minute
+			t.Errorf("%d states were written in 10 minutes", n)
+		}
+		if told := messages(r.events("fleet.connections")); strings.Contains(told, "being closed") || strings.Count(told, "have not been told to close yet") < 9 {
+			t.Errorf("told is\n%s", told)
+		}
+		began := time.Now()
+		r.router.FailApply(nil)
+		want := 10*time.Second + closeSlack
+		if took := shotAfter(r, "r1", began); took < want || took > want+time.Minute {
+			t.Errorf("shot %s after the router took tables again, want %s and the time to its next try", took, want)
 		}
 	})
 }

@@ -18,8 +18,11 @@ const (
 	// mostDrained is how much of what has come is taken in before the next round: thousands of nodes that fail at once say so
 	// at once, and nobody's question is to wait for a round for every few of them.
 	mostDrained = 4096
-	// mostWritten is how many states are written before what else has come is looked at: a store needs some milliseconds for each.
+	// mostWritten is how many states are written, or tried to, before what else has come is looked at: a store needs some milliseconds
+	// for each.
 	mostWritten = 32
+	// mostTaken is how long all of it may take before that, for a store that needs longer.
+	mostTaken = 200 * time.Millisecond
 )
 
 func (o *Orchestrator) loop(ctx context.Context) error {
@@ -41,7 +44,7 @@ func (o *Orchestrator) loop(ctx context.Context) error {
 		case f := <-o.inbox:
 			f()
 		}
-		o.drainInbox()
+		o.drainInbox(ctx)
 	}
 }
 
@@ -61,9 +64,26 @@ func (o *Orchestrator) pace() time.Duration {
 	return idleTick
 }
 
-// drainInbox takes what else has come meanwhile, so that one round sees it all.
-func (o *Orchestrator) drainInbox() {
+// spell is a time in which the loop looks at nothing else that comes.
+type spell struct {
+	began   time.Time
+	written int
+}
+
+func (o *Orchestrator) spell() spell { return spell{began: o.opts.Now(), written: o.world.written} }
+
+// spellOver says whether it is time to look.
+func (o *Orchestrator) spellOver(s spell) bool {
+	return o.world.written-s.written >= mostWritten || o.opts.Now().Sub(s.began) >= mostTaken
+}
+
+// drainInbox takes what else has come meanwhile, so that one round sees it all, unless that takes long.
+func (o *Orchestrator) drainInbox(ctx context.Context) {
+	spell := o.spell()
 	for range mostDrained {
+		if ctx.Err() != nil || o.spellOver(spell) {
+			return
+		}
 		select {
 		case f := <-o.inbox:
 			f()
@@ -111,9 +131,9 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 	o.makeSure(ctx)
 	var due []func()
 	keys, whole := o.due(o.opts.Now())
-	written := o.world.written
+	spell := o.spell()
 	for i, key := range keys {
-		if o.world.written-written >= mostWritten {
+		if i > 0 && o.spellOver(spell) {
 			o.later(keys[i:])
 			keys = keys[:i]
 			break

@@ -237,6 +237,7 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 		o.mu.Unlock()
 		return false, nil
 	}
+	o.world.written++
 	if err := o.sureOf(ctx, a, s.Key); err != nil {
 		return false, err
 	}
@@ -264,7 +265,6 @@ func (o *Orchestrator) commit(ctx context.Context, a *app, s *State, events []Ev
 	}
 	a.version, a.print, a.touched, o.world.moved = written, print, true, true
 	a.written++
-	o.world.written++
 	o.publish(a, s)
 	for _, e := range events {
 		o.log.Info(e.Message, "app", e.App, "env", e.Env, "type", e.Type, "seq", e.Seq)

@@ -52,7 +52,7 @@ var mutations = []mutation{
 	{"a router that refuses once refuses for good", "shift.go", "min(waited, no.Span) >= refusedFor {", "waited >= refusedFor && (no.Span >= refusedFor || MUTANT) {", 8360, []string{inv3Split}},
 	{"an abandoned fleet stays", "look.go", "			if err := d.Destroy(ctx, fl.ID); err != nil {", "			if MUTANT {\n				continue\n			}\n			if err := d.Destroy(ctx, fl.ID); err != nil {", 190, []string{inv7Rest}},
 	{"a database boots beside the one before", "size.go", "		return r.stopBefore(fl)", "		return r.stopBefore(fl) || MUTANT", 30, []string{invDatabase}},
-	{"the time for closing counts from the decision", "drain.go", "	if !d.ClosingAt.IsZero() && l.unasked && ", "	if !d.ClosingAt.IsZero() && l.unasked && !MUTANT && ", 9850, []string{inv3Connections}},
+	{"the time for closing counts from the decision", "drain.go", "	case l.unasked: ", "	case l.unasked && !MUTANT: ", 9850, []string{inv3Connections}},
 	{"a replacement is counted twice", "size.go", "	absent := max(missing-len(r.unreplaced(fl, c.doomed)), 0)",
 		"	absent := max(missing-len(r.unreplaced(fl, c.doomed)), 0)\n	if MUTANT {\n		absent = max(missing-len(c.doomed), 0)\n	}\n	", 170, []string{inv7Rest}},
 }

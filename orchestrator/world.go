@@ -28,7 +28,7 @@ type world struct {
 	cursor    int                        // where the search for a free slot goes on
 	unleased  bool                       // slots may have changed hands since they were counted
 	minted    []int                      // slots that the round under way has given out; no state has them yet
-	written   int                        // states, so far
+	written   int                        // states, so far, those included whose writing failed
 	next      Key                        // the app that the next round begins with
 	postponed bool                       // some apps still wait for their round
 	untidy    bool                       // something may be known of what is gone
