@@ -83,7 +83,8 @@ func situations(v1, v2 string) []situation {
 // TestExitCodes is each exit code and each way to 4, with what the command says to type.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	lost := rollBackWithoutWorker(t) // which takes a minute
+	// These wait for a minute or two, each in an installation of its own, while the rows go on.
+	ends := []func(){rollBackWithoutWorker(t), handBackSpoiled(t), destroyButForAVolume(t)}
 	in := suite.New(t, quick)
 	v1, v2 := in.Bake("v1"), in.Bake("v2")
 	seen := map[int]bool{130: interrupted(t, in)}
@@ -101,7 +102,9 @@ func TestExitCodes(t *testing.T) {
 			}
 		}
 	}
-	lost()
+	for _, end := range ends {
+		end()
+	}
 	for _, code := range []fault.Code{"", fault.Failed, fault.Invalid, fault.RolledBack, fault.NeedsPerson, fault.Busy, fault.Held, fault.Running, fault.Interrupted} {
 		if exit := code.ExitCode(); code != "" && !seen[exit] || code == "" && !seen[0] {
 			t.Errorf("no row ends with %d (%s)", exit, code)
@@ -163,6 +166,89 @@ cutover: {drain: {timeout: 2s}}
 		out := in.Operate("rollback", "--to", "r2") // the other way that operations.md names
 		if out.Percent != 100 {
 			t.Errorf("rollback --to r2: %+v", out)
+		}
+	}
+}
+
+// spoils is an app whose version "bad" leaves something in the volume with which no version is healthy.
+const spoils = `package main
+
+import (
+	"net/http"
+	"os"
+)
+
+func main() {
+	if os.Getenv("VERSION") == "bad" {
+		if err := os.WriteFile("/srv/data/spoiled", nil, 0o644); err != nil {
+			panic(err)
+		}
+	}
+	http.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := os.Stat("/srv/data/spoiled"); err == nil {
+			http.Error(w, "spoiled", 500)
+		}
+	})
+	http.ListenAndServe(":"+os.Getenv("PORT"), nil)
+}
+`
+
+// handBackSpoiled launches a release that spoils the volume that it gets, and fails, and gives what waits for its end.
+func handBackSpoiled(t *testing.T) (end func()) {
+	t.Helper()
+	in := suite.New(t, quick)
+	buildProgram(t, in, spoils)
+	keepsData(in, quick, "v1")
+	in.Operate("up")
+	keepsData(in, quick, "bad")
+	p := begin(t, in, "up")
+	return func() {
+		t.Helper()
+		wants(t, p.end(), 4, "and r1, which has its volume back, is not healthy", "release logs")
+		spoiled, err := filepath.Glob(filepath.Join(in.Dir, "s/sandbox/volumes/*/*/spoiled"))
+		if err != nil || len(spoiled) != 1 {
+			t.Fatalf("in the volume: %q, %v", spoiled, err)
+		}
+		if err := os.Remove(spoiled[0]); err != nil {
+			t.Fatal(err)
+		}
+		in.Until("the node to be healthy", 2*time.Minute, func() bool { // by itself, as operations.md says
+			fleets := in.Status().Fleets
+			return len(fleets) == 1 && len(fleets[0].Nodes) == 1 && fleets[0].Nodes[0].State == "healthy"
+		})
+	}
+}
+
+// destroyButForAVolume destroys an app with a volume whose record nobody can read, and gives what waits for its end.
+func destroyButForAVolume(t *testing.T) (end func()) {
+	t.Helper()
+	in := suite.New(t, quick)
+	buildProgram(t, in, spoils)
+	keepsData(in, quick, "v1")
+	in.Operate("up")
+	in.Must("destroy", "-y")
+	volumes := volumesOf(t, in, quick)
+	if len(volumes) != 1 {
+		t.Fatalf("a destroy kept %q", volumes)
+	}
+	name := filepath.Join(volumes[0], "volume.json")
+	record, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name, []byte("{"), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := begin(t, in, "destroy", "--volumes", "-y")
+	return func() {
+		t.Helper()
+		wants(t, p.end(), 4, "the volume web/data is not removed: ", "release destroy --volumes")
+		if err := os.WriteFile(name, record, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		in.Must("destroy", "--volumes", "-y")
+		if left := volumesOf(t, in, quick); len(left) != 0 {
+			t.Errorf("left is %q", left)
 		}
 	}
 }
