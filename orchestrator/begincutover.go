@@ -9,8 +9,9 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 )
 
-// steps are the stops from the present share to another, or with 0 those of the release on to 100. No way leads past a gate:
-// steps that need an approval and have none are stops in any case. The first release of all goes straight to 100.
+// steps are the stops from the present share to another, or with 0 those of the release on to 100. One that holds and is where the
+// release stands is among them: nobody has watched a share that was asked for by itself. No way leads past a gate: steps that need an
+// approval and have none are stops in any case. The first release of all goes straight to 100.
 func (r *round) steps(rel *Release, present, target int) []Step {
 	if r.s.serving() == nil {
 		return []Step{{Percent: 100}}
@@ -18,7 +19,8 @@ func (r *round) steps(rel *Release, present, target int) []Step {
 	var steps []Step
 	for _, st := range rel.Config.Cutover.Steps {
 		gate := st.Approve != "" && !rel.approved(st.Approve, st.Percent) && (target == 0 || st.Percent < target && present < target)
-		if gate || target == 0 && st.Percent > present {
+		unwatched := st.Percent == present && present > 0 && st.Hold > 0
+		if gate || target == 0 && (st.Percent > present || unwatched) {
 			steps = append(steps, Step{Percent: max(st.Percent, present), Hold: st.Hold.Std(), Approve: st.Approve, OneWay: st.OneWay})
 		}
 	}

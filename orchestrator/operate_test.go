@@ -80,6 +80,23 @@ func TestCutoverPercentHoldsThenGoesOn(t *testing.T) {
 	})
 }
 
+// A share that was asked for by itself is watched by nobody: the cutover that goes on from there holds and judges it first.
+func TestCutoverGoesOnFromAStepThatHolds(t *testing.T) {
+	steps := func(c *config.App) {
+		c.Cutover.Steps = []config.Step{{Percent: 10, Hold: config.Duration(2 * time.Minute)}, {Percent: 50}, {Percent: 100}}
+	}
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 2, steps)
+		r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(2, steps)})
+		r.done(Request{Kind: KindCutover, Percent: 10})
+		op := r.done(Request{Kind: KindCutover})
+		wantWeights(r, map[string]int{"r2": 100})
+		if held := op.Ended.Sub(op.At); held < 119*time.Second {
+			t.Errorf("the cutover took %s, want the hold of 2m", held)
+		}
+	})
+}
+
 func TestRollbackToWarmFleetBootsNothing(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 2)
