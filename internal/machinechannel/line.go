@@ -22,7 +22,7 @@ func accept(ctx context.Context, port io.ReadWriter, serve func(net.Conn)) error
 			return err
 		}
 		l.end() // nobody is there
-		l.held = l.held[:0]
+		l.head, l.tail = l.head[:0], l.tail[:0]
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -34,7 +34,8 @@ func accept(ctx context.Context, port io.ReadWriter, serve func(net.Conn)) error
 // line is the machine's end of a port.
 type line struct {
 	port io.ReadWriter
-	held []byte // that may begin a mark
+	tail []byte // the last bytes that came, less than a mark: one may begin with them
+	head []byte // a mark and what has come of its random bytes; empty: none is under way
 
 	mu  sync.Mutex // held while something is written
 	now atomic.Pointer[stream]
@@ -45,8 +46,7 @@ func (l *line) read(serve func(net.Conn)) error {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := l.port.Read(buf)
-		l.held = append(l.held, buf[:n]...)
-		l.sort(serve)
+		l.sort(buf[:n], serve)
 		if err != nil {
 			return err
 		}
@@ -56,34 +56,30 @@ func (l *line) read(serve func(net.Conn)) error {
 	}
 }
 
-// sort finds marks in what has come, and gives the rest to the stream.
-func (l *line) sort(serve func(net.Conn)) {
-	for {
-		at := bytes.Index(l.held, mark[:])
+// sort finds marks in what has come, and gives the rest to the stream. Nothing is held back that may turn out not to be a mark: who waits for
+// an answer sends no more. So the stream before a mark may get the beginning of that as well, and then it ends.
+func (l *line) sort(b []byte, serve func(net.Conn)) {
+	for len(b) > 0 {
+		if len(l.head) > 0 {
+			n := min(len(b), 2*markSize-len(l.head))
+			l.head = append(l.head, b[:n]...)
+			if b = b[n:]; len(l.head) == 2*markSize {
+				l.begin(l.head, serve)
+				l.head = l.head[:0]
+			}
+			continue
+		}
+		window := append(l.tail, b...)
+		at := bytes.Index(window, mark[:])
 		if at < 0 {
-			keep := partial(l.held)
-			l.give(l.held[:len(l.held)-keep])
-			l.held = append(l.held[:0], l.held[len(l.held)-keep:]...)
+			l.give(b)
+			l.tail = append(l.tail[:0], window[max(0, len(window)-markSize+1):]...)
 			return
 		}
-		l.give(l.held[:at])
-		l.held = append(l.held[:0], l.held[at:]...)
-		if len(l.held) < 2*markSize {
-			return
-		}
-		l.begin(l.held[:2*markSize], serve)
-		l.held = append(l.held[:0], l.held[2*markSize:]...)
+		l.give(b[:max(0, at-len(l.tail))])
+		b = b[at+markSize-len(l.tail):]
+		l.head, l.tail = append(l.head, mark[:]...), l.tail[:0]
 	}
-}
-
-// partial is how many bytes at the end of b may be the beginning of a mark.
-func partial(b []byte) int {
-	for n := min(len(b), markSize-1); n > 0; n-- {
-		if bytes.HasPrefix(mark[:], b[len(b)-n:]) {
-			return n
-		}
-	}
-	return 0
 }
 
 func (l *line) give(b []byte) {
