@@ -2,6 +2,7 @@ package machines
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,9 +57,10 @@ func TestConformanceOfQEMU(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	base := 22_000 + 500*rand.IntN(20) // machines outlive a run that was killed, and keep their ports
 	driver := func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
 		d, err := qemu.New(t.Context(), qemu.Options{Dir: dir, Installation: installation, Images: store, Tails: kept,
-			PortBase: 27_000, PortCount: 500, Boots: 2, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))})
+			PortBase: base, PortCount: 500, Boots: 2, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
