@@ -43,13 +43,26 @@ func (c *Client) Stop(ctx context.Context) error {
 }
 
 // ForgetEdge takes it that an edge, such as the router of another agent, serves nobody any more.
-func (c *Client) ForgetEdge(ctx context.Context, edge string) error {
-	return c.call(ctx, http.MethodPost, "/v1/router/forget", Forget{Edge: edge}, nil)
+func (c *Client) ForgetEdge(ctx context.Context, ask Forget) error {
+	return c.call(ctx, http.MethodPost, "/v1/router/forget", ask, nil)
 }
 
-// ForgetHost takes it that a machine is gone for good with all that ran there. It waits for the lease of an agent that died there.
+// ForgetHost takes it that a machine is gone for good with all that ran there. It waits for the lease of an agent that died there,
+// unless it is only tried.
 func (c *Client) ForgetHost(ctx context.Context, ask ForgetHost) (f Forgotten, err error) {
 	return f, c.call(ctx, http.MethodPost, "/v1/hosts/forget", ask, &f)
+}
+
+// Hosts lists the machines that apps spread their nodes over.
+func (c *Client) Hosts(ctx context.Context) ([]Host, error) {
+	var h Hosts
+	err := c.call(ctx, http.MethodGet, "/v1/hosts", nil, &h)
+	return h.Hosts, err
+}
+
+// DrainHost has the nodes of a host replaced on others, or takes that back. fault.NotFound for no such host.
+func (c *Client) DrainHost(ctx context.Context, ask DrainHost) error {
+	return c.call(ctx, http.MethodPost, "/v1/hosts/drain", ask, nil)
 }
 
 // Apps lists all apps and environments that the agent knows.

@@ -27,6 +27,8 @@
 //	PUT    /v1/apps/files/{digest}                      the bytes of a hook's file; verified
 //	POST   /v1/router/forget                            Forget: an edge serves nobody any more
 //	POST   /v1/hosts/forget                             ForgetHost → Forgotten: a machine is gone for good
+//	GET    /v1/hosts                                    Hosts: the machines that apps spread their nodes over
+//	POST   /v1/hosts/drain                              DrainHost: nodes of a host are replaced on others
 //	POST   /v1/images/missing                           Blobs → Blobs that the agent's store lacks
 //	PUT    /v1/blobs/{digest}                           the bytes; verified
 //	PUT    /v1/images/{digest}                          ImageName: the uploaded blobs are an image

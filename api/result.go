@@ -43,6 +43,12 @@ type StatusResult struct {
 	Status
 }
 
+// StatusesResult is the result of status --all.
+type StatusesResult struct {
+	Head
+	Apps []Status `json:"apps"` // by app and environment
+}
+
 // NodeResult is the result of status of one node.
 type NodeResult struct {
 	Head
@@ -98,7 +104,7 @@ type BakeTest struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// AgentResult is the result of agent status.
+// AgentResult is the result of agent status and agent stop.
 type AgentResult struct {
 	Head
 	Running  bool      `json:"running"`
@@ -112,11 +118,13 @@ type AgentResult struct {
 	Leader   string    `json:"leader,omitempty"` // the name of the agent that leads, or led last
 	Why      string    `json:"why,omitempty"`    // why a standby could not take over now
 	Found    []Found   `json:"found,omitempty"`  // fleets that run and that no record knows
+	DryRun   bool      `json:"dry_run,omitempty"`
 }
 
-// ImagesResult is the result of images ls.
+// ImagesResult is the result of images ls, export and rm.
 type ImagesResult struct {
 	Head
+	DryRun bool        `json:"dry_run,omitempty"`
 	Images []ImageInfo `json:"images"`
 }
 

@@ -38,13 +38,56 @@ const (
 
 // Forget says that an edge, which is the router of an agent, is gone for good.
 type Forget struct {
-	Edge string `json:"edge"`
+	Edge   string `json:"edge"`
+	DryRun bool   `json:"dry_run,omitempty"` // refuse what would be refused, and do nothing
 }
 
 // ForgetHost says that a machine is gone for good with all that ran there.
 type ForgetHost struct {
-	Host string `json:"host"`
-	By   string `json:"by"` // "ann@laptop"
+	Host   string `json:"host"`
+	By     string `json:"by"`                // "ann@laptop"
+	DryRun bool   `json:"dry_run,omitempty"` // answer with what would be done, and do nothing
+}
+
+// Host is one of the machines that apps spread their nodes over.
+type Host struct {
+	Name    string     `json:"name"`
+	Where   string     `json:"where"` // how its engine is reached
+	State   string     `json:"state"` // answers, away
+	Drained bool       `json:"drained"`
+	By      string     `json:"by,omitempty"`   // who had it drained, or took that back
+	At      time.Time  `json:"at,omitzero"`    // and when
+	Since   time.Time  `json:"since,omitzero"` // away: when it answered last, as far as the agent saw it
+	Why     string     `json:"why,omitempty"`  // away
+	Nodes   []HostNode `json:"nodes"`
+}
+
+// What a host does.
+const (
+	HostAnswers = "answers"
+	HostAway    = "away"
+)
+
+// HostNode is a node on a host.
+type HostNode struct {
+	App   string `json:"app"`
+	Env   string `json:"env"`
+	Role  string `json:"role"`
+	Node  string `json:"node"`
+	State string `json:"state"`
+}
+
+// Hosts are all of them, by name.
+type Hosts struct {
+	Hosts []Host `json:"hosts"`
+}
+
+// DrainHost has the nodes of a host replaced on others, or takes that back.
+type DrainHost struct {
+	Host   string `json:"host"`
+	By     string `json:"by"`
+	Undo   bool   `json:"undo,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"` // refuse what would be refused, and do nothing
 }
 
 // Forgotten is what a machine had that nothing waits for any more.

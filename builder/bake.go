@@ -31,6 +31,7 @@ type bake struct {
 	now       func() time.Time
 	tests     []recipes.Test  // that the image must pass in a sandbox
 	bootTests []recipes.Test  // and as a machine, as far as they are requests
+	boots     bool            // a machine that was made is booted
 	env       []string        // of the image, known once the base is
 	imported  bool            // this bake brought the base
 	update    map[string]bool // packages whose pins are made anew; none are all that are missing
@@ -39,9 +40,10 @@ type bake struct {
 
 // made is a whole image that is not listed yet.
 type made struct {
-	image  images.Image
-	state  *state
-	result Result
+	image   images.Image
+	state   *state
+	result  Result
+	machine *images.Machine // nil before there is one
 }
 
 func newBake(o Options) (*bake, error) {
@@ -108,7 +110,10 @@ func (b *bake) run(ctx context.Context) (made, error) {
 		b.report.total++
 	}
 	if b.o.Machine != nil {
-		b.report.total += 2 // the disk, and the boot
+		b.report.total++
+	}
+	if b.boots {
+		b.report.total++
 	}
 	m := made{result: Result{Name: b.name, Cached: true, Reproducible: true, Epoch: b.epoch, LockChanged: changed, Steps: []StepResult{}, Tests: []TestResult{}}}
 	config, err := b.base(ctx, st, &m.result)

@@ -45,6 +45,8 @@ const (
 	saidStart  = "machine-agent: the services start"
 	saidEnd    = "machine-agent: this machine does not start: "
 	shownLines = 40
+	// consoleSuffix ends the name of a kept console, which begins with the image's digest.
+	consoleSuffix = ".log"
 )
 
 // bootPassed is the record of a machine that passed.
@@ -59,7 +61,7 @@ func (b *bake) chooseTests() {
 	if b.o.Machine == nil {
 		return
 	}
-	b.bootTests = b.tests
+	b.bootTests, b.boots = b.tests, true
 	if b.o.MachineOnly {
 		b.tests = slices.DeleteFunc(slices.Clone(b.tests), func(t recipes.Test) bool { return t.HTTP != nil })
 	}
@@ -96,7 +98,7 @@ func (b *bake) bootOnce(ctx context.Context, image images.Digest, m *made) error
 	if err != nil {
 		return err
 	}
-	t := &bootTrial{b: b, image: m.image, console: b.cache.path("boots", image.Hex()+".log"), ports: map[int]int{}}
+	t := &bootTrial{b: b, image: m.image, console: b.cache.path("boots", image.Hex()+consoleSuffix), ports: map[int]int{}}
 	spec, err := t.spec(ctx, found, dir)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 // archives, which guard against replays, are no piece.
 func CacheList(s *images.Store) ([]images.Cached, error) {
 	l := &cacheList{cache: &cache{dir: filepath.Join(s.Dir(), "cache"), store: s}}
-	for _, read := range []func() error{l.records, l.small, l.downloads, l.folders} {
+	for _, read := range []func() error{l.records, l.machines, l.small, l.downloads, l.folders} {
 		if err := read(); err != nil {
 			return nil, err
 		}
@@ -116,6 +116,54 @@ func (l *cacheList) record(kind, path string) error {
 	c.Name, c.Images = k.Image.Short(), []images.Digest{k.Image}
 	if !l.cache.store.Has(k.Image) {
 		c.Broken, c.Images = "its image is gone", nil
+	}
+	return l.add(c)
+}
+
+// machines lists the parts that machines boot with, what disks were made of, and what boot tests left. A disk is not kept for what it
+// was made of: it goes with its image, and is made anew in a moment.
+func (l *cacheList) machines() error {
+	kernel := func(path string) error {
+		c := images.Cached{Kind: "kernel", Name: pieceName(path), Paths: []string{path}}
+		var parts kernelParts
+		if !readQuietly(path, &parts) {
+			c.Broken = "it cannot be read"
+			return l.add(c)
+		}
+		c.Name = parts.Release
+		for _, d := range []images.Descriptor{parts.Kernel, parts.Initrd, parts.Stub} {
+			c.Layers = append(c.Layers, d.Digest)
+			if !l.cache.store.Has(d.Digest) {
+				c.Broken = "a part of it is gone"
+			}
+		}
+		return l.add(c)
+	}
+	disk := func(path string) error {
+		var m images.Machine
+		readable := readQuietly(path, &m)
+		return l.addUnlessGone("disk", path, m.Disk.Digest, readable, "its disk is gone")
+	}
+	boot := func(path string) error {
+		var passed bootPassed
+		readable := readQuietly(path, &passed)
+		return l.addUnlessGone("boot test", path, images.Digest(passed.Image), readable, "its image is gone")
+	}
+	console := func(path string) error {
+		d, err := images.ParseDigest("sha256:" + strings.TrimSuffix(filepath.Base(path), consoleSuffix))
+		return l.addUnlessGone("console", path, d, err == nil, "its image is gone")
+	}
+	return errors.Join(l.each("kernels/*/*", kernel), l.each("machines/*/*", disk), l.each("boots/*/*", boot), l.each("boots/*"+consoleSuffix, console))
+}
+
+// addUnlessGone adds a file that says something about a blob, and is worth nothing without it, but does not keep it.
+func (l *cacheList) addUnlessGone(kind, path string, of images.Digest, readable bool, gone string) error {
+	c := images.Cached{Kind: kind, Name: pieceName(path), Paths: []string{path}}
+	switch {
+	case !readable:
+		c.Broken = "it cannot be read"
+	case !l.cache.store.Has(of):
+		c.Broken = gone
 	}
 	return l.add(c)
 }

@@ -2,6 +2,7 @@ package builder_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,6 +88,75 @@ func TestCacheKeepsBases(t *testing.T) {
 	q.collect(0)
 	if q.store.Has(images.Digest(c.Decisions[i].Name)) || !q.store.Has(res.Image) {
 		t.Error("the base is there though caches may have nothing, or the image is gone")
+	}
+}
+
+// TestCacheOfMachines keeps the parts that machines boot with as long as caches may stay, and what tells of an image as long as that.
+func TestCacheOfMachines(t *testing.T) {
+	p := newProject(t)
+	blob := func(text string) images.Descriptor {
+		d, err := p.store.WriteBlob(t.Context(), strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	p.write("a", "one", 0o644)
+	image := p.bake("name: shop\nbase: scratch\ncopy: [{from: ./a, to: /a}]\n").Image
+	gone := images.Digest("sha256:" + strings.Repeat("5", 64))
+	kernel, stub, disk := blob("kernel"), blob("stub"), blob("a disk that no image has")
+	for name, v := range map[string]any{
+		"kernels/aa/whole.json":         map[string]any{"schema": 1, "release": "6.1", "kernel": kernel, "initrd": kernel, "stub": stub},
+		"kernels/aa/torn.json":          map[string]any{"schema": 1, "release": "5.10", "kernel": kernel, "initrd": kernel, "stub": images.Descriptor{Digest: gone}},
+		"machines/aa/whole.json":        images.Machine{Disk: images.MachineDisk{Descriptor: disk}},
+		"boots/aa/whole.json":           map[string]any{"schema": 1, "image": image},
+		"boots/aa/gone.json":            map[string]any{"schema": 1, "image": gone},
+		"boots/" + image.Hex() + ".log": "the console of one that is there",
+		"boots/" + gone.Hex() + ".log":  "the console of one that is gone",
+	} {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(p.store.Dir(), "cache", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := func(name string) bool {
+		_, err := os.Stat(filepath.Join(p.store.Dir(), "cache", name))
+		return err == nil
+	}
+
+	c := p.collect(1 << 30)
+	reasons := map[string]bool{}
+	for _, d := range c.Decisions {
+		reasons[d.Kind+": "+d.Reason] = true
+	}
+	for _, want := range []string{"kernel: a part of it is gone", "boot test: its image is gone", "console: its image is gone"} {
+		if !reasons[want] {
+			t.Errorf("nothing is said like %q: %+v", want, c.Decisions)
+		}
+	}
+	for name, want := range map[string]bool{
+		"kernels/aa/whole.json": true, "kernels/aa/torn.json": false, "boots/aa/whole.json": true, "boots/aa/gone.json": false,
+		"boots/" + image.Hex() + ".log": true, "boots/" + gone.Hex() + ".log": false,
+	} {
+		if there(name) != want {
+			t.Errorf("%s is there: %t", name, !want)
+		}
+	}
+	if !p.store.Has(kernel.Digest) || !p.store.Has(stub.Digest) || p.store.Has(disk.Digest) {
+		t.Error("a part of the kernel is gone, or the disk of no image is there")
+	}
+	if p.collect(1 << 30); there("machines/aa/whole.json") {
+		t.Error("what says of what a disk was made is there without the disk")
+	}
+	if p.collect(0); there("kernels/aa/whole.json") || p.store.Has(kernel.Digest) || there("boots/"+image.Hex()+".log") {
+		t.Error("caches that may have nothing have a kernel or a console")
 	}
 }
 

@@ -2,11 +2,13 @@ package builder
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +19,7 @@ import (
 // Difference is a path that came out differently in two bakes of the same inputs.
 type Difference struct {
 	Step string `json:"step"`
-	Path string `json:"path"` // absolute in the image
+	Path string `json:"path"` // absolute in the image; else the part of its machine: kernel, initrd, command line, disk
 	What string `json:"what"` // "content", "mode", "owner", …, "only in the first", "only in the second"
 }
 
@@ -25,7 +27,8 @@ type Difference struct {
 func (d Difference) String() string { return fmt.Sprintf("%s: %s (%s)", d.Path, d.What, d.Step) }
 
 // Check bakes twice, every step anew, and names what differs. It lists no image. Run steps that read the clock are
-// found out by a second that passes between the two, and so are scripts of packages.
+// found out by a second that passes between the two, and so are scripts of packages. A machine's disk is made twice, too, and not
+// booted.
 func Check(ctx context.Context, o Options) ([]Difference, error) {
 	o.NoCache = true
 	release, err := o.Store.Hold(ctx)
@@ -58,10 +61,14 @@ func checkBake(ctx context.Context, o Options) (made, error) {
 		return made{}, err
 	}
 	defer b.close()
-	return b.run(ctx)
+	m, err := b.run(ctx)
+	if err == nil && o.Machine != nil {
+		err = b.machine(ctx, &m)
+	}
+	return m, err
 }
 
-// compareBakes compares step by step.
+// compareBakes compares step by step, and then the machines: what differs in a layer differs on the disk, which would say it again.
 func compareBakes(s *images.Store, a, b made) ([]Difference, error) {
 	var list []Difference
 	for i, step := range a.result.Steps {
@@ -74,7 +81,55 @@ func compareBakes(s *images.Store, a, b made) ([]Difference, error) {
 			list = append(list, d)
 		}
 	}
+	if len(list) > 0 || a.machine == nil {
+		return list, nil
+	}
+	return compareMachines(s, *a.machine, *b.machine)
+}
+
+// compareMachines compares the parts of two machines of the same image.
+func compareMachines(s *images.Store, a, b images.Machine) (list []Difference, err error) {
+	add := func(part, what string) { list = append(list, Difference{Step: machineStep, Path: part, What: what}) }
+	if a.Cmdline != b.Cmdline {
+		add("command line", "content")
+	}
+	for _, part := range []struct {
+		name string
+		a, b images.Digest
+	}{{"kernel", a.Kernel.Digest, b.Kernel.Digest}, {"initrd", a.Initrd.Digest, b.Initrd.Digest}, {"disk", a.Disk.Digest, b.Disk.Digest}} {
+		if part.a == part.b {
+			continue
+		}
+		at, err := firstDifference(s.BlobPath(part.a), s.BlobPath(part.b))
+		if err != nil {
+			return nil, fmt.Errorf("compare the %s of two machines: %w", part.name, err)
+		}
+		add(part.name, fmt.Sprintf("content, first at byte %d", at))
+	}
 	return list, nil
+}
+
+// firstDifference is where two files that are not the same begin to differ; one may be the beginning of the other.
+func firstDifference(a, b string) (at int64, err error) {
+	var in [2]*bufio.Reader
+	for i, name := range []string{a, b} {
+		f, err := os.Open(name)
+		if err != nil {
+			return 0, err
+		}
+		defer f.Close()
+		in[i] = bufio.NewReaderSize(f, 1<<20)
+	}
+	for ; ; at++ {
+		x, errA := in[0].ReadByte()
+		y, errB := in[1].ReadByte()
+		if x != y || errA != nil || errB != nil {
+			if errors.Is(errA, io.EOF) || errors.Is(errB, io.EOF) {
+				return at, nil
+			}
+			return at, errors.Join(errA, errB)
+		}
+	}
 }
 
 // made is all layers of a step, lowest first.

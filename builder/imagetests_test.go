@@ -83,7 +83,7 @@ func TestFailedTestIsNoImage(t *testing.T) {
 		"body":            {served + "tests: [{http: {path: /, body: goodbye}, within: 300ms}]\n", 8, []string{"does not match goodbye: \"hello from 33"}},
 		"nobody listens":  {served + "tests: [{http: {path: /, port: 81}, within: 300ms}]\n", 8, []string{"GET / at port 81: connection refused", "listening on 8080"}},
 		"command":         {served + "tests:\n  - {cmd: \"true\"}\n  - {cmd: \"echo one && fail two\"}\n", 10, []string{"test echo one && fail two: the command ended with exit code 1, its last output was:", "  one", "two", "listening on 8080"}},
-		"no program":      {served + "tests: [{cmd: [/bin/none]}]\n", 8, []string{"the command cannot be run:", "/bin/none: no such file"}},
+		"no program":      {served + "tests: [{cmd: [/bin/none]}]\n", 8, []string{"the command cannot be run:", "the program /bin/none is not in the image"}},
 		"no user":         {served + "tests: [{cmd: \"true\", user: nobody}]\n", 8, []string{"user nobody is not in the image's /etc/passwd"}},
 		"slow":            {served + "tests: [{cmd: \"wait\", within: 300ms}]\n", 8, []string{"the command did not end within 300 ms"}},
 		"port":            {strings.Replace(served, "serve $PORT", "echo up && wait", 1) + "tests: [{cmd: \"true\", within: 300ms}]\n", 8, []string{"nothing listens on port 8080, the first of the image's ports, after 300 ms", "\n  up"}},

@@ -24,7 +24,7 @@ type Machine struct {
 const (
 	machineArch   = "amd64"
 	machineStep   = "machine"
-	machineFormat = 1 // of what is made from the same inputs; another one makes every disk anew
+	machineFormat = 2 // of what is made from the same inputs; another one makes every disk anew
 )
 
 func (m Machine) format() string {
@@ -67,6 +67,7 @@ func (b *bake) machine(ctx context.Context, m *made) error {
 	if m.image, err = b.store.WriteMachine(ctx, m.image, made); err != nil {
 		return err
 	}
+	m.machine = &made
 	p.end(&m.result, StepResult{Cached: cached, Bytes: made.Disk.Size})
 	return nil
 }
@@ -113,7 +114,7 @@ func (b *bake) volumes() []disk.Volume {
 
 // makeDisk writes the disk into the store.
 func (b *bake) makeDisk(ctx context.Context, root machineRoot, parts kernelParts, to *images.Machine) error {
-	r := disk.Request{Data: b.volumes(), Cmdline: root.cmdline, Epoch: b.epoch}
+	r := disk.Request{Own: 1, Data: b.volumes(), Cmdline: root.cmdline, Epoch: b.epoch}
 	var err error
 	if r.Files, err = b.store.FilesOf(ctx, root.image); err != nil {
 		return err

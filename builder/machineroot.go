@@ -55,6 +55,28 @@ type machineConfig struct {
 	Supervise []string `json:"supervise"`
 	Dir       string   `json:"dir"`
 	User      string   `json:"user"`
+	Units     []string `json:"units,omitempty"`
+}
+
+func (b *bake) machineConfig(img images.Image) machineConfig {
+	return machineConfig{Hostname: b.hostname(), Env: machineEnvironment(img), Dir: cmp.Or(img.Config.Config.WorkingDir, "/"), User: userOf(img)}
+}
+
+// agent adds our programs, and the file that the first of them reads.
+func (m *madeFiles) agent(c machineConfig) error {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", agentConfig, err)
+	}
+	m.file(agentConfig, data, 0o644)
+	for name, program := range map[string]string{supervisorProgram: payload.Supervise, agentProgram: payload.Agent} {
+		data, err := payload.Program(program, machineArch)
+		if err != nil {
+			return err
+		}
+		m.file(name, data, 0o755)
+	}
+	return nil
 }
 
 // machineRoot adds to the image what makes a machine of it.
@@ -70,7 +92,7 @@ func (b *bake) machineRoot(ctx context.Context, m *made) (machineRoot, error) {
 		if err := b.needsUdev(ctx, m.state); err != nil {
 			return r, err
 		}
-		files, err = b.systemdFiles()
+		files, err = b.systemdFiles(m.image)
 		r.cmdline = []string{commandWord("init", systemdProgram)}
 	} else {
 		r.cmdline = []string{commandWord("init", agentProgram)}
@@ -103,18 +125,10 @@ func (b *bake) agentFiles(img images.Image) ([]file, error) {
 		}
 		m.file(services, data, 0o644)
 	}
-	config, err := json.Marshal(machineConfig{Hostname: b.hostname(), Env: machineEnvironment(img), Dir: cmp.Or(img.Config.Config.WorkingDir, "/"),
-		User: userOf(img), Supervise: []string{supervisorProgram, services}})
-	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", agentConfig, err)
-	}
-	m.file(agentConfig, config, 0o644)
-	for name, program := range map[string]string{supervisorProgram: payload.Supervise, agentProgram: payload.Agent} {
-		data, err := payload.Program(program, machineArch)
-		if err != nil {
-			return nil, err
-		}
-		m.file(name, data, 0o755)
+	config := b.machineConfig(img)
+	config.Supervise = []string{supervisorProgram, services}
+	if err := m.agent(config); err != nil {
+		return nil, err
 	}
 	return m.list, nil
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
-	"github.com/bootandshoot/release/internal/payload"
 )
 
 // systemdProgram is systemd in every image that has it, merged /usr or not.
@@ -26,6 +25,7 @@ DefaultDependencies=no
 After=local-fs.target systemd-tmpfiles-setup.service
 Before=sysinit.target network-pre.target
 Wants=network-pre.target
+FailureAction=poweroff
 
 [Service]
 Type=oneshot
@@ -52,11 +52,50 @@ ExecStart=` + agentProgram + ` ready
 WantedBy=` + unitTarget + `
 `
 
+// channelUnit is there for whoever runs the machine, from before the services until after them.
+const channelUnit = `# Made by the bake.
+[Unit]
+Description=Line to whoever runs this machine
+Requires=release-settings.service
+After=release-settings.service
+
+[Service]
+Type=exec
+ExecStart=` + agentProgram + ` channel
+Restart=on-failure
+KillMode=mixed
+
+[Install]
+WantedBy=` + unitTarget + `
+`
+
+// commandUnit runs what the settings name instead of services. The machine ends with it.
+const commandUnit = `# Made by the bake.
+[Unit]
+Description=Command that is run instead of the services
+ConditionPathExists=/run/release/command
+Requires=release-settings.service
+After=release-settings.service release-ready.service release-channel.service
+SuccessAction=poweroff
+FailureAction=poweroff
+
+[Service]
+Type=exec
+ExecStart=` + agentProgram + ` command
+KillMode=mixed
+StandardOutput=journal+console
+StandardError=journal+console
+
+[Install]
+WantedBy=` + unitTarget + `
+`
+
 // serviceDropIn is laid over each service of the image. Its output goes to the console by way of the journal.
 const serviceDropIn = `# Made by the bake.
 [Unit]
 Requires=release-settings.service
-After=release-settings.service release-ready.service
+After=release-settings.service release-ready.service release-channel.service
+ConditionPathExists=!/run/release/command
 
 [Service]
 EnvironmentFile=-/run/release/environment
@@ -83,17 +122,25 @@ MaxLevelConsole=info
 `
 
 // systemdFiles are those of a machine that systemd starts.
-func (b *bake) systemdFiles() ([]file, error) {
-	agent, err := payload.Program(payload.Agent, machineArch)
-	if err != nil {
-		return nil, err
+func (b *bake) systemdFiles(img images.Image) ([]file, error) {
+	config := b.machineConfig(img)
+	config.Supervise = []string{supervisorProgram}
+	for _, s := range b.recipe.Order() {
+		config.Units = append(config.Units, s.Name+".service")
 	}
 	var m madeFiles
-	m.file(agentProgram, agent, 0o755)
-	m.file(path.Join(unitDir, "release-settings.service"), []byte(settingsUnit), 0o644)
-	m.link(path.Join(unitDir, "sysinit.target.wants/release-settings.service"), path.Join(unitDir, "release-settings.service"))
-	m.file(path.Join(unitDir, "release-ready.service"), []byte(readyUnit), 0o644)
-	m.link(path.Join(unitDir, unitTarget+".wants/release-ready.service"), path.Join(unitDir, "release-ready.service"))
+	if err := m.agent(config); err != nil {
+		return nil, err
+	}
+	for _, u := range []struct{ name, text, target string }{
+		{"release-settings.service", settingsUnit, "sysinit.target"},
+		{"release-ready.service", readyUnit, unitTarget},
+		{"release-channel.service", channelUnit, unitTarget},
+		{"release-command.service", commandUnit, unitTarget},
+	} {
+		m.file(path.Join(unitDir, u.name), []byte(u.text), 0o644)
+		m.link(path.Join(unitDir, u.target+".wants", u.name), path.Join(unitDir, u.name))
+	}
 	m.link(path.Join(unitDir, "network-online.target.wants/systemd-networkd-wait-online.service"), "/lib/systemd/system/systemd-networkd-wait-online.service")
 	m.link(path.Join(unitDir, "default.target"), path.Join("/lib/systemd/system", unitTarget))
 	for _, name := range enabledUnits {

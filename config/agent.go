@@ -12,18 +12,21 @@ import (
 
 // Agent is an agent.yaml: what belongs to the machine and not to an app. Everything has a default.
 type Agent struct {
-	Images       string              `yaml:"images,omitempty" json:"images,omitempty" doc:"Folder of the image store. Default: RELEASE_IMAGES_DIR, else the user's own."`
-	Ports        PortRange           `yaml:"ports" json:"ports" doc:"Ports that nodes on the machine's own network get, first-last; keep it below the kernel's ephemeral range." default:"20000-29999"`
-	Subnet       Subnet              `yaml:"subnet,omitempty" json:"subnet,omitzero" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28. Default: a free /16 of 10.0.0.0/8, chosen once."`
-	DockerSubnet Subnet              `yaml:"docker_subnet" json:"docker_subnet" doc:"IPv4 network of the bridge of docker nodes, from /16 to /28." default:"10.214.0.0/16"`
-	Store        AgentStore          `yaml:"store" json:"store,omitzero" doc:"Where the agent keeps its state: embedded, a file of its own (the default), or consul, which several agents may share."`
-	Router       AgentRouter         `yaml:"router" json:"router" doc:"What users' requests go through."`
-	Logs         AgentLogs           `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`
-	Hooks        AgentHooks          `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"How the commands of apps are run that hooks name."`
-	Limits       AgentLimits         `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
-	History      AgentHistory        `yaml:"history" json:"history" doc:"How much of what was done is kept, of each app and environment."`
-	Prometheus   AgentPrometheus     `yaml:"prometheus,omitempty" json:"prometheus,omitzero" doc:"The Prometheus server that cutover.abort_on asks, unless an app names another one."`
-	Approvers    map[string][]string `yaml:"approvers,omitempty" json:"approvers,omitempty" doc:"Users who may approve for each group that cutover.steps names. For a group that is not there everybody may who can use the agent."`
+	Images       string                     `yaml:"images,omitempty" json:"images,omitempty" doc:"Folder of the image store. Default: RELEASE_IMAGES_DIR, else the user's own."`
+	Ports        PortRange                  `yaml:"ports" json:"ports" doc:"Ports that nodes on the machine's own network get, first-last; keep it below the kernel's ephemeral range." default:"20000-29999"`
+	Subnet       Subnet                     `yaml:"subnet,omitempty" json:"subnet,omitzero" doc:"IPv4 network of the bridge of sandbox nodes, from /16 to /28. Default: a free /16 of 10.0.0.0/8, chosen once."`
+	DockerSubnet Subnet                     `yaml:"docker_subnet" json:"docker_subnet" doc:"IPv4 network of the bridge of docker nodes, from /16 to /28." default:"10.214.0.0/16"`
+	DockerHosts  map[string]AgentDockerHost `yaml:"docker_hosts,omitempty" json:"docker_hosts,omitempty" doc:"How the engines of fleet.hosts are reached, by the host of their address. Default: as ssh and DOCKER_CERT_PATH say."`
+	Store        AgentStore                 `yaml:"store" json:"store,omitzero" doc:"Where the agent keeps its state: embedded, a file of its own (the default), or consul, which several agents may share."`
+	Swarm        AgentSwarm                 `yaml:"swarm,omitempty" json:"swarm,omitzero" doc:"The Docker Swarm that fleets may run on."`
+	Router       AgentRouter                `yaml:"router" json:"router" doc:"What users' requests go through."`
+	EC2          AgentEC2                   `yaml:"ec2,omitempty" json:"ec2,omitzero" doc:"What holds for all fleets on Amazon EC2. Credentials are those of AWS's own tools."`
+	Logs         AgentLogs                  `yaml:"logs" json:"logs" doc:"Output of nodes that is kept on disk."`
+	Hooks        AgentHooks                 `yaml:"hooks,omitempty" json:"hooks,omitzero" doc:"How the commands of apps are run that hooks name."`
+	Limits       AgentLimits                `yaml:"limits" json:"limits" doc:"Bounds of what the agent does at once."`
+	History      AgentHistory               `yaml:"history" json:"history" doc:"How much of what was done is kept, of each app and environment."`
+	Prometheus   AgentPrometheus            `yaml:"prometheus,omitempty" json:"prometheus,omitzero" doc:"The Prometheus server that cutover.abort_on asks, unless an app names another one."`
+	Approvers    map[string][]string        `yaml:"approvers,omitempty" json:"approvers,omitempty" doc:"Users who may approve for each group that cutover.steps names. For a group that is not there everybody may who can use the agent."`
 
 	root *strictyaml.Node
 }
@@ -33,8 +36,9 @@ func (a *Agent) At(path ...any) Position { return a.root.Locate(path...) }
 
 // AgentRouter configures what users' requests go through.
 type AgentRouter struct {
-	Backend   string  `yaml:"backend" json:"backend" doc:"What users' requests go through: embedded, release's own router; consul, edges on any number of machines that follow Consul; or haproxy, one that runs already." default:"embedded" enum:"embedded,consul,haproxy"`
+	Backend   string  `yaml:"backend" json:"backend" doc:"What users' requests go through: embedded, release's own router; consul, edges on any number of machines that follow Consul; haproxy, one that runs already; or alb, an Application Load Balancer of AWS." default:"embedded" enum:"embedded,consul,haproxy,alb"`
 	HAProxy   HAProxy `yaml:"haproxy" json:"haproxy,omitzero" doc:"The HAProxys that obey, where backend is haproxy."`
+	ALB       *ALB    `yaml:"alb,omitempty" json:"alb,omitempty" doc:"The load balancer that obeys, where backend is alb."`
 	Metrics   string  `yaml:"metrics,omitempty" json:"metrics,omitempty" doc:"Address of the router's Prometheus metrics, host:port. Default: none."`
 	AccessLog string  `yaml:"access_log,omitempty" json:"access_log,omitempty" doc:"File of the access log, JSON lines; relative to this file. Default: none."`
 	LogSample Percent `yaml:"access_log_sample" json:"access_log_sample" doc:"Share of requests that get a line in it, from 1%; failed ones all do." default:"100%"`
@@ -107,6 +111,9 @@ func LoadAgent(path string) (*Agent, error) {
 	if a.Store.Consul != nil {
 		a.Store.Consul.absolute(filepath.Dir(abs))
 	}
+	for name, h := range a.DockerHosts {
+		a.DockerHosts[name] = h.absolute(filepath.Dir(abs))
+	}
 	if err := strictyaml.Sort(c.errs).Err(); err != nil {
 		return nil, err
 	}
@@ -127,6 +134,9 @@ func (c *checker) agent(a *Agent) {
 	c.approvers(a.Approvers)
 	c.prometheus(a.Prometheus.URL, a.Prometheus.Token, a.Prometheus.Headers, "prometheus", "prometheus")
 	c.haproxy(&a.Router)
+	c.swarm(&a.Swarm)
+	c.ec2(&a.EC2)
+	c.alb(&a.Router)
 	if a.Router.Metrics != "" && !validListen(a.Router.Metrics) {
 		c.fail(c.at("router", "metrics"), "router.metrics %q must be host:port or :port, with an IP address or localhost as host", a.Router.Metrics)
 	}
@@ -180,6 +190,7 @@ func (c *checker) unobserved(backend string) bool {
 	hints := map[string]string{
 		RouterConsul:  "give it to each edge: release router run --consul --help",
 		RouterHAProxy: "HAProxy has metrics, logs and spans of its own, in its own configuration",
+		RouterALB:     "a load balancer has metrics in CloudWatch, and access logs in S3",
 	}
 	hint, other := hints[backend]
 	if !other {

@@ -27,6 +27,7 @@ func defaultAgent() *config.Agent {
 	return &config.Agent{
 		Ports:        config.PortRange{First: 20000, Last: 29999},
 		DockerSubnet: config.Subnet{Prefix: netip.MustParsePrefix("10.214.0.0/16")},
+		Swarm:        config.AgentSwarm{LostAfter: config.Duration(2 * time.Minute)},
 		Router:       config.AgentRouter{Backend: config.RouterEmbedded, LogSample: 100},
 		Logs:         config.AgentLogs{Size: 10 << 20, Previous: 20, Keep: 2}, Limits: config.AgentLimits{Boots: 16, Quarantine: 2, Pids: 4096},
 		History: config.AgentHistory{Keep: config.Age(365 * 24 * time.Hour), Operations: 5000},
@@ -108,6 +109,17 @@ func TestAgentHAProxy(t *testing.T) {
 	}
 }
 
+func TestAgentALB(t *testing.T) {
+	got, err := config.LoadAgent(write(t, "router: {backend: alb, alb: {name: front, region: eu-central-1, drain: 1m}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &config.ALB{Name: "front", Region: "eu-central-1", Priority: 1000, Drain: config.Duration(time.Minute), CheckPath: "/", HealthyWithin: config.Duration(2 * time.Minute)}
+	if diff := cmp.Diff(want, got.Router.ALB); diff != "" || got.Router.Backend != config.RouterALB {
+		t.Errorf("%s%s", got.Router.Backend, diff)
+	}
+}
+
 func TestAgentErrors(t *testing.T) {
 	for src, want := range map[string]string{
 		"port: 1-2\n":             `1:1: unknown key "port", did you mean "ports"?`,
@@ -121,11 +133,22 @@ func TestAgentErrors(t *testing.T) {
 		"router: {trace: {sample: 5%}}\n":                                                       `1:17: router.trace.otlp is missing`,
 		"router: {metrics: 9464}\n":                                                             `1:19: router.metrics must be text, not a number 9464`,
 		"router: {metrics: \"9464\"}\n":                                                         `1:19: router.metrics "9464" must be host:port or :port, with an IP address or localhost as host`,
+		"swarm: {repository: \"registry.example/team:v1\"}\n":                                   `1:21: swarm.repository "registry.example/team:v1" must be a registry and a name in it, without a tag, such as registry.example/team/releases`,
+		"swarm: {plain_http: true}\n":                                                           `1:9: swarm.plain_http is there, but swarm.repository is not`,
+		"swarm: {host_lost_after: 4s}\n":                                                        `1:26: swarm.host_lost_after 4s must be at least 5s`,
+		"swarm: {engines: [\"ssh://10.0.0.1\"]}\n":                                              `1:19: swarm.engines[0] "ssh://10.0.0.1" must be unix:///path or tcp://host:port`,
+		"swarm: {managers: [\"10.0.0.1\"]}\n":                                                   `1:20: swarm.managers[0] "10.0.0.1" must be unix:///path or tcp://host:port`,
 		"router: {backend: nginx}\n":                                                            `1:19: unknown value "nginx" for router.backend`,
 		"router: {haproxy: {edges: [{name: a}]}}\n":                                             `1:10: router.haproxy is there, but router.backend is embedded`,
 		"router: {backend: haproxy, haproxy: {edges: [{socket: \"10.0.0.1:9999\"}]}}\n":         `1:55: router.haproxy.edges[0].socket "10.0.0.1:9999" must be an absolute path or host:port on loopback: whoever reaches it owns HAProxy`,
 		"router: {backend: haproxy, haproxy: {edges: [{socket: /a}, {name: b, socket: /a}]}}\n": `1:78: router.haproxy.edges[1].socket "/a" is another edge's too`,
 		"router: {backend: haproxy, access_log: x}\n":                                           `1:28: router.access_log is there, but router.backend is haproxy`,
+		"router: {backend: alb}\n":                                                              `1:19: router.backend is alb, but router.alb is not there`,
+		"router: {alb: {name: front}}\n":                                                        `1:10: router.alb is there, but router.backend is embedded`,
+		"router: {backend: alb, alb: {name: a_b}}\n":                                            `1:36: router.alb.name "a_b" must be the name of a load balancer: at most 32 letters, digits and hyphens`,
+		"router: {backend: alb, alb: {name: a, drain: 2h}}\n":                                   `1:46: router.alb.drain 2h must be from 1s to 1h`,
+		"router: {backend: alb, alb: {name: a}, metrics: \":9464\"}\n":                          `1:40: router.metrics is there, but router.backend is alb`,
+		"router: {backend: alb, alb: {name: a, healthy_within: 1s}}\n":                          `1:55: router.alb.healthy_within 1s must be at least 10s`,
 		"router: {backend: consul, trace: {otlp: \"http://127.0.0.1:4318\"}}\n":                 `1:27: router.trace is there, but router.backend is consul`,
 		"logs: {size: 1B}\n":                                                                    `1:14: logs.size must be at least 64KiB`,
 		"history: {keep: 2h}\n":                                                                 `1:17: history.keep must be at least 1d`,

@@ -69,7 +69,9 @@ const MaxSize = 1000
 
 // Fleet is the nodes of one release in one environment.
 type Fleet struct {
-	Driver    string            `yaml:"driver,omitempty" json:"driver,omitempty" doc:"What runs the nodes: isolated processes, containers, or machines. Default: docker where a Docker engine answers, else sandbox." enum:"sandbox,docker,qemu"`
+	Driver    string            `yaml:"driver,omitempty" json:"driver,omitempty" doc:"What runs the nodes: isolated processes, containers, machines, services of a Docker Swarm, or instances of EC2. Default: docker where a Docker engine answers, else sandbox." enum:"sandbox,docker,qemu,swarm,ec2"`
+	Hosts     Engines           `yaml:"hosts,omitempty,flow" json:"hosts,omitempty" doc:"Docker engines over which the nodes are spread: ssh://[user@]host, tcp://host:2376 with TLS, unix:///path. Default: the agent's own engine."`
+	LostAfter Duration          `yaml:"host_lost_after,omitempty" json:"host_lost_after,omitempty" doc:"With hosts: how long one may not answer before its nodes are replaced elsewhere, at least 5s. Default: 1m."`
 	Size      int               `yaml:"size" json:"size" doc:"Number of nodes." default:"1" minimum:"1" maximum:"1000"`
 	Resources Resources         `yaml:"resources,omitempty" json:"resources" doc:"Limits of each node."`
 	Stop      Stop              `yaml:"stop" json:"stop" doc:"How a node is asked to end."`
@@ -80,6 +82,8 @@ type Fleet struct {
 	QuarantineFor       Duration          `yaml:"quarantine_for" json:"quarantine_for" doc:"How long a node stays in quarantine, unless release quarantine --for says otherwise; then it is shot." default:"2h"`
 	Secrets             map[string]string `yaml:"secrets,omitempty" json:"secrets,omitempty" doc:"Environment variables whose values the agent reads at each start of a node: file:/path or env:NAME." pattern:"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"`
 	Volumes             []Volume          `yaml:"volumes,omitempty" json:"volumes,omitempty" doc:"Data that outlives the nodes, each of the role alone. Default: none."`
+	Swarm               Swarm             `yaml:"swarm,omitempty" json:"swarm,omitzero" doc:"Where in a Docker Swarm nodes run, and what of it they have, where the driver is swarm."`
+	EC2                 EC2               `yaml:"ec2,omitempty" json:"ec2,omitzero" doc:"Where, and as what, instances run, where the driver is ec2."`
 	Drift               Drift             `yaml:"drift" json:"drift,omitzero" doc:"What happens to a node that differs from its image."`
 }
 

@@ -62,6 +62,9 @@ func (c *checker) app(a *App) {
 	case !c.has("route"):
 		c.fail(c.root.Pos, "route is missing")
 	default:
+		c.onSwarm(&a.Fleet, &a.Health)
+		c.instances(&a.Fleet)
+		c.asMachines(&a.Fleet)
 		c.listens(&a.Route)
 		c.route(&a.Route)
 		c.sticky(a, DefaultRole, a.Route.Sticky)
@@ -70,6 +73,7 @@ func (c *checker) app(a *App) {
 	c.handover(a)
 	c.drain(a)
 	c.migrations(a.Migrations, a.Schema)
+	c.onInstances(a)
 }
 
 func (c *checker) fleet(f *Fleet) {
@@ -88,6 +92,7 @@ func (c *checker) fleet(f *Fleet) {
 	}
 	c.drift(&f.Drift)
 	c.volumes(f)
+	c.hosts(f)
 }
 
 func (c *checker) variable(where, name string) {

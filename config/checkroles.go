@@ -52,6 +52,9 @@ func (c *checker) role(a *App, e strictyaml.Entry) {
 	strictyaml.Decode(root, &role)
 	sub := &checker{root: root}
 	sub.fleet(&role.Fleet)
+	sub.onSwarm(&role.Fleet, &role.Health)
+	sub.instances(&role.Fleet)
+	sub.asMachines(&role.Fleet)
 	sub.health(&role.Health)
 	sub.entry(a, e.Key, &role)
 	sub.kind(&role)

@@ -15,8 +15,8 @@ type Change struct {
 	To   string `json:"to"`   // as JSON; "" where there is none
 }
 
-// Diff is what differs from a to b, defaults filled in, sorted by path. Values that Redacted hides are "***" on both sides
-// and stand there because they differ.
+// Diff is what differs from a to b, defaults filled in, sorted by path. Whether releases are compared is "cutover.verdict", on or off,
+// and how is told as if both sides did. Values that Redacted hides are "***" on both sides and stand there because they differ.
 func Diff(a, b *App) []Change {
 	from, to := flatten(a), flatten(b)
 	shownFrom, shownTo := flatten(Redacted(a)), flatten(Redacted(b))
@@ -39,7 +39,11 @@ func Diff(a, b *App) []Change {
 // flatten is a configuration as its single values in JSON, by path.
 func flatten(a *App) map[string]string {
 	out := map[string]string{}
-	data, err := json.Marshal(a)
+	whole := *a
+	verdict, on := a.Cutover.Judged()
+	verdict.Off = false
+	whole.Cutover.Verdict = &verdict
+	data, err := json.Marshal(&whole)
 	if err != nil {
 		return out
 	}
@@ -48,6 +52,10 @@ func flatten(a *App) map[string]string {
 		return out
 	}
 	flattenInto(out, "", tree)
+	out["cutover.verdict"] = `"off"`
+	if on {
+		out["cutover.verdict"] = `"on"`
+	}
 	return out
 }
 

@@ -53,3 +53,26 @@ cutover: {steps: [{percent: 10, hold: 2m}, {percent: 100}]}
 		t.Errorf("a configuration differs from itself in %v", same)
 	}
 }
+
+// The comparison of releases is told as it is in effect: what is not written is its default, not nothing.
+func TestDiffOfTheVerdict(t *testing.T) {
+	const head = "app: shop\nroute: {listen: \":8080\"}\ncutover:\n  steps: [{percent: 10, hold: 1m}, {percent: 100}]\n"
+	limit, own, off := "  abort_on: {error_rate: 1%}\n", "  verdict: {enough: 50}\n", "  verdict: off\n"
+	for name, c := range map[string]struct {
+		from, to string
+		want     []config.Change
+	}{
+		"by default, and written":  {limit, limit + "  verdict: {wait: 5m}\n", nil},
+		"another default":          {limit, limit + "  verdict: {wait: 1m}\n", []config.Change{{Path: "cutover.verdict.wait", From: `"5m"`, To: `"1m"`}}},
+		"switched off":             {limit, limit + off, []config.Change{{Path: "cutover.verdict", From: `"on"`, To: `"off"`}}},
+		"off, and never asked for": {"", off, nil},
+		"asked for":                {"", own, []config.Change{{Path: "cutover.verdict", From: `"off"`, To: `"on"`}, {Path: "cutover.verdict.enough", To: "50"}}},
+		"taken out":                {own, "", []config.Change{{Path: "cutover.verdict", From: `"on"`, To: `"off"`}, {Path: "cutover.verdict.enough", From: "50"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, config.Diff(loaded(t, head+c.from), loaded(t, head+c.to))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

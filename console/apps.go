@@ -42,7 +42,7 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
 	if s.Forget == nil {
 		return fault.New(fault.Unsupported, "forget edge %s: this agent knows of no other router than its own", in.Edge)
 	}
-	if err := s.Forget(r.Context(), in.Edge); err != nil {
+	if err := s.Forget(r.Context(), in); err != nil {
 		return err
 	}
 	return answer(w, struct{}{})

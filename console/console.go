@@ -52,16 +52,19 @@ type Images interface {
 	Tag(ctx context.Context, digest, name string) error
 }
 
-// Options are what a Server needs; Standing, Leads, Forget, ForgetHost, UserOf, Log and Now may be nil.
+// Options are what a Server needs; Standing, Leads, Forget, ForgetHost, Hosts, DrainHost, UserOf, Log and Now may be nil.
 type Options struct {
 	Orchestrator Orchestrator
 	Images       Images
 	Agent        api.Agent // what GET /v1/agent answers, together with what Standing adds
 	Standing     func(ctx context.Context, a *api.Agent)
-	Leads        func(ctx context.Context) error              // why the agent cannot answer for apps now: another one leads; nil: it can
-	Forget       func(ctx context.Context, edge string) error // takes it that an edge, such as the router of another agent, serves nobody any more
+	Leads        func(ctx context.Context) error                 // why the agent cannot answer for apps now: another one leads; nil: it can
+	Forget       func(ctx context.Context, ask api.Forget) error // takes it that an edge, such as the router of another agent, serves nobody any more
 	// ForgetHost takes it that a machine is gone for good with all that ran there.
 	ForgetHost func(ctx context.Context, ask api.ForgetHost) (api.Forgotten, error)
+	// Hosts lists the machines that apps spread their nodes over; DrainHost has the nodes of one replaced on others.
+	Hosts     func(ctx context.Context) ([]orchestrator.HostStatus, error)
+	DrainHost func(ctx context.Context, ask api.DrainHost) error
 	// UserOf names a user by the id that the agent sees, and says whether it is the machine's root; nil: "uid 1000", not root.
 	UserOf func(uid int) (name string, root bool)
 	Stop   func() // begins the agent's end; returns at once
@@ -128,6 +131,8 @@ func (s *Server) routes() map[string]handler {
 		"GET " + app + "nodes/{node}/drift": s.drift,
 		"POST /v1/router/forget":            s.forget,
 		"POST /v1/hosts/forget":             s.forgetHost,
+		"GET /v1/hosts":                     s.hosts,
+		"POST /v1/hosts/drain":              s.drainHost,
 		"POST /v1/images/missing":           s.missing,
 		"PUT /v1/blobs/{digest}":            s.putBlob,
 		"PUT /v1/images/{digest}":           s.putImage,

@@ -32,10 +32,23 @@ func next(s api.Status, state orchestrator.State) string {
 		return fmt.Sprintf("release cutover %s", candidate)
 	case split(s):
 		return fmt.Sprintf("release cutover %s   (or: release rollback)", serving)
-	case newest(s, "warm") != "" && state.Releases != nil:
-		return "release up   (or back: release rollback --to " + newest(s, "warm") + ")"
+	}
+	if back := wayBack(s, state); back != "" {
+		return "release up   (or back: release rollback --to " + back + ")"
 	}
 	return "release up"
+}
+
+// wayBack is the newest release that is warm and was left for a newer one: not since it was bad.
+func wayBack(s api.Status, state orchestrator.State) string {
+	best := ""
+	for _, rel := range state.Releases {
+		warm := func(fl api.Fleet) bool { return fl.Release == rel.ID && fl.State == "warm" }
+		if rel.State == orchestrator.ReleaseCompleted && slices.ContainsFunc(s.Fleets, warm) {
+			best = rel.ID // they are listed the oldest first
+		}
+	}
+	return best
 }
 
 // newest is the newest release with a fleet in the state.

@@ -100,6 +100,8 @@ type NodeSpec struct {
 	// Slot is a small number (0…) leased for this node, unique among the installation's nodes on the host. Drivers
 	// derive the node's port or address from it, so that none is used again before every edge let go of it.
 	Slot int
+	// Host is where it boots, of those of a Hosted driver, chosen and journalled by the caller; "": the driver's choice.
+	Host string
 }
 
 // Resources limits one node. Zero means no limit.
@@ -128,6 +130,23 @@ type Spec struct {
 	Resources    Resources
 	Stop         Stop
 	Volumes      []VolumeMount
+	Hosts        []string // of a Hosted driver: where its nodes may boot; nil: anywhere
+	Cluster      Cluster
+	Placement    Placement // of a cloud's machines; other drivers have none
+}
+
+// How the router reaches the nodes of a cluster.
+const (
+	ReachPublished = "published" // by a port of the host that the node is on; "" is the same
+	ReachNetwork   = "network"   // by the node's address in the first of Cluster.Networks
+)
+
+// Cluster is where in a cluster that schedules by itself nodes may be, and what of it they have. Other drivers have no use for it.
+type Cluster struct {
+	Constraints []string // hosts that nodes may be on, in the cluster's own words: all must hold
+	Networks    []string // of the cluster, by name, that nodes join
+	Secrets     []string // of the cluster, by name; nodes have them as files
+	Reach       string
 }
 
 // Presence is what a driver knows of a node's existence.
@@ -260,7 +279,8 @@ type Tail struct {
 
 // Copier is implemented by drivers that read files out of a node, also out of one that has ended. Nothing is written into
 // nodes, ever. The answer is a tar stream: the file or folder at path, under its last name, with all that is below it on the
-// same file system; a link at path itself is followed. Errors: ErrNoNode, fault.NotFound when there is no such path.
+// same file system; a link at path itself is followed. Errors: ErrNoNode, also of a node that has ended and whose files were in its memory;
+// fault.NotFound when there is no such path.
 type Copier interface {
 	CopyOut(ctx context.Context, id NodeID, path string) (io.ReadCloser, error)
 }

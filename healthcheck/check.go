@@ -124,7 +124,7 @@ func askHTTP(ctx context.Context, t Target, h HTTP) error {
 		return nil
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, excerpt))
-	return fmt.Errorf("GET %s at %s answered %s%s", path, where(t), resp.Status, quoted(string(body)))
+	return fmt.Errorf("GET %s at %s answered %s, wanted %s%s", path, where(t), resp.Status, wanted(h.Status), quoted(string(body)))
 }
 
 // httpClient makes one request on the connection: what is asked is also whether the node takes new ones.
@@ -145,6 +145,18 @@ func good(codes []int, code int) bool {
 		return code >= 200 && code < 300
 	}
 	return slices.Contains(codes, code)
+}
+
+// wanted is the good codes for people.
+func wanted(codes []int) string {
+	if len(codes) == 0 {
+		return "200-299"
+	}
+	var list []string
+	for _, code := range codes {
+		list = append(list, strconv.Itoa(code))
+	}
+	return strings.Join(list, " or ")
 }
 
 // askGRPC keeps the error of the dialer, since the one that gRPC makes of it is unreadable.

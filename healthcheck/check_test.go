@@ -89,8 +89,9 @@ func TestHTTP(t *testing.T) {
 		{"redirect is not followed", HTTP{Path: "/moved"}, false, []string{"GET /moved", address, "302"}},
 		{"redirect as asked", HTTP{Path: "/moved", Status: []int{302}}, true, nil},
 		{"another status as asked", HTTP{Path: "/bad", Status: []int{200, 503}}, true, nil},
-		{"2xx that was not asked", HTTP{Path: "/ok", Status: []int{200}}, false, []string{"204"}},
-		{"5xx with its first line", HTTP{Path: "/bad"}, false, []string{"503 Service Unavailable: no[31m database"}},
+		{"2xx that was not asked", HTTP{Path: "/ok", Status: []int{200}}, false, []string{"answered 204", "wanted 200"}},
+		{"none of several", HTTP{Path: "/bad", Status: []int{200, 302}}, false, []string{"answered 503 Service Unavailable, wanted 200 or 302"}},
+		{"5xx with its first line", HTTP{Path: "/bad"}, false, []string{"503 Service Unavailable, wanted 200-299: no[31m database"}},
 		{"host header", HTTP{Path: "/host", Host: "shop.example"}, true, nil},
 		{"the body is not read to its end", HTTP{Path: "/endless"}, false, []string{"500"}},
 	}

@@ -35,6 +35,38 @@ func (s *Store) Remove(ctx context.Context, d Digest, force bool) error {
 	return s.deleteUnused(ctx, blobs, chain)
 }
 
+// MayRemove says why Remove would refuse, and removes nothing.
+func (s *Store) MayRemove(ctx context.Context, d Digest, force bool) error {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, err = s.without(d, force)
+	return err
+}
+
+// without is the index without an image that may go. The caller has the lock.
+func (s *Store) without(d Digest, force bool) (index ocispec.Index, err error) {
+	pinned, err := s.readPins()
+	if err != nil {
+		return index, err
+	}
+	if uses := pinned.reasons(d); len(uses) > 0 && !force {
+		return index, fault.New(fault.Busy, "remove image %s: a fleet needs it: %s", d.Short(), strings.Join(uses, ", ")).
+			WithHint("release destroy ends the fleets; with --force the image goes off the list and its content stays until then")
+	}
+	if index, err = s.readIndex(); err != nil {
+		return index, err
+	}
+	before := len(index.Manifests)
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(e ocispec.Descriptor) bool { return Digest(e.Digest) == d })
+	if len(index.Manifests) == before {
+		return index, fault.New(fault.NotFound, "remove image %s: no such image", d)
+	}
+	return index, nil
+}
+
 // removeEntry takes the image out of the index and says what it consisted of.
 func (s *Store) removeEntry(ctx context.Context, d Digest, force bool) (blobs []Digest, chain string, err error) {
 	unlock, err := s.lock(ctx)
@@ -42,22 +74,9 @@ func (s *Store) removeEntry(ctx context.Context, d Digest, force bool) (blobs []
 		return nil, "", err
 	}
 	defer unlock()
-	pinned, err := s.readPins()
+	index, err := s.without(d, force)
 	if err != nil {
 		return nil, "", err
-	}
-	if uses := pinned.reasons(d); len(uses) > 0 && !force {
-		return nil, "", fault.New(fault.Busy, "remove image %s: a fleet needs it: %s", d.Short(), strings.Join(uses, ", ")).
-			WithHint("release destroy ends the fleets; with --force the image goes off the list and its content stays until then")
-	}
-	index, err := s.readIndex()
-	if err != nil {
-		return nil, "", err
-	}
-	before := len(index.Manifests)
-	index.Manifests = slices.DeleteFunc(index.Manifests, func(e ocispec.Descriptor) bool { return Digest(e.Digest) == d })
-	if len(index.Manifests) == before {
-		return nil, "", fault.New(fault.NotFound, "remove image %s: no such image", d)
 	}
 	blobs = []Digest{d}
 	if list, err := s.Blobs(d); err == nil {

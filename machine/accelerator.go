@@ -20,8 +20,11 @@ const (
 	Emulation Accelerator = "tcg"
 )
 
+// Program is what runs machines.
+const Program = "qemu-system-x86_64"
+
 const (
-	qemu       = "qemu-system-x86_64"
+	qemu       = Program
 	answerPort = "0xf4"
 	answered   = 0x10<<1 | 1 // QEMU's exit code for the value that the guest writes (docs: isa-debug-exit)
 	biosSize   = 64 << 10

@@ -84,17 +84,30 @@ func (s Spec) prepare() error {
 	if s.Kernel != nil {
 		return nil
 	}
+	if err := s.Firmware.there(); err != nil {
+		return err
+	}
 	vars, err := os.ReadFile(s.Firmware.Vars)
-	if err == nil {
-		_, err = os.Stat(s.Firmware.Code)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return fault.New(fault.Unsupported, "run a machine: no UEFI firmware: %w", err).WithHint("install it, for instance: sudo apt-get install ovmf")
-	}
 	if err != nil {
 		return fmt.Errorf("run a machine: %w", err)
 	}
 	return os.WriteFile(filepath.Join(s.Dir, varsFile), vars, 0o600)
+}
+
+// HaveFirmware says why a machine could not boot by the firmware that Debian installs: fault.Unsupported where it is missing.
+func HaveFirmware() error { return Firmware{Code: ovmfCode, Vars: ovmfVars}.there() }
+
+func (f Firmware) there() error {
+	for _, file := range []string{f.Vars, f.Code} {
+		_, err := os.Stat(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fault.New(fault.Unsupported, "run a machine: no UEFI firmware: %w", err).WithHint("install it, for instance: sudo apt-get install ovmf")
+		}
+		if err != nil {
+			return fmt.Errorf("run a machine: %w", err)
+		}
+	}
+	return nil
 }
 
 // spawn starts QEMU in a session of its own, without a descriptor of ours but the settings.

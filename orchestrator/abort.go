@@ -60,7 +60,7 @@ func (r *round) tryAgain(fl *Fleet) {
 func (r *round) routeBack(op *Operation, f *Failure) {
 	op.Failure, op.ShiftedAt = f, time.Time{}
 	op.Paused, op.Held = false, ""
-	r.sayOp("abort", op, "%s", f.Message)
+	r.sayOp("abort", op, "%s", orText(f.brief, f.Message))
 	if op.Kind == KindContract {
 		r.phase(op, PhaseAborting, "stopping")
 		return // no traffic was moved for it

@@ -105,7 +105,7 @@ func (o *Orchestrator) view(s *State) view {
 			Role: role, Internal: internal, Listen: route.Listen, Weights: map[string]int{}, Error: cmp.Or(w.edges.errors[route.Listen], w.edges.unserved),
 			Version: fmt.Sprintf("%d.%d", w.table.effective.Version.Epoch, w.table.effective.Version.Seq),
 		}
-		if err := w.table.refused[s.Key].err; err != nil {
+		if err := cmp.Or(w.table.refused[s.Key].err, w.edges.blind(o.opts.Now())); err != nil {
 			rs.Error = err.Error()
 		}
 		for _, fl := range route.Fleets {

@@ -35,7 +35,7 @@ func (r *round) stopBefore(fl *Fleet) bool {
 		}
 		room = false
 		if fl.State == FleetLaunching && fl.Prepared && !r.preparing(fl) && old.State != FleetShooting {
-			fl.Before = old.ID.Release
+			fl.Before, fl.BeforeDriver, fl.BeforeScope = old.ID.Release, old.Driver, old.Scope
 			r.sayFleet("handover", fl, "%s is changed: its old nodes are stopped, then the new ones boot; nobody does the work of %s meanwhile",
 				r.s.nameOf(fl), fl.ID.Role)
 			r.condemn(old, fl.ID.Release+" changes it; it is away until the new one is healthy")
@@ -60,9 +60,17 @@ func (r *round) putBack(fl *Fleet) {
 		return
 	}
 	rel.Incarnations++
-	old := r.incarnate(rel, fl.ID.Role, askedRole{driver: fl.Driver, scope: fl.Scope})
+	old := r.incarnate(rel, fl.ID.Role, fl.before())
 	old.Weight, old.HadWeight = 100, true
 	r.setFleet(old, FleetServing, "%s is booted again", r.s.nameOf(old))
+}
+
+// before is what the one before ran on. It is not said by an agent that came before this one.
+func (fl *Fleet) before() askedRole {
+	if fl.BeforeDriver == "" {
+		return askedRole{driver: fl.Driver, scope: fl.Scope}
+	}
+	return askedRole{driver: fl.BeforeDriver, scope: fl.BeforeScope}
 }
 
 // endAccessories shoots those that the release which has all the traffic now does not have any more.

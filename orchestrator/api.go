@@ -66,9 +66,12 @@ type Status struct {
 	Queue   []Waiting      // who waits for what is under way, the next one first
 }
 
-// Deadline is when what is left on a fleet that lost its traffic is ended at the latest; zero for any other.
+// Deadline is when what is left on a fleet that lost its traffic is ended at the latest; zero for any other, and as long as its
+// time does not count.
 func (fl *Fleet) Deadline(long int) time.Time {
 	switch {
+	case !fl.LateSince.IsZero():
+		return time.Time{}
 	case fl.State == FleetDraining && !fl.SessionsBy.IsZero():
 		return fl.SessionsBy
 	case fl.State == FleetShooting && long > 0:
@@ -82,7 +85,7 @@ func (fl *Fleet) Deadline(long int) time.Time {
 // Deadline is the same of a node that leaves.
 func (n *Node) Deadline(long int) time.Time {
 	switch {
-	case n.State != NodeDraining:
+	case n.State != NodeDraining || !n.LateSince.IsZero():
 		return time.Time{}
 	case long > 0:
 		return n.closes(n.LeavesAt)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 )
@@ -97,7 +98,7 @@ func (o *Orchestrator) askRole(ctx context.Context, ask asked, role string) (ask
 	if err := o.verify(part.image, ask.Config.Require); err != nil {
 		return part, distrusted(ask.Request, err)
 	}
-	if part.driver, part.scope, err = o.place(ctx, cfg.Fleet.Driver); err != nil {
+	if part.driver, part.scope, err = o.place(ctx, cfg.Fleet.DriverName()); err != nil {
 		return part, fmt.Errorf("%s: %w", doing, err)
 	}
 	if cfg.Routed() {
@@ -124,10 +125,15 @@ func (o *Orchestrator) previewHash(ref string) (string, error) {
 	return digestOf([]byte(key)), nil
 }
 
-// askDrivers finds what a rollback boots with: what ran the newest fleet of a role, else the newest of all.
+// askDrivers finds what a rollback boots with: what its release names, else what ran the newest fleet of a role, else the newest of all.
+// After one with hosts that is the agent's own engine, for a release without; one with hosts needs none.
 func (o *Orchestrator) askDrivers(ctx context.Context, ask asked) (asked, error) {
-	before, last := o.driversBefore(ask.Key)
+	before, last, named := o.driversBefore(ask.Request)
 	on := func(driver string) (part askedRole, err error) {
+		if driver == config.HostsDriver {
+			part.driver, part.scope, part.lacks = o.place(ctx, ownEngine)
+			return part, nil
+		}
 		part.driver, part.scope, err = o.place(ctx, driver)
 		return part, err
 	}
@@ -141,6 +147,13 @@ func (o *Orchestrator) askDrivers(ctx context.Context, ask asked) (asked, error)
 			return ask, err
 		}
 	}
+	for role, driver := range named {
+		if driver != before[role] {
+			var part askedRole
+			part.driver, part.scope, part.lacks = o.place(ctx, driver)
+			ask.roles[role] = part
+		}
+	}
 	return ask, nil
 }
 
@@ -152,14 +165,27 @@ func (o *Orchestrator) place(ctx context.Context, name string) (driver, scope st
 	return driver, scope, err
 }
 
-func (o *Orchestrator) driversBefore(key Key) (by map[string]string, last string) {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	by = map[string]string{}
-	if a := o.apps[key]; a != nil {
-		for _, fl := range a.state.Fleets {
-			last, by[fl.ID.Role] = fl.Driver, fl.Driver
+// ownEngine is the driver of the agent's own Docker engine, as fleets without hosts have it.
+const ownEngine = "docker"
+
+// driversBefore are the drivers of the newest fleets by role, of the newest of all, and those that a release to be booted again names.
+func (o *Orchestrator) driversBefore(req Request) (by map[string]string, last string, named map[string]string) {
+	by, named = map[string]string{}, map[string]string{}
+	s := o.published(req.Key)
+	if s == nil {
+		return by, last, named
+	}
+	for _, fl := range s.Fleets {
+		last, by[fl.ID.Role] = fl.Driver, fl.Driver
+	}
+	r := &round{s: s}
+	if rel := r.rollsBackTo(req); rel != nil {
+		for _, role := range s.lacking(rel) {
+			fl := rel.Config.Role(role).Fleet
+			if name := fl.DriverName(); name != "" && name != config.HostsDriver {
+				named[role] = name
+			}
 		}
 	}
-	return by, last
+	return by, last, named
 }

@@ -28,6 +28,7 @@ type askedRole struct {
 	scope       string
 	previewHash string
 	bakedAt     time.Time
+	lacks       error // of a rollback: why that driver cannot be used
 }
 
 // of is what was found out for a role.
@@ -70,20 +71,24 @@ func (r *round) begin(req asked) (*Operation, error) {
 		}
 		return nil, busy(r.s.Key, under)
 	}
-	if req.Kind == KindCutover {
+	if req = r.s.asCutover(req); req.Kind == KindCutover {
 		return r.beginCutover(req)
 	}
 	return r.beginLaunch(req)
 }
 
-// same says whether the request asks for what is under way already.
+// same says whether the request asks for what is under way already. An up may have begun as the cutover of what was launched.
 func (r *round) same(op *Operation, req asked) bool {
-	if op.Kind != req.Kind {
-		return false
+	rel, last := r.s.release(op.Release), 0
+	if len(op.Steps) > 0 {
+		last = op.Steps[len(op.Steps)-1].Percent
 	}
-	rel := r.s.release(op.Release)
-	if req.Kind == KindCutover {
-		last := op.Steps[len(op.Steps)-1].Percent
+	switch {
+	case op.Kind == KindCutover && req.Kind == KindUp:
+		return rel != nil && rel.same(req) && last == 100
+	case op.Kind != req.Kind:
+		return false
+	case req.Kind == KindCutover:
 		return (req.Release == "" || req.Release == op.Release) && (req.Percent == last || req.Percent == 0 && last == 100)
 	}
 	return rel != nil && rel.same(req)
@@ -122,6 +127,17 @@ func busy(key Key, op *Operation) error {
 	f := fault.New(fault.Busy, "%s: %s of %s by %s is under way since %s (%s)", key, op.Kind,
 		orText(op.Release, "all fleets"), op.By, op.At.Format(sinceTime), op.ID).
 		WithHint("wait for it with --wait · follow it with: release status · end it with: release abort")
+	end := "release abort"
+	if op.OneWay != "" {
+		end += " --force"
+	}
+	switch {
+	case op.Gate != "":
+		f.Message += ", and waits for approval by " + op.Gate
+		f = f.WithHint("let it go on with: release approve · end it with: %s", end)
+	case op.Paused:
+		f = f.WithHint("let it go on with: release resume · end it with: %s", end)
+	}
 	f.Cause = errUnderWay
 	return f
 }

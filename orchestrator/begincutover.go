@@ -40,6 +40,10 @@ func (r *round) beginCutover(req asked) (*Operation, error) {
 	if r.s.serving() == nil {
 		percent = 100
 	}
+	if fl.Weight == 100 && percent > 0 && percent < 100 {
+		return nil, fault.New(fault.NotFound, "cut over %s to %d %%: %s has all of the traffic, and no other release is launched", r.s.Key, percent, rel.ID).
+			WithHint("launch one with: release launch; the way back is: release rollback")
+	}
 	if fl.Weight == 100 || percent != 0 && fl.Weight == percent {
 		return r.already(req, rel.ID, fl.Weight), nil
 	}

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -12,7 +13,7 @@ func (r *round) beginLaunch(req asked) (*Operation, error) {
 	if done := r.unchanged(req); done != nil {
 		return done, nil
 	}
-	if err := r.launchFits(req); err != nil {
+	if err := cmp.Or(r.launchFits(req), r.placeable(req, req.Config, req.Config.RoleNames())); err != nil {
 		return nil, err
 	}
 	for _, fl := range r.s.Fleets {
@@ -93,7 +94,7 @@ func (r *round) fresh(rel *Release, req asked) []*Fleet {
 	return fleets
 }
 
-// unchanged finds the release that a launch or up would only repeat: serving everything, or ready and waiting.
+// unchanged finds the release that a launch or up would only repeat: serving everything, or ready and waiting, or on its way.
 func (r *round) unchanged(req asked) *Operation {
 	for _, fl := range r.s.Fleets {
 		rel := r.s.release(fl.ID.Release)
@@ -103,8 +104,8 @@ func (r *round) unchanged(req asked) *Operation {
 		if fl.Weight == 100 {
 			return r.already(req, rel.ID, 100)
 		}
-		if req.Kind == KindLaunch && fl.State == FleetReady {
-			return r.already(req, rel.ID, 0)
+		if req.Kind == KindLaunch && (fl.State == FleetReady || fl.Weight > 0 && rel.State == ReleaseNew) {
+			return r.already(req, rel.ID, fl.Weight)
 		}
 	}
 	return nil
@@ -117,6 +118,9 @@ func (r *round) incarnate(rel *Release, role string, on askedRole) *Fleet {
 		ID:     fleet.FleetID{App: r.s.Key.App, Env: r.s.Key.Env, Role: role, Release: rel.ID, Incarnation: rel.Incarnations},
 		Driver: on.driver, Scope: on.scope, Image: rel.imageOf(role), Port: rel.portOf(role), State: FleetLaunching, Since: r.f.Now,
 		Accessory: rel.Config.Role(role).Accessory,
+	}
+	if len(rel.Config.Role(role).Fleet.Hosts) > 0 { // a rollback is asked with what the newest fleet runs on
+		fl.Driver, fl.Scope = config.HostsDriver, ""
 	}
 	r.s.Fleets = append(r.s.Fleets, fl)
 	r.recordVolumes(fl)

@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/bootandshoot/release/internal/fault"
@@ -27,7 +29,8 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 	if err := r.fits("roll back", rel.ID, rel.Config.Schema, r.s.version()); err != nil {
 		return nil, err
 	}
-	if err := r.ungated(rel); err != nil {
+	lacking := r.s.lacking(rel)
+	if err := cmp.Or(r.ungated(rel), r.placeable(req, &rel.Config, lacking), req.drivable(rel, lacking)); err != nil {
 		return nil, err
 	}
 	phase := PhaseShift
@@ -41,6 +44,16 @@ func (r *round) beginRollback(req asked) (*Operation, error) {
 	op.Steps = []Step{{Percent: 100}}
 	r.sayOp("begin", op, "rollback from %s to %s by %s", orText(op.From, "nothing"), rel.ID, req.By)
 	return op, nil
+}
+
+// drivable says why a rollback could not boot these roles: without hosts they need a driver here.
+func (a asked) drivable(rel *Release, roles []string) error {
+	for _, role := range roles {
+		if err := a.of(role).lacks; err != nil && len(rel.Config.Role(role).Fleet.Hosts) == 0 {
+			return fmt.Errorf("roll %s back to %s, role %s: %w", a.Key, rel.ID, role, err)
+		}
+	}
+	return nil
 }
 
 // mustBoot says whether a rollback cannot route back at once: a role that is routed has no fleet. Of a role without a route

@@ -255,8 +255,10 @@ func (r *round) checksAgainst(op *Operation, fl *Fleet, compared []comparison) *
 			continue
 		}
 		r.sayVerdict(op, uncompared(compared, canary.Worse, c.Name, c.String()))
-		return &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("cut over to %s at %d %%: %s", r.s.nameOf(fl), op.Percent, &c),
-			Hint: "it asked: " + c.Asks + "; mend the release, or the question, and launch again"}
+		name := r.s.nameOf(fl)
+		return &Failure{Code: fault.RolledBack, Message: fmt.Sprintf("cut over to %s at %d %%: %s", name, op.Percent, &c),
+			Hint:  "it asked: " + c.Asks + "; mend the release, or the question, and launch again",
+			brief: fmt.Sprintf("%s goes back, as abort_on.%s says", name, c.Name)}
 	}
 	return nil
 }

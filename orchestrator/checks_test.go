@@ -129,6 +129,7 @@ func TestQueryOfACutover(t *testing.T) {
 		}, users1, "2, bad is above 1", 3 * time.Minute, 4 * time.Minute, []canary.Outcome{canary.Worse}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inRig(t, func(t *testing.T, r *rig) {
 				r.metrics.answer(c.answer)
 				conf := asking()
@@ -228,6 +229,7 @@ func TestQueriesAreAskedAgainAndAgain(t *testing.T) {
 
 // What is held for an answer goes on when a person says so, and is asked in the next step again; while it is held a bad answer aborts.
 func TestHeldForAnAnswer(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		r.metrics.answer(never(errors.New("no luck")))
 		op, _ := r.asked(asking())
@@ -309,6 +311,7 @@ func TestCommandOfACutover(t *testing.T) {
 		}, users12, "has no answer: it did not end within 5s"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inRig(t, func(t *testing.T, r *rig) {
 				r.hooks.answer(c.run)
 				op, _ := r.asked(judged(func(j *config.Judge) {
@@ -359,6 +362,7 @@ func TestCommandEndsWithTheWayBack(t *testing.T) {
 // A question whose answer was still to come when a person said that it goes on is asked anew, and what the one before says then
 // counts no more.
 func TestLateAnswerAfterResume(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		late := make(chan struct{})
 		var runs atomic.Int64

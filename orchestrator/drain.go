@@ -15,6 +15,7 @@ import (
 // Drain is how far something has come in that.
 type Drain struct {
 	LongBy    time.Time `json:"long_by,omitzero"`    // long connections may stay so long; zero: as long as requests
+	LateSince time.Time `json:"late_since,omitzero"` // since when the table without it is waited for, if that takes long: no time counts meanwhile
 	ClosingAt time.Time `json:"closing_at,omitzero"` // since when the edges are to end long connections
 	AskedAt   time.Time `json:"asked_at,omitzero"`   // since when they have all been asked to, by the table in effect
 	ToldAt    time.Time `json:"told_at,omitzero"`    // when it was said last how much is left
@@ -181,17 +182,35 @@ func (r *round) drainFrom(fl *Fleet, at time.Time) {
 	}
 }
 
-// restartGrain is how exactly a deadline follows a table that takes long.
-const restartGrain = time.Second
+// lateGrain is from when on a table that takes long stops the time of what leaves it.
+const lateGrain = time.Second
 
-// restart lets the time of what leaves count from now: the table without it is not in effect yet, so it may just have got
-// something. What an edge out of sight may have is not waited for.
-func (r *round) restart(by *time.Time, within time.Duration, nodes ...*Node) {
+// late stops the time of what leaves as long as the table without it is not in effect: it may just have got something. by is the
+// deadline of its requests, within their time. It is noted when that begins and when it ends, not in between. What an edge out of
+// sight may have is not waited for.
+func (r *round) late(d *Drain, by *time.Time, within time.Duration, nodes ...*Node) {
 	out := slices.ContainsFunc(nodes, func(n *Node) bool { return n.State == NodeDead || r.f.Nodes[n.Name].Held != "" })
-	until := r.f.Now.Add(within)
-	if !out && until.Sub(*by) >= restartGrain {
-		*by = until
+	began := by.Add(-within)
+	switch {
+	case out:
+		r.inTime(d, by)
+	case d.LateSince.IsZero() && r.f.Now.Sub(began) >= lateGrain:
+		d.LateSince = began
 	}
+}
+
+// inTime lets the time of what leaves go on: the table without it is in effect, or not waited for. That of long connections goes on
+// only if anybody waits for them.
+func (r *round) inTime(d *Drain, by *time.Time) {
+	if d.LateSince.IsZero() {
+		return
+	}
+	late := r.f.Now.Sub(d.LateSince)
+	*by = by.Add(late)
+	if d.LongBy.After(d.LateSince) {
+		d.LongBy = d.LongBy.Add(late)
+	}
+	d.LateSince = time.Time{}
 }
 
 // staying says what a fleet has and for how long it may, as the end of a sentence.
@@ -225,8 +244,12 @@ func (d *Drain) told(l left, now time.Time) {
 // hurry lets nothing wait for long connections any more: they are closed now.
 func (r *round) hurry() {
 	sooner := func(d *Drain) {
-		if d.LongBy.IsZero() || d.LongBy.After(r.f.Now) {
-			d.LongBy = r.f.Now
+		now := r.f.Now
+		if !d.LateSince.IsZero() {
+			now = d.LateSince // time has stood still since
+		}
+		if d.LongBy.IsZero() || d.LongBy.After(now) {
+			d.LongBy = now
 		}
 	}
 	for _, fl := range r.s.Fleets {

@@ -255,15 +255,9 @@ func TestRouterThatTakesNoTableToClose(t *testing.T) {
 		time.Sleep(9 * time.Minute)
 		r.router.FailApply(errors.New("the router is away"))
 		time.Sleep(2 * time.Minute)
-		written := func() (n uint64) {
-			if err := r.o.call(t.Context(), func() { n = r.o.apps[shop].written }); err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-		before := written()
+		before := r.written()
 		time.Sleep(10 * time.Minute)
-		if n := written() - before; n > 30 { // what is left is told each minute
+		if n := r.written() - before; n > 30 { // what is left is told each minute
 			t.Errorf("%d states were written in 10 minutes", n)
 		}
 		if told := messages(r.events("fleet.connections")); strings.Contains(told, "being closed") || strings.Count(told, "have not been told to close yet") < 9 {
@@ -276,6 +270,68 @@ func TestRouterThatTakesNoTableToClose(t *testing.T) {
 			t.Errorf("shot %s after the router took tables again, want %s and the time to its next try", took, want)
 		}
 	})
+}
+
+// written is how many states of the app were written so far.
+func (r *rig) written() (n uint64) {
+	r.t.Helper()
+	if err := r.o.call(r.t.Context(), func() { n = r.o.apps[shop].written }); err != nil {
+		r.t.Fatal(err)
+	}
+	return n
+}
+
+// While no table is taken, the time of what should leave the present one stands still, and that is written once, not each second. It
+// goes on when the router takes tables again, also with another agent.
+func TestRouterThatTakesNoTableCostsNoWrites(t *testing.T) {
+	const requestsFor = 30 * time.Second
+	for name, leaves := range map[string]func(r *rig) (fl *Fleet, node string){
+		"a node": func(r *rig) (*Fleet, string) {
+			node := r.running("r1")[0]
+			r.submit(Request{Kind: KindReplace, Nodes: []string{node}})
+			return r.state().fleetOf("r1"), node
+		},
+		"a node in quarantine": func(r *rig) (*Fleet, string) {
+			node := r.running("r1")[0]
+			r.submit(Request{Kind: KindQuarantine, Nodes: []string{node}, For: time.Minute})
+			return r.state().fleetOf("r1"), node
+		},
+		"a fleet": func(r *rig) (*Fleet, string) {
+			fl := r.state().fleetOf("r2")
+			r.submit(Request{Kind: KindLaunch, Image: image(3), Config: shopConfig(2)})
+			return fl, fl.Nodes[0].Name
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inRig(t, func(t *testing.T, r *rig) {
+				r.up(1, 2)
+				r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(2)})
+				r.router.FailApply(router.ErrUnavailable)
+				fl, node := leaves(r)
+				r.router.SetInFlight(fl.ID.String(), node, 3)
+				time.Sleep(2 * time.Minute) // longer than the whole time of its requests
+				before := r.written()
+				time.Sleep(10 * time.Minute)
+				if n := r.written() - before; n > 2 {
+					t.Errorf("%d states were written in 10 minutes", n)
+				}
+				r.stop()
+				r.driver = r.driver.Reopen("")
+				r.start()
+				time.Sleep(10 * time.Second)
+				if !slices.Contains(r.running(""), node) {
+					t.Fatal("it is shot, and the table has it")
+				}
+				r.router.FailApply(nil)
+				began := time.Now()
+				r.until("its end", func(*State) bool { return !slices.Contains(r.running(""), node) })
+				if took := time.Since(began); took < requestsFor-2*time.Second || name != "a node in quarantine" && took > requestsFor+5*time.Second {
+					t.Errorf("it is shot %s after the router took tables again, want %s", took, requestsFor)
+				}
+			})
+		})
+	}
 }
 
 func TestEmptyFleetIsShotEarly(t *testing.T) {
@@ -333,6 +389,7 @@ func TestRollbackToFleetWithLongConnections(t *testing.T) {
 }
 
 func TestNodeWithLongConnectionsIsReplaced(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 2)
 		victim := r.running("r1")[0]

@@ -178,6 +178,8 @@ func (n *Node) why() string {
 		return "it differs from its image in " + n.Drift.String()
 	case n.Stray:
 		return "it differed from its image"
+	case n.Moves != "":
+		return n.Moves
 	}
 	return n.Reason
 }

@@ -97,6 +97,7 @@ func (o *Orchestrator) routedAsAsked() bool {
 		}
 		if a.routing.same {
 			delete(t.refused, key)
+			delete(t.waiting, key)
 		}
 		same = same && a.routing.same
 	}

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -29,6 +30,8 @@ type edgesSeen struct {
 	held     map[string]string // node or fleet → the edge that is silent or behind and may route to it, as a sentence
 	unserved string            // why nobody serves any route, as a sentence; "": somebody does
 	samples  []sample          // of the last rateWindow
+	asked    time.Time         // when they were to be read first
+	why      error             // that the last reading failed with; nil: it did not
 }
 
 // edgeNode is a node at one edge process.
@@ -65,14 +68,20 @@ func (o *Orchestrator) watchRouter(ctx context.Context) {
 
 func (o *Orchestrator) observeRouter(ctx context.Context) {
 	began := o.opts.Now()
-	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	look, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
-	obs, err := o.opts.Router.Observe(ctx)
+	obs, err := o.opts.Router.Observe(look)
 	if err != nil {
 		if ctx.Err() == nil {
-			o.post(func() { o.complain("observe router", err) })
+			o.post(func() {
+				o.complain("observe router", err)
+				o.world.edges.failed(began, err)
+			})
 		}
 		return
+	}
+	if obs.At.Before(began) && !obs.At.IsZero() {
+		began = obs.At
 	}
 	o.observed.Store(&obs)
 	o.post(func() {
@@ -80,6 +89,29 @@ func (o *Orchestrator) observeRouter(ctx context.Context) {
 		o.world.edges.take(obs, began, effective, settled)
 		o.world.table.compare(obs, began)
 	})
+}
+
+// blindAfter is how old the newest reading may be before that is said.
+const blindAfter = 15 * time.Second
+
+// failed notes that a reading failed.
+func (e *edgesSeen) failed(began time.Time, err error) {
+	e.why = err
+	if e.asked.IsZero() {
+		e.asked = began
+	}
+}
+
+// blind says that nobody knows what the edges do, since their newest reading is old.
+func (e *edgesSeen) blind(now time.Time) error {
+	last := cmp.Or(e.at, e.asked)
+	switch {
+	case last.IsZero() || now.Sub(last) < blindAfter:
+		return nil
+	case e.why == nil:
+		return fmt.Errorf("what the router does is not known since %s: a look at it takes long", last.UTC().Format(time.RFC3339))
+	}
+	return fmt.Errorf("what the router does is not known since %s: %w", last.UTC().Format(time.RFC3339), e.why)
 }
 
 // compare notices an edge that does not serve the table that it confirmed: its disk was lost, or somebody gave it another.
@@ -106,7 +138,7 @@ func (t *tableSeen) settled(began time.Time) (v router.Version, ok bool) {
 // take adds a reading. Counters of nodes that left the edges stay counted; an edge that began anew counts from 0.
 func (e *edgesSeen) take(obs router.Observation, began time.Time, effective router.Version, settled bool) {
 	first := e.at.IsZero()
-	e.at = began
+	e.at, e.why = began, nil
 	e.inFlight, e.long, e.errors = map[string]int{}, map[string]int{}, map[string]string{}
 	e.hold(obs, effective, settled)
 	e.unserved = unserved(obs)

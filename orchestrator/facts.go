@@ -29,6 +29,7 @@ type Facts struct {
 	Found     FoundFact           // of this app: what carries our id and no record knows
 	Approvers map[string][]string // who may approve for a group; one that is not there: everybody
 	Results   map[string]Result   // of actions, by key
+	Hosts     map[string]HostFact // by name; nil: there never were any
 	// Progress is how far actions under way are, by key, for those that take long and say so.
 	Progress map[string]fleet.Progress
 	Output   map[string][]string  // what hooks have printed so far, by the key of their action
@@ -56,6 +57,7 @@ type NodeFact struct {
 	Message  string              // of the last probe that failed
 	Routed   bool                // a table that names it is, or may be, in effect at an edge
 	Closing  bool                // the table in effect ends its long connections
+	Doubted  bool                // its driver cannot tell whether it runs, and where it would be reached is known
 	Held     string              // why, if an edge does not answer that may route to it
 	InFlight int                 // requests it has at the edges, long connections included; -1: not known since it left the table
 	Long     int                 // of those: long connections

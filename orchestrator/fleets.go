@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/bootandshoot/release/config"
+	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/human"
 )
 
@@ -77,10 +78,11 @@ func (r *round) destroy(fl *Fleet) bool {
 	}, members...)
 	if slices.ContainsFunc(members, func(n *Node) bool { return r.f.Nodes[n.Name].Routed }) {
 		if !fl.Accessory { // what those have open is not waited for
-			r.restart(&fl.DrainBy, r.s.configOf(fl).Cutover.Drain.Timeout.Std(), members...)
+			r.late(&fl.Drain, &fl.DrainBy, r.s.configOf(fl).Cutover.Drain.Timeout.Std(), members...)
 		}
 		return false
 	}
+	r.inTime(&fl.Drain, &fl.DrainBy)
 	late := func(n *Node) bool { return n.State == NodeDraining && !r.drainedNode(fl, n) } // it left by itself, as from quarantine
 	if !r.drainedFleet(fl) || slices.ContainsFunc(members, late) || !r.fleetHooks(fl, config.BeforeShoot) || r.stopping(fl, members) {
 		return false
@@ -91,10 +93,11 @@ func (r *round) destroy(fl *Fleet) bool {
 	}
 	a := Action{Kind: ActDestroy, Fleet: fl.ID}
 	res := r.f.Results[a.Key()]
-	if !res.Done {
+	done := res.Done || r.onlyLost(fl, res.Err)
+	if !done {
 		r.act(a)
 	}
-	if !res.Done || !r.counted(res.At) || !r.fleetHooks(fl, config.AfterShoot) {
+	if !done || !r.counted(res.At) || !r.fleetHooks(fl, config.AfterShoot) {
 		return false
 	}
 	r.sayShot(fl)
@@ -121,6 +124,9 @@ func (r *round) stopping(fl *Fleet, nodes []*Node) bool {
 		if r.booting(fl, n) {
 			waiting = true
 			continue
+		}
+		if r.lost(fl, n.Host) && r.f.Nodes[n.Name].Presence != fleet.Present {
+			continue // nobody can; it is left behind with the fleet
 		}
 		a := Action{Kind: ActRemove, Fleet: fl.ID, Node: n.Name, Grace: grace}
 		if !r.f.Results[a.Key()].Done {

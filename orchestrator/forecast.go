@@ -64,7 +64,7 @@ type imagined struct {
 func foresee(s *State, f Facts, op string) forecast {
 	w := &imagined{s: s, began: f.Now, results: map[string]Result{}, nodes: map[string]bool{}}
 	w.s.withoutJobs()
-	w.f = Facts{Now: f.Now, Epoch: 1, StickyKey: f.StickyKey, Ledger: f.Ledger, Traffic: map[string]Traffic{}, Results: w.results, Mint: f.Mint,
+	w.f = Facts{Now: f.Now, Epoch: 1, Hosts: f.Hosts, StickyKey: f.StickyKey, Ledger: f.Ledger, Traffic: map[string]Traffic{}, Results: w.results, Mint: f.Mint,
 		Quarantine: f.Quarantine}
 	running := true
 	for range foreseen {

@@ -53,6 +53,7 @@ func TestFreezeRefusesWhatBegins(t *testing.T) {
 }
 
 func TestFreezeEndsByItself(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 1)
 		until := time.Now().Add(2 * time.Hour)

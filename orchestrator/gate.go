@@ -8,6 +8,7 @@ import (
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
 )
@@ -171,7 +172,7 @@ func (r *round) tailsComplete(fl *Fleet) bool {
 func (r *round) launchFailure(op *Operation, fl *Fleet) *Failure {
 	return &Failure{
 		Code:    fault.RolledBack,
-		Message: fmt.Sprintf("launch %s: the fleet never became healthy: %s", r.s.nameOf(fl), fl.Reason),
+		Message: fmt.Sprintf("launch %s: the fleet never became healthy: %s; image %s", r.s.nameOf(fl), fl.Reason, images.Digest(fl.Image).Short()),
 		Hint:    orText(fl.Hint, "look at the last lines of the nodes, mend the release, and launch again; --keep-failed keeps the nodes to look at"),
 		Logs:    slices.Clone(fl.Tails),
 	}

@@ -54,9 +54,19 @@ func (o *Orchestrator) GiveUp(ctx context.Context, host, by string) (GivenUp, er
 	return gone, nil
 }
 
+// WouldGiveUp says what GiveUp would do, and does nothing: it waits for no lease, and brings no image into place. Errors are those
+// of GiveUp, but that another agent leads.
+func (o *Orchestrator) WouldGiveUp(ctx context.Context, host string) (GivenUp, error) {
+	gone, err := o.takes(ctx, host, o.hasImage)
+	if err != nil {
+		return GivenUp{}, fmt.Errorf("give host %s up: %w", host, err)
+	}
+	return gone, nil
+}
+
 // LoseVolumes is GiveUp by the agent that leads: it sees all fleets, but there may be volumes on that machine that no fleet has now.
-// It returns their ids, with an error those that were lost before it.
-func (o *Orchestrator) LoseVolumes(ctx context.Context, host, by string) ([]string, error) {
+// It returns their ids, with an error those that were lost before it. When it is only tried, it returns those that would be.
+func (o *Orchestrator) LoseVolumes(ctx context.Context, host, by string, try bool) ([]string, error) {
 	if err := o.waitReady(ctx); err != nil { // it knows of no app before
 		return nil, fmt.Errorf("give host %s up: %w", host, err)
 	}
@@ -74,7 +84,7 @@ func (o *Orchestrator) LoseVolumes(ctx context.Context, host, by string) ([]stri
 			continue
 		}
 		var ids []string // not read after an error: what writes them may still run then
-		err = o.change(ctx, key, false, func(r *round) error {
+		err = o.change(ctx, key, try, func(r *round) error {
 			ids = r.lose(seen, host, by)
 			return nil
 		})
@@ -107,7 +117,7 @@ func (o *Orchestrator) lostVolumes(ctx context.Context, s *State, host string) (
 }
 
 func (o *Orchestrator) giveUp(ctx context.Context, host, by string) (gone GivenUp, err error) {
-	if err := o.mayTake(ctx, host); err != nil {
+	if _, err := o.takes(ctx, host, o.bootable); err != nil {
 		return gone, err
 	}
 	l, err := o.opts.Store.Acquire(ctx, lease, o.opts.Holder, leaseTTL)
@@ -162,14 +172,15 @@ func (o *Orchestrator) unseen(ctx context.Context, s *State, host string) ([]*Fl
 	return list, nil
 }
 
-// mayTake says before anything is waited for why a machine's fleets cannot be taken: there are none, or an image is missing here.
-func (o *Orchestrator) mayTake(ctx context.Context, host string) error {
+// takes lists what would be taken of a machine, and says before anything is waited for why it cannot be: there is nothing, or bootable
+// has something against a fleet.
+func (o *Orchestrator) takes(ctx context.Context, host string, bootable func(context.Context, *State, *Fleet) error) (GivenUp, error) {
+	var list GivenUp
 	states, err := o.states(ctx)
 	if err != nil {
-		return err
+		return list, err
 	}
-	found := false
-	hosts := map[string]bool{}
+	hosts, found := map[string]bool{}, false
 	for s := range states {
 		for _, fl := range s.holders() {
 			if have, err := o.scope(ctx, fl.Driver); err != nil || fl.Scope != have {
@@ -178,32 +189,42 @@ func (o *Orchestrator) mayTake(ctx context.Context, host string) error {
 		}
 		fleets, err := o.unseen(ctx, s, host)
 		if err != nil {
-			return err
+			return list, err
 		}
 		volumes, err := o.lostVolumes(ctx, s, host)
 		if err != nil {
-			return err
+			return list, err
 		}
-		found = found || len(volumes) > 0
+		found = found || len(fleets)+len(volumes) > 0
 		for _, fl := range fleets {
-			found = true
-			if err := o.bootable(ctx, s, fl); err != nil {
-				return err
+			if err := bootable(ctx, s, fl); err != nil {
+				return list, err
+			}
+			if s.taskOf(fl) == nil { // a command is not begun again
+				list.Fleets = append(list.Fleets, fl.ID.String())
+			}
+		}
+		for _, v := range s.Volumes {
+			moves := slices.ContainsFunc(fleets, func(fl *Fleet) bool { return fl.Driver == v.Driver && fl.Scope == v.Scope })
+			if _, lost := volumes[v.name()]; lost || moves {
+				list.Volumes = append(list.Volumes, v.id(s.Key).String())
 			}
 		}
 	}
 	if found {
-		return nil
+		slices.Sort(list.Fleets)
+		slices.Sort(list.Volumes)
+		return list, nil
 	}
 	f := fault.New(fault.NotFound, "no fleet runs there that this agent does not see, and no volume lies there")
 	for other := range hosts {
 		f = f.WithHint("fleets that it does not see are on %s", other)
 	}
-	return f
+	return list, f
 }
 
-// bootable puts a fleet's image in place here, unless the fleet is being shot.
-func (o *Orchestrator) bootable(ctx context.Context, s *State, fl *Fleet) error {
+// hasImage says why a fleet could not be booted here: its image is missing. One that is being shot needs none.
+func (o *Orchestrator) hasImage(_ context.Context, _ *State, fl *Fleet) error {
 	if !fl.kept() {
 		return nil
 	}
@@ -214,6 +235,17 @@ func (o *Orchestrator) bootable(ctx context.Context, s *State, fl *Fleet) error 
 	if err != nil {
 		return fault.New(fault.Unavailable, "the image of %s is not on this machine: %w", fl.ID.Release, err).
 			WithHint("get it first: release images pull, or release bake with the same files")
+	}
+	return nil
+}
+
+// bootable puts a fleet's image in place here, unless the fleet is being shot.
+func (o *Orchestrator) bootable(ctx context.Context, s *State, fl *Fleet) error {
+	if !fl.kept() {
+		return nil
+	}
+	if err := o.hasImage(ctx, s, fl); err != nil {
+		return err
 	}
 	d, err := o.opts.Drivers.Driver(fl.Driver)
 	if err == nil {

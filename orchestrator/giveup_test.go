@@ -168,12 +168,14 @@ func TestVolumeOfALostHost(t *testing.T) {
 			if err := ends(second, up); !fault.Is(err, fault.Denied) {
 				t.Errorf("a release whose volume is elsewhere: %v", err)
 			}
-			if lost, err := second.LoseVolumes(t.Context(), "gamma", "ann"); err != nil || len(lost) != 0 {
+			if lost, err := second.LoseVolumes(t.Context(), "gamma", "ann", false); err != nil || len(lost) != 0 {
 				t.Errorf("another machine had %q, %v", lost, err)
 			}
-			lost, err := second.LoseVolumes(t.Context(), "alpha", "ann")
-			if err != nil || len(lost) != 1 || lost[0] != "shop/production/web/data" {
-				t.Errorf("lost are %q, %v", lost, err)
+			for _, try := range []bool{true, true, false} { // what is tried changes nothing
+				lost, err := second.LoseVolumes(t.Context(), "alpha", "ann", try)
+				if err != nil || len(lost) != 1 || lost[0] != "shop/production/web/data" {
+					t.Errorf("lost are %q, %v", lost, err)
+				}
 			}
 			if err := ends(second, up); err != nil {
 				t.Error(err)
@@ -257,7 +259,7 @@ func halfGivenUp(t *testing.T, destroyed bool) {
 		return
 	}
 	giveUp = func() (GivenUp, error) {
-		ids, err := second.LoseVolumes(t.Context(), "alpha", "ann")
+		ids, err := second.LoseVolumes(t.Context(), "alpha", "ann", false)
 		return GivenUp{Volumes: ids}, err
 	}
 	if err := h.lead(second, check); err != nil {

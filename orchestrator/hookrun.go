@@ -117,7 +117,7 @@ func (o *Orchestrator) hookCommand(ctx context.Context, rel *Release, h *HookSpe
 	return c, nil
 }
 
-// maskOf hides the secrets of a release, and others, in a line. Secrets that cannot be read are none that could be printed.
+// maskOf hides the secrets of a release, and others, in a line.
 func (o *Orchestrator) maskOf(rel *Release, more map[string]string) func(string) string {
 	if o.opts.Mask == nil {
 		return nil
@@ -127,13 +127,30 @@ func (o *Orchestrator) maskOf(rel *Release, more map[string]string) func(string)
 		values = map[string]string{}
 	}
 	for _, role := range rel.Config.RoleNames() {
-		for name, ref := range rel.Config.Role(role).Fleet.Secrets {
-			if value, err := o.opts.Secret(ref); err == nil {
-				values[role+" "+name] = value
-			}
+		for name, value := range o.readable(rel.Config.Role(role).Fleet.Secrets) {
+			values[role+" "+name] = value
 		}
 	}
 	return o.opts.Mask(values)
+}
+
+// maskRefs hides the secrets that a node has, in a line.
+func (o *Orchestrator) maskRefs(refs map[string]string) func(string) string {
+	if o.opts.Mask == nil {
+		return func(line string) string { return line }
+	}
+	return o.opts.Mask(o.readable(refs))
+}
+
+// readable are the values of secrets. Those that cannot be read are none that could be printed.
+func (o *Orchestrator) readable(refs map[string]string) map[string]string {
+	values := map[string]string{}
+	for name, ref := range refs {
+		if value, err := o.opts.Secret(ref); err == nil {
+			values[name] = value
+		}
+	}
+	return values
 }
 
 // endHooks ends the hooks whose operation or fleet has no more use for them: it is over, or on its way back.

@@ -88,19 +88,23 @@ func (l FleetLedger) plus(m FleetLedger) FleetLedger {
 	}
 }
 
-// String is the ledger in one line for people.
+// String is the ledger in one line for people. What nodes answered with 5xx reached the users: it stands with what failed on the way.
 func (l Ledger) String() string {
-	text := fmt.Sprintf("%s, %d failed, %d retried, %d cut", human.Count(l.Requests, "request"), l.Failed, l.Retried, l.Cut)
 	var sum FleetLedger
 	for _, fl := range l.Fleets {
 		sum = sum.plus(fl)
 	}
+	text := fmt.Sprintf("%s, %d failed", human.Count(l.Requests, "request"), l.Failed)
+	if sum.Status5x > 0 {
+		text += fmt.Sprintf(", %d answered 5xx by nodes", sum.Status5x)
+	}
+	text += fmt.Sprintf(", %d retried, %d cut", l.Retried, l.Cut)
 	var causes []string
 	for _, c := range []struct {
 		n    uint64
 		what string
 	}{
-		{sum.Connect, "connect"}, {sum.Reset, "reset"}, {sum.Timeout, "timeout"}, {sum.Status5x, "5xx of nodes"}, {l.NoNode, "no node"},
+		{sum.Connect, "connect"}, {sum.Reset, "reset"}, {sum.Timeout, "timeout"}, {l.NoNode, "no node"},
 		{l.Rejected, "rejected"},
 	} {
 		if c.n > 0 {

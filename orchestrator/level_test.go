@@ -101,11 +101,11 @@ func TestUnknownAppLeavesNoTrace(t *testing.T) {
 func TestTailTakesLongLines(t *testing.T) {
 	long := strings.Repeat("x", 200_000)
 	log := "2026-01-02T03:04:05Z out first\n2026-01-02T03:04:05Z err " + long + "\n2026-01-02T03:04:05Z out last"
-	lines, err := readTail(strings.NewReader(log))
-	if err != nil || len(lines) != 3 || lines[0] != "first" || lines[2] != "last" {
+	lines, err := readTail(strings.NewReader(log), strings.ToUpper)
+	if err != nil || len(lines) != 3 || lines[0] != "FIRST" || lines[2] != "LAST" {
 		t.Fatalf("%d lines, %v", len(lines), err)
 	}
-	if n := len(lines[1]); n == 0 || n > maxTailLine+len("…") || !strings.HasPrefix(lines[1], "xxx") {
+	if n := len(lines[1]); n == 0 || n > maxTailLine+len("…") || !strings.HasPrefix(lines[1], "XXX") {
 		t.Errorf("the long line has %d bytes, at most %d are kept", n, maxTailLine)
 	}
 }

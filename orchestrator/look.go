@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -26,7 +27,7 @@ func (o *Orchestrator) facts(s *State, now time.Time) Facts {
 		Now: now, Nodes: map[string]NodeFact{}, Traffic: map[string]Traffic{}, Results: w.results, Found: o.foundHere(s), Progress: w.progress, Output: w.output, Epoch: o.epoch, Mint: o.mint,
 		Routes: w.table.routesOf(s.Key), Ledger: w.edges.counted.of(s.Key), Observed: w.edges.at, Confirmed: w.table.confirmed,
 		StickyKey: stickyKey(o.secret, s.Key), Refused: w.table.refused[s.Key].fact(),
-		Unread: w.table.unread, Late: w.table.late, Unserved: w.edges.unserved, Quarantine: o.opts.Quarantine, Approvers: o.opts.Approvers,
+		Hosts: o.hostFacts(s), Unread: w.table.unread, Late: cmp.Or(w.table.late, w.table.waiting[s.Key].err, w.edges.blind(now)), Unserved: w.edges.unserved, Quarantine: o.opts.Quarantine, Approvers: o.opts.Approvers,
 	}
 	for _, fl := range s.holders() {
 		id := fl.ID.String()
@@ -45,7 +46,7 @@ func (o *Orchestrator) nodeFact(n *Node) NodeFact {
 		Presence: seen.node.Presence, Absent: seen.absent, Address: seen.node.Address, Host: seen.node.Host,
 		PID: seen.node.PID, Exit: seen.node.Exit, Routed: w.mayRoute(n.Name) || w.table.unclaimed(), Closing: w.table.closing[n.Name], Held: w.edges.held[n.Name], InFlight: w.inFlight(n.Name),
 		Long: w.edges.long[n.Name], Since: seen.node.Since, Booting: w.running[actionKey(ActBoot, fleet.FleetID{}, n.Name)], Reading: w.reads[n.Name].open > 0, Read: w.reads[n.Name].done,
-		Drift: o.looks.fact(n.Name),
+		Drift: o.looks.fact(n.Name), Doubted: seen.doubted(),
 	}
 	if state, ok := o.prober.State(n.Name); ok {
 		fact.Verdict, fact.Message = state.Verdict, state.Last.Message
@@ -87,7 +88,13 @@ func (o *Orchestrator) list(ctx context.Context, driver string, id fleet.FleetID
 	if err == nil {
 		nodes, err = d.Nodes(ctx, id)
 	}
-	o.post(func() { o.listed(id, nodes, err, began) })
+	_, grouped := d.(fleet.Grouped)
+	o.post(func() {
+		if grouped {
+			o.world.grouped[driver] = true
+		}
+		o.listed(id, nodes, err, began)
+	})
 }
 
 // listed takes a listing into what is known: nodes that it lacks are absent if their boot was confirmed, or failed for good,
@@ -101,11 +108,14 @@ func (o *Orchestrator) listed(id fleet.FleetID, nodes []fleet.Node, err error, b
 	if fl == nil {
 		return
 	}
+	away, only := onlyAway(err)
 	if err != nil {
 		o.complain("list nodes of "+id.String(), err)
-		o.unknown(fl)
-		o.heard(fl)
-		return
+		if !only {
+			o.unknown(fl)
+			o.heard(fl)
+			return
+		}
 	}
 	found := map[string]fleet.Node{}
 	for _, n := range nodes {
@@ -113,6 +123,10 @@ func (o *Orchestrator) listed(id fleet.FleetID, nodes []fleet.Node, err error, b
 	}
 	for _, n := range fl.Nodes {
 		seen := w.nodes[n.Name]
+		if o.unlisted(fl, n, away) {
+			o.unknown(fl, n)
+			continue
+		}
 		if node, ok := found[n.Name]; ok {
 			if !seen.same(node) {
 				o.heard(fl)
@@ -169,13 +183,33 @@ func (o *Orchestrator) touchJudged() {
 	}
 }
 
-// unknown marks a fleet's nodes as out of sight: that is no reason to shoot any.
-func (o *Orchestrator) unknown(fl *Fleet) {
-	for _, n := range fl.Nodes {
-		if seen, ok := o.world.nodes[n.Name]; ok && seen.node.Presence == fleet.Present {
-			seen.node.Presence = fleet.Unknown
-			o.world.nodes[n.Name] = seen
+// unlisted says that a listing cannot have a node: its host did not answer, or is not asked any more.
+func (o *Orchestrator) unlisted(fl *Fleet, n *Node, away *fleet.HostsAway) bool {
+	if away != nil && (n.Host == "" || slices.Contains(away.Hosts, n.Host)) {
+		return true
+	}
+	_, known := o.world.hosts.records[n.Host]
+	a := o.apps[Key{App: fl.ID.App, Env: fl.ID.Env}]
+	return !known && n.Host != "" && len(a.state.hosts(fl)) > 0
+}
+
+// unknown marks nodes of a fleet, or all, as out of sight: that is no reason to shoot any, but they are probed on. Of one that this
+// agent never saw it takes the record.
+func (o *Orchestrator) unknown(fl *Fleet, nodes ...*Node) {
+	if len(nodes) == 0 {
+		nodes = fl.Nodes
+	}
+	for _, n := range nodes {
+		seen, ok := o.world.nodes[n.Name]
+		switch {
+		case !ok && n.Booted:
+			seen.node = fleet.Node{ID: fleet.NodeID{Fleet: fl.ID, Node: n.Name}, Slot: n.Slot, Host: n.Host, Address: n.Address, PID: n.PID, Image: fl.Image, Since: n.Since}
+		case seen.node.Presence != fleet.Present:
+			continue
 		}
+		seen.node.Presence = fleet.Unknown
+		o.world.nodes[n.Name] = seen
+		o.heard(fl)
 	}
 }
 
@@ -220,8 +254,21 @@ func (o *Orchestrator) fleet(id fleet.FleetID) *Fleet {
 func (o *Orchestrator) watchDrivers(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
-	for _, name := range o.opts.Drivers.Names() {
-		group.Go(func() { o.watchDriver(ctx, name) })
+	watched := map[string]bool{}
+	timer := time.NewTicker(watchAgain)
+	defer timer.Stop()
+	for {
+		for _, name := range o.opts.Drivers.Names() { // some come with their first fleet
+			if !watched[name] {
+				watched[name] = true
+				group.Go(func() { o.watchDriver(ctx, name) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
 	}
 }
 
@@ -239,7 +286,8 @@ func (o *Orchestrator) watchDriver(ctx context.Context, name string) {
 				seen.say("watch driver", err)
 			}
 		}
-		if err == nil && (time.Since(orphans) >= orphanEvery || o.shooting.Load()) {
+		_, hosted := d.(fleet.Hosted)
+		if err == nil && (time.Since(orphans) >= orphanEvery || o.shooting.Load() || hosted && o.back.Swap(false)) {
 			orphans = time.Now()
 			seen.say("look for what a crash left", o.findOrphans(ctx, name, d))
 		}
@@ -262,7 +310,7 @@ func (o *Orchestrator) findOrphans(ctx context.Context, name string, d fleet.Dri
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	listed, err := d.Fleets(ctx)
-	if err != nil {
+	if _, only := onlyAway(err); err != nil && !only { // what is on hosts that are away is found when they answer
 		return err
 	}
 	var strange []fleet.FleetID

@@ -53,7 +53,7 @@ func (o *Orchestrator) pace() time.Duration {
 	if o.world.postponed {
 		return 0
 	}
-	if o.world.table.pending != nil || len(o.world.table.refused)+len(o.world.unsure) > 0 {
+	if o.world.table.pending != nil || len(o.world.table.refused)+len(o.world.table.waiting)+len(o.world.unsure) > 0 {
 		return tick
 	}
 	for _, a := range o.apps {
@@ -165,6 +165,7 @@ func (o *Orchestrator) rounds(ctx context.Context) error {
 		return err
 	}
 	o.syncListings(ctx)
+	o.syncGroups(ctx)
 	o.syncTails()
 	o.syncTargets()
 	if whole {

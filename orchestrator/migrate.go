@@ -111,7 +111,7 @@ func (r *round) beginStep(op *Operation, run *MigrationRun, m migration) {
 		by: op.By, operation: op.ID, purpose: fmt.Sprintf("%s %d of %d", run.Phase, run.Done+1, run.Of),
 	})
 	run.Task = t.ID
-	if run.Phase == PhaseContract {
+	if run.Phase == PhaseContract && t.Failure == nil {
 		op.OneWay = fmt.Sprintf("contract of the database to %d has begun", run.To)
 	}
 }

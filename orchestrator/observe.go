@@ -26,6 +26,9 @@ func (r *round) observeNode(fl *Fleet, n *Node) {
 		return // whatever an engine still does with it: it is removed
 	}
 	fact := r.f.Nodes[n.Name]
+	if r.observeHost(fl, n, fact) {
+		return
+	}
 	n.Booted = n.Booted || fact.Presence == fleet.Gone
 	if fact.Presence == fleet.Present {
 		n.Booted = true
@@ -46,7 +49,8 @@ func (r *round) observeNode(fl *Fleet, n *Node) {
 		r.unbooted(fl, n, res.Err)
 		return
 	}
-	if n.State != NodeDraining && fact.Presence == fleet.Present {
+	seen := fact.Presence == fleet.Present || fact.Presence == fleet.Unknown && n.WasServed && r.away(n)
+	if n.State != NodeDraining && seen {
 		r.judge(fl, n, fact)
 	}
 }

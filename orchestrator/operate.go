@@ -110,7 +110,7 @@ func (r *round) stepHold(op *Operation) {
 		return
 	}
 	if op.Paused {
-		r.wait(op, "release resume")
+		r.wait(op, forPerson)
 		return
 	}
 	op.HoldLeft -= r.f.Elapsed
@@ -182,11 +182,9 @@ func (r *round) complete(op *Operation) {
 	}
 	r.s.leaveFound()
 	r.endAccessories(rel)
-	for _, old := range r.s.Fleets {
-		if old.State != FleetServing || old.Weight > 0 {
-			continue
-		}
-		r.retire(old, op)
+	left := r.s.relieved()
+	for _, old := range left {
+		r.retire(old, op, keptOf(left, op))
 		if bad := r.s.release(old.ID.Release); op.Kind == KindRollback && bad != nil {
 			bad.State = ReleaseRolledBack
 		}
@@ -194,9 +192,33 @@ func (r *round) complete(op *Operation) {
 	r.finish(op, "%s has all the traffic", op.Release)
 }
 
-// retire lets a fleet that lost its weight finish its requests; it is warm or shot afterwards. One warm fleet is kept, the
-// newest: earlier ones are shot.
-func (r *round) retire(fl *Fleet, op *Operation) {
+// relieved are the fleets that have just lost the traffic.
+func (s *State) relieved() (list []*Fleet) {
+	for _, fl := range s.Fleets {
+		if fl.State == FleetServing && fl.Weight == 0 {
+			list = append(list, fl)
+		}
+	}
+	return list
+}
+
+// keptOf is the release, of those that lost the traffic together, that is kept warm: the one that most users were on, else the newest.
+func keptOf(left []*Fleet, op *Operation) string {
+	newest := ""
+	for _, fl := range left {
+		if fl.ID.Release == op.From {
+			return op.From
+		}
+		if releaseNumber(fl.ID.Release) > releaseNumber(newest) {
+			newest = fl.ID.Release
+		}
+	}
+	return newest
+}
+
+// retire lets a fleet that lost its weight finish its requests; it is warm afterwards if it is of the release that is kept, else it is
+// shot. The fleets of one release are kept warm, those that lost the traffic last: earlier ones are shot.
+func (r *round) retire(fl *Fleet, op *Operation, kept string) {
 	fl.Retired = &Retired{Operation: op.Number, Release: op.Release, From: r.f.Ledger.Fleets[fl.ID.String()]}
 	if !r.s.routed(fl) || r.s.oneWriter(fl) {
 		r.condemn(fl, op.Release+" does its work") // it would go on working beside the new one, or has no node any more
@@ -216,8 +238,10 @@ func (r *round) retire(fl *Fleet, op *Operation) {
 		from = fl.SessionsBy
 	}
 	r.drainFrom(fl, from)
-	fl.WarmLeft = r.s.configOf(fl).Cutover.KeepPrevious.Std()
-	fl.Standby = op.Kind != KindRollback
+	if fl.ID.Release == kept {
+		fl.WarmLeft = r.s.configOf(fl).Cutover.KeepPrevious.Std()
+	}
+	fl.Standby = op.Kind != KindRollback && fl.WarmLeft > 0
 	r.setFleet(fl, FleetDraining, "%s finishes its requests%s", r.s.nameOf(fl), r.staying(fl))
 }
 

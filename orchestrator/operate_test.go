@@ -77,6 +77,10 @@ func TestCutoverPercentHoldsThenGoesOn(t *testing.T) {
 		wantWeights(r, map[string]int{"r1": 90, "r2": 10})
 		r.done(Request{Kind: KindCutover})
 		wantWeights(r, map[string]int{"r2": 100})
+		if _, err := r.try(Request{Kind: KindCutover, Percent: 10}); !fault.Is(err, fault.NotFound) {
+			t.Errorf("a share for a release that has everything: %v", err)
+		}
+		r.done(Request{Kind: KindCutover, Percent: 100})
 	})
 }
 
@@ -95,6 +99,40 @@ func TestCutoverGoesOnFromAStepThatHolds(t *testing.T) {
 			t.Errorf("the cutover took %s, want the hold of 2m", held)
 		}
 	})
+}
+
+// up goes on with a release that is launched, or that holds at a share, and begins no other one of the same image.
+func TestUpGoesOnWithWhatIsThere(t *testing.T) {
+	for name, percent := range map[string]int{"launched": 0, "at 10 %": 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inRig(t, func(t *testing.T, r *rig) {
+				hold := func(c *config.App) {
+					c.Cutover.Steps = []config.Step{{Percent: 50, Hold: config.Duration(2 * time.Minute)}, {Percent: 100}}
+				}
+				r.up(1, 2)
+				up := Request{Kind: KindUp, Image: image(2), Config: shopConfig(2, hold)}
+				r.done(Request{Kind: KindLaunch, Image: up.Image, Config: up.Config})
+				if percent > 0 {
+					r.done(Request{Kind: KindCutover, Percent: percent})
+				}
+				for _, dry := range []bool{true, false} {
+					up.DryRun = dry
+					if p := r.plan(up); p.Kind != KindCutover || p.Release != "r2" || p.Nothing {
+						t.Errorf("planned %s of %s", p.Kind, p.Release)
+					}
+				}
+				op := r.submit(up)
+				if again := r.submit(up); again.ID != op.ID || op.Kind != KindCutover {
+					t.Errorf("up began %s %s, again %s %s", op.Kind, op.ID, again.Kind, again.ID)
+				}
+				if op = r.wait(op); op.Failure != nil || op.Release != "r2" {
+					t.Fatalf("it ended as %s with %+v", op.Release, op.Failure)
+				}
+				wantWeights(r, map[string]int{"r2": 100})
+			})
+		})
+	}
 }
 
 func TestRollbackToWarmFleetBootsNothing(t *testing.T) {
@@ -273,6 +311,20 @@ func TestOneFleetIsKeptWarm(t *testing.T) {
 		s := r.until("the earlier fleets to be shot", func(s *State) bool { return len(s.Fleets) == 2 })
 		if s.fleetOf("r3") == nil || s.fleetOf("r3").State != FleetWarm {
 			t.Errorf("want r3 warm:\n%s", r.describe())
+		}
+	})
+}
+
+// Of two releases that lose the traffic together the one that most users were on is kept warm.
+func TestOneOfSeveralIsKeptWarm(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(1)})
+		r.done(Request{Kind: KindCutover, Percent: 10})
+		r.up(3, 1)
+		s := r.until("one of them to be shot", func(s *State) bool { return len(s.Fleets) == 2 })
+		if fl := s.fleetOf("r1"); fl == nil || fl.State != FleetWarm {
+			t.Errorf("want r1 warm:\n%s", r.describe())
 		}
 	})
 }

@@ -37,12 +37,14 @@ type Orchestrator struct {
 	ready    chan struct{}           // closed when the states are loaded
 	over     chan struct{}           // closed when the loop has ended
 	lookNow  chan struct{}           // asks for a reading of the edges
+	newHosts chan struct{}           // other hosts are on record: they are to be looked at
 	observed atomic.Pointer[Reading] // the newest one
 	boots    chan struct{}           // holds a token for each boot under way
 	looks    *looker                 // at what differs in nodes
 
 	began    time.Time
 	shooting atomic.Bool // fleets that no record knows are to be shot soon
+	back     atomic.Bool // a host came back: what was left there is to be found soon
 
 	world world // the loop's own
 
@@ -86,7 +88,7 @@ func New(opts Options) (*Orchestrator, error) {
 	o := &Orchestrator{
 		opts: opts, log: opts.Log, prober: healthcheck.NewProber(healthcheck.Options{Log: opts.Log, Check: opts.Check}),
 		inbox: make(chan func(), 64), ready: make(chan struct{}), over: make(chan struct{}),
-		lookNow: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), looks: newLooker(), apps: map[Key]*app{}, views: map[Key]view{}, queue: map[Key][]*Waiting{},
+		lookNow: make(chan struct{}, 1), newHosts: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), looks: newLooker(), apps: map[Key]*app{}, views: map[Key]view{}, queue: map[Key][]*Waiting{},
 		changed: make(chan struct{}),
 	}
 	o.world = newWorld()
@@ -136,6 +138,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 		o.findLost(ctx)
 	}
 	group.Go(func() { o.watchDrivers(ctx) })
+	group.Go(func() { o.watchHosts(ctx) })
 	group.Go(func() { o.watchRouter(ctx) })
 	group.Go(func() { o.watchDrift(ctx) })
 	group.Go(func() { o.watchHistory(ctx) })

@@ -29,10 +29,14 @@ func (o *Orchestrator) Logs(ctx context.Context, key Key, node string, opts flee
 		return nil, fault.New(fault.Unsupported, "logs of %s: the driver keeps none", node)
 	}
 	r, err := logger.Logs(ctx, id, opts)
-	if errors.Is(err, fleet.ErrNoNode) {
-		return nil, fault.New(fault.NotFound, "logs of %s: %w", node, err)
+	if !errors.Is(err, fleet.ErrNoNode) {
+		return r, err
 	}
-	return r, err
+	if r := o.keptLog(key, node, opts); r != nil { // it is being removed, and what it said last is kept before
+		return r, nil
+	}
+	return nil, fault.New(fault.NotFound, "logs of %s: the node is being removed, and nothing is kept of it yet", node).
+		WithHint("a moment later: release logs --previous")
 }
 
 // keptLog is what was kept of a removed node's output, nil when there is nothing.

@@ -81,6 +81,33 @@ func TestLogsOfARemovedNode(t *testing.T) {
 	}
 }
 
+// removing is a driver whose nodes are on their way out.
+type removing struct{ fleet.Driver }
+
+func (removing) Logs(context.Context, fleet.NodeID, fleet.LogOptions) (io.ReadCloser, error) {
+	return nil, fleet.ErrNoNode
+}
+
+// While a node is removed what is kept of it answers, and before that a plain word.
+func TestLogsWhileANodeIsRemoved(t *testing.T) {
+	const name, early = "shop-production-r1-abcde", "shop-production-r1-fghij"
+	fl := &Fleet{ID: fleet.FleetID{App: "shop", Env: "production", Role: Role, Release: "r1", Incarnation: 1}, Nodes: []*Node{{Name: name}, {Name: early}}}
+	o := &Orchestrator{opts: Options{Drivers: oneDriver{removing{}}, Tails: keptTails{fleet.NodeID{Node: name}}}, ready: make(chan struct{}),
+		apps: map[Key]*app{shop: {state: &State{Key: shop, Fleets: []*Fleet{fl}}}}}
+	close(o.ready)
+	r, err := o.Logs(t.Context(), shop, name, fleet.LogOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if text, err := io.ReadAll(r); err != nil || string(text) != "its last words\n" {
+		t.Errorf("the log is %q, %v", text, err)
+	}
+	if _, err := o.Logs(t.Context(), shop, early, fleet.LogOptions{}); !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "is being removed") {
+		t.Errorf("nothing is kept: %v", err)
+	}
+}
+
 // TestOutputOfAnEndedTask: it is asked for once the node of the task is gone.
 func TestOutputOfAnEndedTask(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {

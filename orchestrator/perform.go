@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,9 @@ func (o *Orchestrator) start(ctx context.Context, s *State, a Action) {
 		return
 	}
 	spec, require := o.spec(s, fl), s.configOf(fl).Require
+	if a.Kind == ActBoot && slices.ContainsFunc(spec.Nodes, func(n fleet.NodeSpec) bool { return n.Name == a.Node && o.unmet(n.Host) }) {
+		return // the next look at it says
+	}
 	o.aside(ctx, a, func(ctx context.Context) (Result, []fleet.Node) {
 		if a.Kind == ActVerify {
 			return outcome(a, o.verify(spec.Image, require)), nil
@@ -132,11 +136,11 @@ func (o *Orchestrator) perform(ctx context.Context, driver string, a Action, spe
 	case ActPrepare:
 		return outcome(a, o.prepare(ctx, d, a, spec)), nil
 	case ActRemove:
-		return outcome(a, d.Remove(ctx, id, a.Grace)), nil
+		return outcome(a, butFor(spec, a.Node, d.Remove(ctx, id, a.Grace))), nil
 	case ActDestroy:
 		return outcome(a, d.Destroy(ctx, a.Fleet)), nil
 	case ActTail:
-		lines, err := tail(ctx, d, id)
+		lines, err := tail(ctx, d, id, o.maskRefs(spec.Secrets))
 		res := outcome(a, err)
 		res.Lines = lines
 		return res, nil
@@ -146,6 +150,16 @@ func (o *Orchestrator) perform(ctx context.Context, driver string, a Action, spe
 		return o.bootNode(ctx, d, a, spec)
 	}
 	return outcome(a, fmt.Errorf("%s: no such action", a.Kind)), nil
+}
+
+// butFor takes away an error about hosts that a node is not on.
+func butFor(spec fleet.Spec, node string, err error) error {
+	away, only := onlyAway(err)
+	at := slices.IndexFunc(spec.Nodes, func(n fleet.NodeSpec) bool { return n.Name == node && n.Host != "" })
+	if at >= 0 && only && !slices.Contains(away.Hosts, spec.Nodes[at].Host) {
+		return nil
+	}
+	return err
 }
 
 func (o *Orchestrator) bootNode(ctx context.Context, d fleet.Driver, a Action, spec fleet.Spec) (Result, []fleet.Node) {
@@ -199,8 +213,8 @@ func outcome(a Action, err error) Result {
 // tailLines is how much of a failed node's output is kept.
 const tailLines = 20
 
-// tail reads the last lines of a node's output; none when the driver keeps no logs.
-func tail(ctx context.Context, d fleet.Driver, id fleet.NodeID) ([]string, error) {
+// tail reads the last lines of a node's output, masked; none when the driver keeps no logs.
+func tail(ctx context.Context, d fleet.Driver, id fleet.NodeID, mask func(string) string) ([]string, error) {
 	logger, ok := d.(fleet.Logger)
 	if !ok {
 		return nil, nil
@@ -213,7 +227,7 @@ func tail(ctx context.Context, d fleet.Driver, id fleet.NodeID) ([]string, error
 		return nil, fmt.Errorf("read the last lines of %s: %w", id.Node, err)
 	}
 	defer r.Close()
-	lines, err := readTail(r)
+	lines, err := readTail(r, mask)
 	if err != nil {
 		return nil, fmt.Errorf("read the last lines of %s: %w", id.Node, err)
 	}
@@ -223,14 +237,14 @@ func tail(ctx context.Context, d fleet.Driver, id fleet.NodeID) ([]string, error
 // maxTailLine is how much of one line is kept, in bytes: it goes into the state.
 const maxTailLine = 2000
 
-// readTail reads lines "time stream text" and gives the texts.
-func readTail(r io.Reader) ([]string, error) {
+// readTail reads lines "time stream text" and gives the texts, masked before they are cut.
+func readTail(r io.Reader, mask func(string) string) ([]string, error) {
 	var lines []string
 	for in := bufio.NewReader(r); ; {
 		line, err := in.ReadString('\n')
 		if line != "" {
 			parts := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 3)
-			lines = append(lines, cut(parts[len(parts)-1]))
+			lines = append(lines, cut(mask(parts[len(parts)-1])))
 		}
 		if errors.Is(err, io.EOF) {
 			return lines, nil
@@ -256,6 +270,8 @@ func (o *Orchestrator) spec(s *State, fl *Fleet) fleet.Spec {
 		Command: s.roleOf(fl).Command, Env: s.environment(fl, cfg.Env), Secrets: cfg.Secrets,
 		Resources: fleet.Resources{CPUs: cfg.Resources.CPUs, Memory: int64(cfg.Resources.Memory)},
 		Stop:      fleet.Stop{Signal: cfg.Stop.Signal, Grace: cfg.Stop.Grace.Std()},
+		Cluster:   fleet.Cluster(cfg.Swarm),
+		Placement: fleet.Placement{Types: cfg.EC2.Types, Subnets: cfg.EC2.Subnets, Groups: cfg.EC2.SecurityGroups, Profile: cfg.EC2.Profile, Spot: cfg.EC2.SpotPercent()},
 	}
 	t := s.taskOf(fl)
 	spec.Volumes = s.mounts(fl, t != nil)
@@ -264,6 +280,12 @@ func (o *Orchestrator) spec(s *State, fl *Fleet) fleet.Spec {
 	}
 	for _, n := range fl.Nodes {
 		spec.Nodes = append(spec.Nodes, fleet.NodeSpec{Name: n.Name, Slot: n.Slot})
+	}
+	spec.Hosts = slices.DeleteFunc(s.hosts(fl), func(name string) bool { return o.world.hosts.records[name].Drained }) // may be none, which is not nil
+	if len(s.hosts(fl)) > 0 {
+		for i, n := range fl.Nodes {
+			spec.Nodes[i].Host = n.Host
+		}
 	}
 	return spec
 }

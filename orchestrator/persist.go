@@ -186,6 +186,9 @@ func (o *Orchestrator) load(ctx context.Context) error {
 		return err
 	}
 	o.secret = secret
+	if err := o.loadHosts(ctx); err != nil {
+		return err
+	}
 	states, err := o.states(ctx)
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/bootandshoot/release/config"
@@ -24,7 +23,7 @@ type Plan struct {
 	FromImage string
 	Images    map[string]string // by role, of an app with roles
 	Fleets    []*PlannedFleet
-	Changes   []config.Change // of the configuration, from what serves; no values of variables
+	Changes   []config.Change // of the configuration, from what serves
 	Steps     []Step
 	Gaps      []string // in which nobody does the work of a role, since its nodes cannot run beside their successors
 	Moments   []Moment
@@ -78,6 +77,7 @@ func (o *Orchestrator) Plan(ctx context.Context, req Request) (Plan, error) {
 	if err := o.call(ctx, func() {
 		a := o.app(req.Key)
 		facts := o.facts(a.state, f.Now)
+		f.Hosts = plannedHosts(facts.Hosts, ask.Config)
 		s, f.StickyKey, f.Ledger, f.Found, f.Quarantine = a.state, facts.StickyKey, facts.Ledger, facts.Found, facts.Quarantine
 	}); err != nil {
 		return Plan{}, err
@@ -93,9 +93,7 @@ func (o *Orchestrator) Plan(ctx context.Context, req Request) (Plan, error) {
 
 // plan is pure: begin and next say what would be done.
 func plan(s *State, f Facts, req asked) (Plan, error) {
-	if !req.DryRun && req.Kind == KindUp {
-		req = s.asCutover(req)
-	}
+	req = s.asCutover(req)
 	p := Plan{Kind: req.Kind, Key: s.Key, Frozen: s.Frozen(f.Now), Basis: basisOf(s, req)}
 	p.Basis.At = f.Now
 	serving := s.serving()
@@ -115,7 +113,7 @@ func plan(s *State, f Facts, req asked) (Plan, error) {
 	if rel := begun.release(op.Release); rel != nil {
 		p.Image, p.Images, p.Asks = rel.Image, rel.Images, asksOf(begun, op, rel)
 		if p.From != "" && rel.ID != p.From {
-			p.Changes = changes(&s.release(p.From).Config, &rel.Config)
+			p.Changes = config.Diff(&s.release(p.From).Config, &rel.Config)
 		}
 	}
 	p.Nodes.Now, p.Nodes.Peak = s.nodes(), s.nodes()
@@ -152,9 +150,9 @@ func asksOf(s *State, op *Operation, rel *Release) []string {
 	return list
 }
 
-// asCutover makes the cutover of an up whose release is launched already.
+// asCutover makes the cutover of an up whose release is launched already, or holds at a share: it goes on with what is there.
 func (s *State) asCutover(req asked) asked {
-	if s.exclusive() != nil {
+	if req.Kind != KindUp || s.exclusive() != nil {
 		return req
 	}
 	for _, rel := range slices.Backward(s.Releases) {
@@ -162,29 +160,12 @@ func (s *State) asCutover(req asked) asked {
 		if fl == nil || rel.State != ReleaseNew {
 			continue
 		}
-		if fl.State == FleetReady && rel.same(req) {
+		if (fl.State == FleetReady || fl.Weight > 0) && rel.same(req) {
 			req.Kind, req.Release = KindCutover, rel.ID
 		}
 		break
 	}
 	return req
-}
-
-// changes are those of two configurations. Values of variables are nobody's business.
-func changes(from, to *config.App) []config.Change {
-	list := config.Diff(from, to)
-	hide := func(value string) string {
-		if value == "" {
-			return ""
-		}
-		return config.Mask
-	}
-	for i, c := range list {
-		if strings.Contains("."+c.Path, ".env.") || strings.Contains("."+c.Path, ".secrets.") {
-			list[i].From, list[i].To = hide(c.From), hide(c.To)
-		}
-	}
-	return list
 }
 
 // nodes counts those that run or are to run.

@@ -78,6 +78,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 		"destroy":                  {func(r *rig) { r.up(1, 2) }, Request{Kind: KindDestroy}, 0, PlannedNodes{2, 2, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inRig(t, func(t *testing.T, r *rig) {
 				c.before(r)
 				p := r.plan(c.req)
@@ -225,6 +226,7 @@ func TestPlanIsRefusedWhenTheWorldHasMoved(t *testing.T) {
 		}, "cutover is configured differently"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inRig(t, func(t *testing.T, r *rig) {
 				r.up(1, 2)
 				req := Request{Kind: KindUp, Image: image(7), Config: shopConfig(2)}

@@ -194,8 +194,9 @@ func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, closing []r
 		same := sameRoutes(have, want) && slices.Equal(haveClosing, wantClosing)
 		if same {
 			delete(t.refused, key)
+			delete(t.waiting, key)
 		}
-		if same || now.Before(t.refused[key].until) || len(changed) > 0 && len(t.refused) > 0 {
+		if same || now.Before(t.refused[key].until) || now.Before(t.waiting[key].until) || len(changed) > 0 && len(t.refused) > 0 {
 			routes, closing = append(routes, have...), append(closing, haveClosing...)
 			continue
 		}
@@ -244,19 +245,22 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 	t := &o.world.table
 	now := o.opts.Now()
 	t.applying = false
+	var waiting *router.Waiting
 	switch {
 	case err == nil:
 		t.adopt(table, now)
 		o.touchKeys(changed)
 		o.look()
 		return
+	case errors.As(err, &waiting):
+		o.awaited(changed, waiting)
+		return
 	case errors.Is(err, router.ErrStale):
 		t.known = false // another table is in effect: read it, and go on from there
 	case errors.Is(err, router.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded):
-		t.late = err // it may be in effect: the nodes of both tables count as routed, and it is applied again
+		t.delayed(table.Version, err) // it may be in effect: the nodes of both tables count as routed, and it is applied again
 	default:
-		t.pending = nil
-		t.index(now)
+		t.dropped(now)
 		if len(changed) == 0 {
 			t.epoch = t.effective.Version.Epoch // they refuse what they have: it cannot be claimed
 		}
@@ -280,6 +284,46 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 	}
 	t.retry = now.Add(applyAgain / 10)
 	o.complain("apply table", err)
+}
+
+// awaited notes whose nodes the backend waits for. The table is not in effect: the routes of others are applied without those, at once.
+func (o *Orchestrator) awaited(changed []Key, why *router.Waiting) {
+	t := &o.world.table
+	now := o.opts.Now()
+	t.dropped(now)
+	o.touchKeys(changed)
+	whose := slices.DeleteFunc(slices.Clone(changed), func(key Key) bool {
+		return !slices.ContainsFunc(why.Routes, func(name string) bool { k, ok := routeKey(name); return ok && k == key })
+	})
+	if len(whose) == 0 {
+		whose = changed
+		t.retry = now.Add(applyAgain)
+	}
+	for _, key := range whose {
+		t.waiting[key] = refusal{err: why, until: now.Add(applyAgain)}
+		if r, was := t.refused[key]; was { // it has not been taken since
+			r.last = now
+			t.refused[key] = r
+		}
+	}
+}
+
+// dropped forgets the table that was being applied: it is not in effect. The one of before may be, when its answer was late: that is read.
+func (t *tableSeen) dropped(now time.Time) {
+	t.pending = nil
+	if t.late != nil {
+		t.known = false
+	}
+	t.index(now)
+}
+
+// delayed notes why a table is not known to be at every edge. Each try has another version: that alone is no news, and states say why
+// they wait.
+func (t *tableSeen) delayed(version router.Version, err error) {
+	why := strings.ReplaceAll(err.Error(), version.String(), "")
+	if t.late == nil || why != t.lateWhy {
+		t.late, t.lateWhy = err, why
+	}
 }
 
 // look asks for a reading of the edges now.

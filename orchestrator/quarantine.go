@@ -166,7 +166,10 @@ func (r *round) keepQuarantine() {
 			if n.State != NodeQuarantined {
 				continue
 			}
-			if !r.f.Nodes[n.Name].Routed {
+			if r.f.Nodes[n.Name].Routed {
+				r.late(&n.Drain, &n.LeavesAt, r.s.configOf(fl).Cutover.Drain.Timeout.Std(), n)
+			} else {
+				r.inTime(&n.Drain, &n.LeavesAt)
 				r.drainedNode(fl, n) // its long connections end like those of any node that left
 			}
 			if whole {

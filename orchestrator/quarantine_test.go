@@ -81,6 +81,7 @@ func TestQuarantineTakesOutAndMakesUp(t *testing.T) {
 
 // The time counts only while an agent sees that users are served as they should be.
 func TestQuarantineCountsWhatIsWatched(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 2)
 		victim := r.quarantine("r1", 10*time.Minute)

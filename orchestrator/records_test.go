@@ -17,12 +17,15 @@ import (
 func TestRecord(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		ctx := context.Background()
-		secret := func(cfg *config.App) { cfg.Fleet.Env = map[string]string{"DB_PASSWORD": "swordfish"} }
+		secret := func(cfg *config.App) {
+			cfg.Fleet.Env, cfg.Fleet.Secrets = map[string]string{"DB_PASSWORD": "swordfish"}, map[string]string{"KEY": "env:KEY"}
+		}
 		r.up(1, 2, secret)
 		origin := &Origin{User: "ann", PID: 42, Via: "unix:/agent.sock"}
 		up := r.done(Request{Kind: KindUp, Image: image(2), Config: shopConfig(2, secret), Origin: origin})
 		victim := r.running("r2")[0]
 		r.driver.Log(victim, "err", "out of luck")
+		r.driver.Log(victim, "err", "no entry with secret of env:KEY")
 		r.driver.Kill(victim, fleet.Exit{Code: 1})
 		r.until("the node to be replaced", func(s *State) bool {
 			fl := s.fleetOf("r2")
@@ -50,7 +53,7 @@ func TestRecord(t *testing.T) {
 		if got := rec.Release.Config.Fleet.Env["DB_PASSWORD"]; got != config.Mask {
 			t.Errorf("the password is shown: %q", got)
 		}
-		if len(rec.Tails) != 1 || rec.Tails[0].Node != victim || !slices.Contains(rec.Tails[0].Lines, "out of luck") {
+		if len(rec.Tails) != 1 || rec.Tails[0].Node != victim || !slices.Contains(rec.Tails[0].Lines, "out of luck") || !slices.Contains(rec.Tails[0].Lines, "no entry with ***") {
 			t.Errorf("last lines are %+v", rec.Tails)
 		}
 		shot := slices.ContainsFunc(rec.Events, func(e Event) bool { return e.Type == "node.shot" && e.Node == victim })
@@ -72,6 +75,7 @@ func TestRecord(t *testing.T) {
 
 // TestReleasesAreNeverForgotten: what the state lets go of still answers, in order, and who made it.
 func TestReleasesAreNeverForgotten(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		quick := func(cfg *config.App) { cfg.Cutover.KeepPrevious = 0 }
 		for n := range keptReleases + 7 {
@@ -101,6 +105,7 @@ func TestReleasesAreNeverForgotten(t *testing.T) {
 
 // TestRetention: what is too old or too much goes in bounded steps, what is young stays whole, numbers stay for ever.
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		ctx := context.Background()
 		quick := func(cfg *config.App) { cfg.Cutover.KeepPrevious = 0 }

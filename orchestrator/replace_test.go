@@ -100,6 +100,29 @@ func TestUnknownIsNotDead(t *testing.T) {
 	})
 }
 
+// A node that does not answer leaves the route while nobody can say whether it is there, and comes back when it answers.
+func TestUnknownIsProbed(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 3)
+		before := r.running("r1")
+		state := func(want NodeState) func(*State) bool {
+			return func(s *State) bool { n, err := s.node(before[0]); return err == nil && n.State == want }
+		}
+		r.driver.FailAll(fleet.ErrUnavailable)
+		time.Sleep(10 * time.Second)
+		r.setSick(before[0], true)
+		r.until("it to leave the route", state(NodeUnhealthy))
+		time.Sleep(10 * time.Minute)
+		r.setSick(before[0], false)
+		r.until("it to serve again", state(NodeHealthy))
+		r.driver.FailAll(nil)
+		time.Sleep(time.Minute)
+		if after := r.running("r1"); !slices.Equal(before, after) {
+			t.Errorf("before %v, after %v", before, after)
+		}
+	})
+}
+
 func TestCrashLoopBacksOff(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 1)

@@ -19,6 +19,7 @@ import (
 	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/routertest"
 	"github.com/bootandshoot/release/store"
 	"github.com/bootandshoot/release/store/storetest"
@@ -29,7 +30,11 @@ type rig struct {
 	t         *testing.T
 	o         *Orchestrator
 	driver    *fleettest.Fake
+	over      func() fleet.Driver // what each agent has instead; nil: driver
+	drivers   func() Drivers      // of each agent; nil: that one alone
+	shared    bool                // its store, with agents that see other engines
 	router    *routertest.Fake
+	front     router.Backend // what each agent has instead; nil: router
 	images    Images
 	store     store.Store
 	stop      func()
@@ -52,13 +57,24 @@ var shop = Key{App: "shop", Env: "production"}
 // inRig runs a test in a bubble of virtual time.
 func inRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
+	inFrontOf(t, func(*rig) {}, test)
+}
+
+// inFrontOf is inRig with something changed before the first agent begins.
+func inFrontOf(t *testing.T, change func(*rig), test func(t *testing.T, r *rig)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, driver: fleettest.NewFake(fleettest.FakeOptions{}), router: routertest.NewFake(), images: anyImage{},
-			store: storetest.NewMemory(), hooks: &fakeHooks{}, metrics: &fakeMetrics{}, sick: map[string]bool{}, bad: map[string]int{}}
+		r := newRig(t)
+		change(r)
 		r.start()
 		defer func() { r.stop() }()
 		test(t, r)
 	})
+}
+
+func newRig(t *testing.T) *rig {
+	return &rig{t: t, driver: fleettest.NewFake(fleettest.FakeOptions{}), router: routertest.NewFake(), images: anyImage{},
+		store: storetest.NewMemory(), hooks: &fakeHooks{}, metrics: &fakeMetrics{}, sick: map[string]bool{}, bad: map[string]int{}}
 }
 
 // start begins an agent on the rig's store; after stop it is the next agent.
@@ -66,8 +82,20 @@ func (r *rig) start() {
 	r.t.Helper()
 	r.agents++
 	ctx, cancel := context.WithCancel(context.Background())
+	var driver fleet.Driver = r.driver
+	if r.over != nil {
+		driver = r.over()
+	}
+	var drivers Drivers = oneDriver{driver}
+	if r.drivers != nil {
+		drivers = r.drivers()
+	}
+	var front router.Backend = r.router
+	if r.front != nil {
+		front = r.front
+	}
 	o, err := New(Options{
-		Installation: "test", Store: r.store, Drivers: oneDriver{r.driver}, Router: r.router, Images: r.images,
+		Installation: "test", Store: r.store, Drivers: drivers, Shared: r.shared, Router: front, Images: r.images,
 		Slots: max(1000, r.slots), FirstPort: 20_000, Holder: "test", Rand: rand.NewChaCha8([32]byte{r.agents}), Check: r.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Verify: r.verify, MakeRoom: r.room, Lost: r.lost,
 		Hooks: r.hooks.run, Metrics: r.metrics.ask, Prometheus: config.AgentPrometheus{URL: "http://metrics", Token: "env:T"}, Mask: maskAll, Approvers: map[string][]string{"ops": {"bob", "eve"}},

@@ -69,6 +69,7 @@ func TestWayBackOnAFullDisk(t *testing.T) {
 	} {
 		for _, where := range []string{"store", "router"} {
 			t.Run(name+" "+where, func(t *testing.T) {
+				t.Parallel()
 				inRig(t, func(t *testing.T, r *rig) {
 					r.stop()
 					d := &fullDisk{Store: r.store}

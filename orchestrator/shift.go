@@ -15,7 +15,7 @@ import (
 // stepShift gives the fleets the share of the first step, all in one table, and waits until every edge confirms it.
 func (r *round) stepShift(op *Operation) {
 	if op.Paused && op.Handed == nil { // nobody waits while a role is away
-		r.wait(op, "release resume")
+		r.wait(op, forPerson)
 		return
 	}
 	want, fleets := op.Steps[0].Percent, r.s.fleetsOf(op)
@@ -37,9 +37,7 @@ func (r *round) stepShift(op *Operation) {
 			return
 		}
 		op.Waits = "" // what is waited for next counts from now
-		if op.Steps[0].OneWay && op.OneWay == "" {
-			op.OneWay = fmt.Sprintf("the step of %d %% is one-way", want)
-		}
+		op.OneWay = cmp.Or(op.OneWay, r.oneWay(op, want))
 		op.Percent = want
 		if op.FirstAt.IsZero() {
 			op.FirstAt = r.f.Now
@@ -72,6 +70,21 @@ func (r *round) stepShift(op *Operation) {
 		r.sayOp("unserved", op, "%s has %d %% of the route, but %s", op.Release, want, r.f.Unserved)
 	}
 	r.phase(op, PhaseHold, "%s has %d %%", op.Release, want)
+}
+
+// oneWay says which step a share reaches from which there is no way back by itself; "" for none. A share that was asked for by itself
+// is past the steps below it, too.
+func (r *round) oneWay(op *Operation, share int) string {
+	rel := r.s.release(op.Release)
+	if op.Kind == KindRollback || len(op.Before) == 0 {
+		return ""
+	}
+	for _, st := range rel.Config.Cutover.Steps {
+		if st.OneWay && st.Percent <= share {
+			return fmt.Sprintf("the step of %d %% is one-way", st.Percent)
+		}
+	}
+	return ""
 }
 
 // mayGet says whether a fleet may get a share: it has the nodes for it and its image is trusted. What a rollback boots again

@@ -32,15 +32,15 @@ func (r *round) shoot(fl *Fleet, n *Node) (gone bool) {
 		r.sayNode(what, fl, n, "%s: %s", n.Name, fmt.Sprintf(format, args...))
 	}, n)
 	if fact.Routed {
-		d := r.s.configOf(fl).Cutover.Drain
-		r.restart(&n.LeavesAt, d.Timeout.Std(), n)
-		if n.LongBy.After(r.f.Now) { // else nothing waits for them any more
-			r.restart(&n.LongBy, d.LongConnections.Std(), n)
-		}
+		r.late(&n.Drain, &n.LeavesAt, r.s.configOf(fl).Cutover.Drain.Timeout.Std(), n)
 		return false
 	}
+	r.inTime(&n.Drain, &n.LeavesAt)
 	if n.State == NodeDraining && !r.drainedNode(fl, n) {
 		return false
+	}
+	if r.leftOn(fl, n) {
+		return true
 	}
 	if r.wantsTail(fl, n) || r.booting(fl, n) {
 		return false

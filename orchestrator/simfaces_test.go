@@ -153,6 +153,14 @@ func (d simDriver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOpti
 	return r, err
 }
 
+func (d simDriver) Drift(ctx context.Context, id fleet.NodeID, spec fleet.DriftSpec) (drift fleet.Drift, err error) {
+	err = d.call(ctx, callDrift, short(id.Node), func() (err error) {
+		drift, err = d.Fake.Drift(ctx, id, spec)
+		return err
+	})
+	return drift, err
+}
+
 // Watch sends hints a moment after what they are about.
 func (d simDriver) Watch(ctx context.Context) (<-chan fleet.FleetID, error) {
 	in, err := d.Fake.Watch(ctx)
@@ -240,6 +248,9 @@ func (p *process) check(ctx context.Context, t healthcheck.Target) healthcheck.R
 
 // hook runs a hook: it takes a moment, and fails when a fault says so.
 func (p *process) hook(ctx context.Context, c hook.Command, line func(string)) (exit hook.Exit, err error) {
+	if c.Env["RELEASE_HOOK_POINT"] == "abort_on" {
+		return p.judge(ctx, c)
+	}
 	err = p.pass(ctx, callHook, c.Env["RELEASE_HOOK_POINT"]+" "+c.Env["RELEASE_HOOK_OPERATION"], errors.New("it hangs"), func() error {
 		p.w.hookRan(c)
 		return nil

@@ -63,6 +63,8 @@ func (p *player) heal() {
 	p.router.FailApply(nil)
 	p.mu.Lock()
 	p.healing, p.down, p.crash = true, time.Time{}, time.Time{}
+	clear(p.bad)
+	clear(p.silent)
 	for what := range p.sick {
 		p.well[what] = time.Now()
 	}
@@ -114,10 +116,12 @@ func (p *player) help(seconds int) {
 			return err
 		})
 	case op == nil:
-	case op.Paused:
+	case op.Gate != "":
+		p.steer("approve")
+	case op.Paused && seconds < healWithin/2:
 		p.steer("resume")
 	case seconds > healWithin/2:
-		p.steer("abort")
+		p.steer("abort force")
 	}
 }
 
@@ -143,6 +147,11 @@ func (p *player) unrest() string {
 	for _, fl := range s.Fleets {
 		if fl.Weight != 100 && !fl.Accessory && fl.HadWeight || fl.healthy() != s.sizeOf(fl) || len(fl.Nodes) != s.sizeOf(fl) {
 			return fl.ID.String() + " is " + string(fl.State)
+		}
+	}
+	for _, fl := range s.Fleets {
+		if name := p.strays(fl); name != "" && fl.Weight > 0 {
+			return name + " differs from its image"
 		}
 	}
 	if named, runs := s.nodes(), sortedNames(running); !sameSet(named, runs) {

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -10,11 +11,13 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/store"
 )
 
 // What must hold always, checked at each step of a simulation against what is true, whatever the agents believe. The numbers are
 // those of the project's promises.
 const (
+	inv1Drift       = "1: only what differs from its image is replaced for it"
 	inv3Routed      = "3: nothing is shot that a table names"
 	inv3Connections = "3: connections end before their node is shot"
 	inv3Early       = "3: long connections have their time"
@@ -30,12 +33,16 @@ const (
 	inv6One         = "6: one operation at a time"
 	inv6Fence       = "6: who does not lead any more writes nothing"
 	inv6Effective   = "6: of two leaders one is effective"
+	inv6GoesOn      = "6: who leads goes on"
 	inv7Rest        = "7: when all is well again, all comes to rest"
 	inv8Storm       = "8: storms are stopped"
 	inv10Slot       = "10: an address is used again when nobody has it any more"
 	inv11Unknown    = "11: unknown is not dead"
 	inv12Silent     = "12: nothing is shot that a silent edge may route to"
 	invDatabase     = "one database at a time"
+	invSchema       = "nobody runs on a schema that is not for it"
+	invEvidence     = "a step is judged by what was answered"
+	invOneWay       = "past a gate only a person decides"
 	invAnswers      = "what may be asked is answered"
 )
 
@@ -43,7 +50,7 @@ const (
 const (
 	simSize       = 3
 	simDrain      = 8 * time.Second
-	simLong       = 16 * time.Second
+	simLong       = 24 * time.Second // more than simDrain and decideAndSend together, so that one is not taken for the other
 	simClose      = 3 * time.Second
 	simKeep       = 12 * time.Second
 	simSessions   = 5 * time.Second
@@ -57,15 +64,26 @@ func (w *simWorld) fenced(p *process, key string) {
 	}
 }
 
+// goesOn: 6. Nobody ends because another agent leads when none does.
+func (w *simWorld) goesOn(p *process, err error) {
+	if errors.Is(err, store.ErrConflict) && p == w.leading && !p.dead {
+		w.violate(inv6GoesOn, "%s leads and has ended: %v", p, err)
+	}
+}
+
 // checkState compares a state that was just committed with the one before.
 func (w *simWorld) checkState(before, next *journalled, running map[string]fleet.Node) {
 	w.oneOperation(next)
 	w.failedAreNotThere(before, next)
+	w.schemaIsTrue(next)
+	w.checkGates(before, next)
 	for _, fl := range next.Fleets {
 		was, _ := before.fleet(fl.ID)
 		w.deadAreDead(was, fl, running)
 		w.enoughStay(was, fl, next)
 		w.enoughForShare(was, fl, next)
+		w.runsOnSchema(was, fl, next)
+		w.onlyWhatDiffers(was, fl, next)
 	}
 }
 
@@ -160,6 +178,7 @@ func (w *simWorld) checkBoot(spec fleet.Spec, node fleet.Node, runs bool, runnin
 	if !slices.Contains(recorded, name) {
 		return // it comes late: nobody waits for it any more, and it is shot when it is seen
 	}
+	w.checkSchema(spec, name)
 	for other, slot := range w.slots {
 		lives := slices.Contains(recorded, other) // what an engine boots late is nobody's any more
 		_, named := shares[other]

@@ -52,9 +52,20 @@ var mutations = []mutation{
 	{"a router that refuses once refuses for good", "shift.go", "min(waited, no.Span) >= refusedFor {", "waited >= refusedFor && (no.Span >= refusedFor || MUTANT) {", 8360, []string{inv3Split}},
 	{"an abandoned fleet stays", "look.go", "			if err := d.Destroy(ctx, fl.ID); err != nil {", "			if MUTANT {\n				continue\n			}\n			if err := d.Destroy(ctx, fl.ID); err != nil {", 190, []string{inv7Rest}},
 	{"a database boots beside the one before", "size.go", "		return r.stopBefore(fl)", "		return r.stopBefore(fl) || MUTANT", 30, []string{invDatabase}},
-	{"the time for closing counts from the decision", "drain.go", "	case l.unasked: ", "	case l.unasked && !MUTANT: ", 9850, []string{inv3Connections}},
 	{"a replacement is counted twice", "size.go", "	absent := max(missing-len(r.unreplaced(fl, c.doomed)), 0)",
 		"	absent := max(missing-len(r.unreplaced(fl, c.doomed)), 0)\n	if MUTANT {\n		absent = max(missing-len(c.doomed), 0)\n	}\n	", 170, []string{inv7Rest}},
+	{"a write without an answer is taken for none", "persist.go", "			if !errors.Is(err, store.ErrConflict) {", "			if !errors.Is(err, store.ErrConflict) && !MUTANT {", 45, []string{inv6GoesOn}},
+	{"long connections end with the requests", "drain.go", "	if d.LongBy.IsZero() {\n", "	if d.LongBy.IsZero() || MUTANT {\n", 90, []string{inv3Early}},
+	{"the time of a node counts from the decision", "drain.go", "	late := r.f.Now.Sub(d.LateSince)\n", "	late := r.f.Now.Sub(d.LateSince)\n	if MUTANT {\n		late = 0\n	}\n", 360, []string{inv3Connections}},
+	{"nodes boot before the database is there", "migrate.go", "	_, due := s.expandOf(op)\n	return due\n", "	_, due := s.expandOf(op)\n	return due && !MUTANT\n", 0, []string{invSchema}},
+	{"a command that failed is taken for done", "migrate.go", "	case t.Code != 0:\n", "	case t.Code != 0 && !MUTANT:\n", 50, []string{invSchema}},
+	{"contract does not wait for other releases", "contract.go", "	if why := r.needed(fl, m.to); why != \"\" {", "	if why := r.needed(fl, m.to); why != \"\" && !MUTANT {", 0, []string{invSchema}},
+	{"a release serves on any schema", "database.go", "	if version == 0 || schema.Fits(version) {", "	if version == 0 || schema.Fits(version) || MUTANT {", 215, []string{invSchema}},
+	{"past a one-way step it goes back by itself", "abort.go", "	if op.OneWay == \"\" || op.Kind == KindContract {", "	if op.OneWay == \"\" || op.Kind == KindContract || MUTANT {", 810, []string{invOneWay}},
+	{"nobody waits for an approval", "steer.go", "	if st.Approve == \"\" || ", "	if st.Approve == \"\" || MUTANT || ", 30, []string{invOneWay}},
+	{"no answer is taken for a good one", "checks.go", "	case res.Err != nil:\n		return CheckUnknown, ", "	case res.Err != nil && MUTANT:\n		return CheckGood, nil, \"\"\n	case res.Err != nil:\n		return CheckUnknown, ", 130, []string{invEvidence}},
+	{"what differs from its image stays", "size.go", "	if n.wanted() || n.Stray {", "	if n.wanted() || n.Stray && !MUTANT {", 50, []string{inv7Rest}},
+	{"what does not differ is replaced for it", "drift.go", "		if !n.live() || n.Drift == nil || n.Stray || n.Asked {", "		if MUTANT && n.live() && n.Drift == nil {\n			n.Stray = true\n		}\n		if !n.live() || n.Drift == nil || n.Stray || n.Asked {", 0, []string{inv1Drift}},
 }
 
 // mutantSeeds is within how many a defect has to be found.

@@ -66,10 +66,16 @@ func (p *player) move(m move) {
 		return nodes[m.n%len(nodes)]
 	}
 	switch m.do {
-	case "up", "launch", "cutover", "rollback", "scale", "destroy", "replace", "quarantine":
+	case "up", "launch", "cutover", "rollback", "scale", "destroy", "replace", "quarantine", "contract":
 		p.request(m, pick())
-	case "abort", "pause", "resume":
+	case "abort", "abort force", "pause", "resume", "approve":
 		p.steer(m.do)
+	case "drift", "restored":
+		p.differs(m, []string{pick()})
+	case "all drift":
+		p.differs(m, nodes)
+	case "bad metric", "no metric", "bad command", "no command":
+		p.says(m)
 	case "task":
 		p.task(exits("3"))
 	case "long task":
@@ -132,7 +138,7 @@ func (p *player) ask(what string, do func(context.Context, *Orchestrator) error)
 		defer cancel()
 		err := do(ctx, leader.o)
 		switch fault.CodeOf(err) {
-		case fault.Busy, fault.NotFound, fault.Denied, fault.Failed, fault.Unavailable, fault.Invalid:
+		case fault.Busy, fault.NotFound, fault.Denied, fault.Failed, fault.Unavailable, fault.Invalid, fault.NeedsPerson, fault.Held:
 			return
 		}
 		if err != nil && ctx.Err() == nil && p.blames(leader) {
@@ -151,14 +157,29 @@ func (p *player) blames(leader *process) bool {
 func (p *player) launch(req *Request, m move) {
 	req.Image = image(p.images)
 	if !p.schedule.roles {
-		req.Config = shopConfig(simSize, simConfig(m.m))
+		req.Config = shopConfig(simSize, simConfig(m.m), p.brings(m))
 		return
 	}
 	change := []func(map[string]config.Role){database(fmt.Sprint(p.images / 3))}
 	if m.m%7 == 6 {
 		change = nil
 	}
-	req.Images, req.Config = map[string]string{"db": image(500)}, shopConfig(simSize, simConfig(m.m), withRoles(change...))
+	req.Images, req.Config = map[string]string{"db": image(500)}, shopConfig(simSize, simConfig(m.m), p.brings(m), withRoles(change...))
+}
+
+// brings is what a release of this schedule has beside its plain configuration.
+func (p *player) brings(m move) func(*config.App) {
+	return func(c *config.App) {
+		if p.schedule.database {
+			migrating(p.images, m)(c)
+		}
+		if p.schedule.drifts {
+			heldToImage(m)(c)
+		}
+		if p.schedule.asks {
+			questioning(m)(c)
+		}
+	}
 }
 
 // simConfig is one of a few configurations whose times are short.
@@ -180,11 +201,29 @@ func simConfig(n int) func(*config.App) {
 }
 
 func (p *player) steer(verb string) {
+	word := Word{Verb: verb, By: "ann", Name: "ann"}
+	word.Verb, word.Force = strings.CutSuffix(verb, " force")
+	p.mu.Lock()
+	if op := p.state.exclusive(); op != nil && verb == "resume" {
+		p.vouched[op.ID] = true
+	}
+	p.mu.Unlock()
 	p.ask(verb, func(ctx context.Context, o *Orchestrator) error {
-		_, err := o.Steer(ctx, shop, Word{Verb: verb, By: "ann", Name: "ann"})
+		_, err := o.Steer(ctx, shop, word)
 		p.note("ann", "%s: %v", verb, err)
 		return err
 	})
+}
+
+// says is how questions are answered for a time.
+func (p *player) says(m move) {
+	how, what, _ := strings.Cut(m.do, " ")
+	question := map[string]string{"metric": questionMetric, "command": questionCommand}[what]
+	p.note("world", "%s for %s", m.do, m.span/2)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	until := map[string]map[string]time.Time{"bad": p.bad, "no": p.silent}[how]
+	until[question] = time.Now().Add(m.span / 2)
 }
 
 func (p *player) task(cmd []string) {

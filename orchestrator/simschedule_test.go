@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,12 +11,16 @@ import (
 // A schedule is all that a simulated time depends on: the same one is played the same way again. A seed stands for one; what is
 // left of it when it was made as short as it goes has no seed, and is printed as it is.
 type schedule struct {
-	seed    uint64 // of names and of how long things take
-	shared  bool   // two agents on one store, each a machine of its own; else one that is started again when it ends
-	roles   bool   // an app of two routed roles, a worker and a database
-	deaf    bool   // the edge does not end long connections when it is asked to
-	moves   []move
-	mishaps []mishap
+	seed   uint64 // of names and of how long things take
+	shared bool   // two agents on one store, each a machine of its own; else one that is started again when it ends
+	roles  bool   // an app of two routed roles, a worker and a database
+	deaf   bool   // the edge does not end long connections when it is asked to
+	moves  []move
+
+	database bool // releases bring migrations
+	drifts   bool // nodes are held to their image
+	asks     bool // cutovers are held and asked about
+	mishaps  []mishap
 }
 
 // move is something that happens around the agents, and how long it is quiet then.
@@ -69,6 +74,8 @@ const (
 	callRead    = "read"
 	callAcquire = "acquire"
 	callLogs    = "Logs"
+	callDrift   = "Drift"
+	callAsk     = "ask" // a question of abort_on
 )
 
 var callCounts = []struct {
@@ -91,6 +98,36 @@ var happenings = []struct {
 	{"connections", 3}, {"requests", 2}, {"edge silent", 2}, {"edge behind", 1},
 }
 
+// what may happen to releases with more than nodes and traffic, and which calls of theirs mishaps meet.
+var laterHappenings = []struct {
+	do     string
+	weight func(s *schedule) int
+}{
+	{"up", func(*schedule) int { return 3 }},
+	{"contract", func(s *schedule) int { return 4 * number(s.database) }},
+	{"drift", func(s *schedule) int { return 5 * number(s.drifts) }},
+	{"all drift", func(s *schedule) int { return number(s.drifts) }},
+	{"restored", func(s *schedule) int { return number(s.drifts) }},
+	{"bad metric", func(s *schedule) int { return 2 * number(s.asks) }},
+	{"no metric", func(s *schedule) int { return 2 * number(s.asks) }},
+	{"bad command", func(s *schedule) int { return 2 * number(s.asks) }},
+	{"no command", func(s *schedule) int { return 2 * number(s.asks) }},
+	{"approve", func(s *schedule) int { return 2 * number(s.asks) }},
+	{"abort force", func(s *schedule) int { return number(s.asks) }},
+}
+
+var laterCounts = []struct {
+	call         string
+	weight, most int
+}{{callRun, 3, 6}, {callDrift, 2, 30}, {callAsk, 2, 12}, {callCommit, 2, 120}}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // newSchedule draws one. Short ones find as much as long ones in the same time, and are read sooner.
 func newSchedule(seed uint64) schedule {
 	r := rand.New(rand.NewPCG(seed, 7))
@@ -108,7 +145,27 @@ func newSchedule(seed uint64) schedule {
 		c := drawn(r, callCounts, func(i int) int { return callCounts[i].weight })
 		s.mishaps = append(s.mishaps, mishap{call: c.call, nth: r.IntN(c.most), kind: allMishaps[r.IntN(len(allMishaps))]})
 	}
+	s.more(rand.New(rand.NewPCG(seed, 11)))
 	return s
+}
+
+// more adds migrations, drift and questions to every third schedule. They are drawn from a stream of their own: what the
+// others found before there were any, they find again.
+func (s *schedule) more(r *rand.Rand) {
+	has := r.IntN(21) // of 1 to 7 each bit is one of them
+	if has == 0 || has > 7 {
+		return
+	}
+	s.database, s.drifts, s.asks = has&1 > 0, has&2 > 0, has&4 > 0
+	for range 2 + r.IntN(4) {
+		m := move{do: drawn(r, laterHappenings, func(i int) int { return laterHappenings[i].weight(s) }).do, n: r.IntN(1000), m: r.IntN(100), span: odd(r, 20*time.Second)}
+		m.then = odd(r, 8*time.Second)
+		s.moves = slices.Insert(s.moves, 1+r.IntN(len(s.moves)), m)
+	}
+	for range r.IntN(3) {
+		c := drawn(r, laterCounts, func(i int) int { return laterCounts[i].weight })
+		s.mishaps = append(s.mishaps, mishap{call: c.call, nth: r.IntN(c.most), kind: allMishaps[r.IntN(len(allMishaps))]})
+	}
 }
 
 // odd is a time that nothing else falls on.
@@ -132,7 +189,7 @@ func drawn[T any](r *rand.Rand, from []T, weight func(i int) int) T {
 
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, shared %v, roles %v, deaf %v\n", s.seed, s.shared, s.roles, s.deaf)
+	fmt.Fprintf(&b, "seed %d, shared %v, roles %v, deaf %v, database %v, drifts %v, asks %v\n", s.seed, s.shared, s.roles, s.deaf, s.database, s.drifts, s.asks)
 	for _, m := range s.moves {
 		fmt.Fprintf(&b, "  move  %s\n", m)
 	}

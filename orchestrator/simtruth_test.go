@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/healthcheck"
 	"github.com/bootandshoot/release/orchestrator/hook"
@@ -40,6 +41,16 @@ type truth struct {
 	late    map[string]bool      // what a call was for that comes late
 	boots   map[string][]time.Time
 	losses  map[string][]time.Time // by fleet: what the world took, and what people asked for
+
+	ran     map[string]*migrated // commands of migrations, by node
+	schema  int                  // of the database: what they made of it
+	drifted map[string]bool      // nodes that differed from their image once
+	drifts  map[string]bool      // and do now
+	answers map[string][]given   // by release and question
+	bad     map[string]time.Time // by question: until when it is answered badly
+	silent  map[string]time.Time // and not at all
+	vouched map[string]bool      // operations that a person let go on
+	configs map[string]*journalledConfig
 }
 
 func newTruth() truth {
@@ -47,7 +58,9 @@ func newTruth() truth {
 		named: map[string]bool{}, routed: map[string]bool{}, left: map[string]time.Time{}, weight: map[string]time.Time{}, closing: map[string]time.Time{},
 		gone: map[string]bool{}, slots: map[string]int{}, long: map[string]int{}, flight: map[string]int{}, far: map[string]bool{},
 		sick: map[string]time.Time{}, well: map[string]time.Time{}, good: map[string]int{}, booting: map[string]int{}, late: map[string]bool{},
-		boots: map[string][]time.Time{}, losses: map[string][]time.Time{},
+		boots: map[string][]time.Time{}, losses: map[string][]time.Time{}, ran: map[string]*migrated{}, drifted: map[string]bool{}, drifts: map[string]bool{},
+		answers: map[string][]given{}, bad: map[string]time.Time{}, silent: map[string]time.Time{}, vouched: map[string]bool{},
+		configs: map[string]*journalledConfig{},
 	}
 }
 
@@ -59,6 +72,7 @@ type journalled struct {
 	Operations []*journalledOp      `json:"operations"`
 	Tasks      []*journalledTask    `json:"tasks"`
 	Releases   []*journalledRelease `json:"releases"`
+	Database   *Database            `json:"database"`
 }
 
 type journalledOp struct {
@@ -70,8 +84,15 @@ type journalledOp struct {
 	Force   bool      `json:"force"`
 	Paused  bool      `json:"paused"`
 	Ended   time.Time `json:"ended"`
+	FirstAt time.Time `json:"first_at"`
+	Percent int       `json:"percent"`
+	Steps   []Step    `json:"steps"`
+	Checks  []Check   `json:"checks"`
+	Gate    string    `json:"gate"`
 
-	AbortedBy string `json:"aborted_by"`
+	Accepted  bool      `json:"accepted"`
+	AbortedBy string    `json:"aborted_by"`
+	ShiftedAt time.Time `json:"shifted_at"`
 }
 
 type journalledTask struct {
@@ -81,12 +102,61 @@ type journalledTask struct {
 	Fleet *Fleet    `json:"fleet"`
 	Ended time.Time `json:"ended"`
 
-	Failure *Failure `json:"failure"`
+	Failure   *Failure `json:"failure"`
+	Operation string   `json:"operation"`
 }
 
 type journalledRelease struct {
-	ID    string       `json:"id"`
-	State ReleaseState `json:"state"`
+	ID        string          `json:"id"`
+	State     ReleaseState    `json:"state"`
+	Approvals []Approval      `json:"approvals"`
+	Config    json.RawMessage `json:"config"`
+}
+
+type journalledConfig struct {
+	Schema     *config.SchemaRange `json:"schema"`
+	Migrations *config.Migrations  `json:"migrations"`
+	Cutover    struct {
+		Steps []config.Step `json:"steps"`
+	} `json:"cutover"`
+	journalledRole
+	Roles map[string]journalledRole `json:"roles"`
+}
+
+type journalledRole struct {
+	Fleet struct {
+		Drift config.Drift `json:"drift"`
+	} `json:"fleet"`
+}
+
+// configOf reads the configuration of a release, once: it never changes. The lock is held.
+func (w *simWorld) configOf(rel *journalledRelease) *journalledConfig {
+	if c, read := w.configs[rel.ID]; read {
+		return c
+	}
+	c := &journalledConfig{}
+	if err := json.Unmarshal(rel.Config, c); err != nil {
+		w.violate(inv5Journal, "the configuration of %s cannot be read: %v", rel.ID, err)
+	}
+	w.configs[rel.ID] = c
+	return c
+}
+
+// drift is how nodes of a role are held to their image.
+func (c *journalledConfig) drift(role string) config.Drift {
+	if part, there := c.Roles[role]; there {
+		return part.Fleet.Drift
+	}
+	return c.Fleet.Drift
+}
+
+func (j *journalled) release(id string) *journalledRelease {
+	for _, rel := range j.Releases {
+		if rel.ID == id {
+			return rel
+		}
+	}
+	return nil
 }
 
 func (j *journalled) sizeOf(fl *Fleet) int {
@@ -208,6 +278,7 @@ func (w *simWorld) committed(p *process, writes []store.Write) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var events [][]byte
+	var ended []*Operation
 	for _, write := range writes {
 		switch {
 		case write.Check:
@@ -218,9 +289,15 @@ func (w *simWorld) committed(p *process, writes []store.Write) {
 			if strings.HasPrefix(write.Key, "events/") {
 				events = append(events, write.Value)
 			}
-			if write.Key == stateKey(shop) {
-				w.newState(write.Value, running)
+			var op Operation
+			if strings.HasPrefix(write.Key, operationPrefix(shop)) && json.Unmarshal(write.Value, &op) == nil {
+				ended = append(ended, &op)
 			}
+		}
+	}
+	for _, write := range writes {
+		if write.Key == stateKey(shop) && !write.Check {
+			w.newState(write.Value, ended, running)
 		}
 	}
 	if len(events) > 0 {
@@ -240,7 +317,7 @@ func eventTexts(events [][]byte) string {
 }
 
 // newState takes over a state. The lock is held.
-func (w *simWorld) newState(raw []byte, running map[string]fleet.Node) {
+func (w *simWorld) newState(raw []byte, ended []*Operation, running map[string]fleet.Node) {
 	var next journalled
 	if err := json.Unmarshal(raw, &next); err != nil {
 		w.violate(inv5Journal, "a state cannot be read: %v", err)
@@ -255,6 +332,7 @@ func (w *simWorld) newState(raw []byte, running map[string]fleet.Node) {
 		w.routed[routedText(fl.target())] = true
 	}
 	w.checkState(&before, &next, running)
+	w.checkAnswers(&before, &next, ended)
 }
 
 // routedText is a fleet as a table has it.
@@ -280,6 +358,7 @@ func (w *simWorld) booted(spec fleet.Spec) {
 		return
 	}
 	w.slots[name] = spec.Nodes[0].Slot
+	w.migrates(spec, name, running)
 	id := spec.Fleet.String()
 	w.boots[id] = append(w.boots[id], time.Now())
 	w.checkStorm(spec.Fleet)

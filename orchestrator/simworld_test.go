@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/router/routertest"
@@ -199,7 +200,7 @@ func (w *simWorld) meets(p *process, call, what string) mishapKind {
 			return f.kind
 		}
 	}
-	if call != callNodes && call != callFleets && call != callObserve && call != callApplied && call != callRead && call != callCommit {
+	if call != callNodes && call != callFleets && call != callObserve && call != callApplied && call != callRead && call != callCommit && call != callDrift {
 		w.noteLocked(p.String(), func() string { return call + " " + what })
 	}
 	return ""
@@ -227,6 +228,7 @@ func (w *simWorld) supervise(a *simAgent) {
 		err := p.run()
 		w.note(p.String(), "has ended: %v", err)
 		w.mu.Lock()
+		w.goesOn(p, err)
 		pause := a.away
 		a.away = 0
 		w.mu.Unlock()
@@ -240,6 +242,7 @@ func (p *process) run() error {
 		Installation: "test", Store: simStore{p}, Drivers: oneDriver{simDriver{w.driver.Reopen(""), p}}, Router: simRouter{w.router, p}, Images: anyImage{},
 		Slots: 40, FirstPort: 20_000, Holder: p.agent.name, Rand: p.names(), Check: p.check,
 		Secret: func(ref string) (string, error) { return "secret of " + ref, nil }, Hooks: p.hook, Mask: maskAll,
+		Metrics: p.metric, Prometheus: config.AgentPrometheus{URL: "http://metrics"},
 	})
 	if err != nil {
 		return err

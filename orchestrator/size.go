@@ -122,7 +122,7 @@ func (r *round) doomed(fl *Fleet, n *Node) bool {
 	if n.wanted() || n.Stray {
 		return true
 	}
-	if n.State != NodeUnhealthy {
+	if n.State != NodeUnhealthy || r.away(n) {
 		return false
 	}
 	return !n.WasServed || r.f.Now.Sub(n.Since) >= r.s.configOf(fl).Health.ReplaceAfter.Std()
@@ -135,6 +135,7 @@ func (r *round) refill(fl *Fleet) {
 	if r.f.Now.Before(fl.NotBefore) {
 		return
 	}
+	fl.housed()
 	c := r.count(fl)
 	missing := r.s.size(fl) - c.good
 	absent := max(missing-len(r.unreplaced(fl, c.doomed)), 0) // those that are replaced already are no node to come
@@ -142,8 +143,8 @@ func (r *round) refill(fl *Fleet) {
 		absent = max(r.s.size(fl)-len(fl.Nodes), 0) // what it keeps is not for two at a time
 	}
 	for range min(absent, r.mayBoot(fl)) {
-		if r.volumesFree(fl) {
-			r.mint(fl, "")
+		if r.volumesFree(fl) && !r.mint(fl, "") {
+			return
 		}
 	}
 	if r.s.alone(fl) {
@@ -155,10 +156,12 @@ func (r *round) refill(fl *Fleet) {
 			return
 		}
 		n := next[0]
-		if !n.wanted() {
+		if !r.mint(fl, n.Name) {
+			return
+		}
+		if !n.wanted() || n.Moves != "" {
 			r.repair(fl, n, n.why())
 		}
-		r.mint(fl, n.Name)
 	}
 }
 
@@ -186,19 +189,34 @@ func (r *round) unreplaced(fl *Fleet, doomed []*Node) []*Node {
 	return append(wanted, others...)
 }
 
-func (r *round) mint(fl *Fleet, replaces string) {
+// mint adds a node, unless there is no host for it.
+func (r *round) mint(fl *Fleet, replaces string) bool {
+	host, ok := r.place(fl)
+	if !ok {
+		r.homeless(fl)
+		return false
+	}
 	suffix, slot := r.f.Mint()
 	n := &Node{
-		Name: nodeName(fl.ID, suffix), Slot: slot, State: NodeStarting, Replaces: replaces,
+		Name: nodeName(fl.ID, suffix), Slot: slot, Host: host, State: NodeStarting, Replaces: replaces,
 		Since: r.f.Now, MintedAt: r.f.Now, ForDrift: fl.drifts(replaces),
 	}
 	fl.Nodes = append(fl.Nodes, n)
 	r.lease(fl, n)
 	if replaces != "" {
-		r.sayNode("booting", fl, n, "%s boots in the place of %s", n.Name, replaces)
-		return
+		r.sayNode("booting", fl, n, "%s boots%s in the place of %s", n.Name, onHost(n), replaces)
+		return true
 	}
-	r.sayNode("booting", fl, n, "%s boots", n.Name)
+	r.sayNode("booting", fl, n, "%s boots%s", n.Name, onHost(n))
+	return true
+}
+
+// onHost says where a node is that was given a host.
+func onHost(n *Node) string {
+	if n.Host == "" {
+		return ""
+	}
+	return " on " + n.Host
 }
 
 // thin lets nodes go that are not needed: replaced ones, and surplus ones after the size was lowered. A node goes only

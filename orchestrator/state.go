@@ -98,7 +98,7 @@ type Node struct {
 	Booted    bool       `json:"booted"` // the driver has said that it started
 	Address   string     `json:"address,omitempty"`
 	PID       int        `json:"pid,omitempty"`
-	Host      string     `json:"host,omitempty"`
+	Host      string     `json:"host,omitempty"`       // of a fleet with hosts it is chosen when the node is minted
 	Reason    string     `json:"reason,omitempty"`     // why it is unhealthy, draining or dead
 	Replaces  string     `json:"replaces,omitempty"`   // the node whose place it takes
 	Asked     bool       `json:"asked,omitempty"`      // a person asked for its replacement
@@ -106,6 +106,7 @@ type Node struct {
 	WasServed bool       `json:"was_served,omitempty"` // it was healthy once
 	Tailed    bool       `json:"tailed,omitempty"`     // its last lines were read, or cannot be
 	Stray     bool       `json:"stray,omitempty"`      // it is to be replaced, since it differs from its image
+	Moves     string     `json:"moves,omitempty"`      // why it is to be replaced on another host
 	ForDrift  bool       `json:"for_drift,omitempty"`  // the node that it replaces differed from its image
 	Drift     *NodeDrift `json:"drift,omitempty"`      // how it differs from its image; nil: not that anybody knows. Never changed in place
 	// Quarantine is set on a node that is in quarantine, or goes there once it is made up for.
@@ -146,6 +147,9 @@ type Fleet struct {
 	DriftHeld  string    `json:"drift_held,omitempty"` // why nodes that differ from their image are not replaced
 	Accessory  bool      `json:"accessory,omitempty"`
 	Before     string    `json:"before,omitempty"` // accessory: the release whose fleet it took the place of
+	// BeforeDriver and BeforeScope are what that fleet ran on.
+	BeforeDriver string `json:"before_driver,omitempty"`
+	BeforeScope  string `json:"before_scope,omitempty"`
 	Drain
 }
 
@@ -275,6 +279,8 @@ type Failure struct {
 	Message string     `json:"message"`
 	Hint    string     `json:"hint,omitempty"`
 	Logs    []NodeTail `json:"logs,omitempty"` // last lines of the nodes at fault
+
+	brief string // Message for a journal in which the reason stands already
 }
 
 // NodeTail is the end of a node's output.

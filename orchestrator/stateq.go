@@ -233,8 +233,8 @@ func (fl *Fleet) healthy() int {
 	return n
 }
 
-// wanted says whether a person asked for the replacement of a node.
-func (n *Node) wanted() bool { return n.Asked || n.InQuarantine() }
+// wanted says whether the replacement of a node was asked for: by a person, or since its host is drained or lost.
+func (n *Node) wanted() bool { return n.Asked || n.Moves != "" || n.InQuarantine() }
 
 func (n *Node) live() bool {
 	return n.State == NodeStarting || n.State == NodeHealthy || n.State == NodeUnhealthy

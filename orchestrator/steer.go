@@ -43,7 +43,7 @@ func (r *round) steer(w Word) error {
 		return nil
 	}
 	if op == nil {
-		return fault.New(fault.NotFound, "%s %s: nothing is under way", w.Verb, r.s.Key).WithHint("release status shows what runs")
+		return r.s.nothingUnderWay(w.Verb)
 	}
 	if op.Kind == KindDestroy {
 		return fault.New(fault.Busy, "%s %s: a destroy cannot be steered", w.Verb, r.s.Key)
@@ -52,6 +52,10 @@ func (r *round) steer(w Word) error {
 	case "pause":
 		op.Paused = true
 	case "resume":
+		if op.Gate != "" && !op.Paused {
+			return fault.New(fault.Held, "resume %s: %s of %s is not paused, it waits for approval by %s", r.s.Key, op.Kind, op.Release, op.Gate).
+				WithHint("release approve lets it go on, release abort routes back")
+		}
 		if op.stuck() {
 			r.unstick(op)
 		}
@@ -66,6 +70,20 @@ func (r *round) steer(w Word) error {
 	}
 	r.sayOp(w.Verb, op, "%s by %s", w.Verb, w.By)
 	return nil
+}
+
+// nothingUnderWay says that there is no operation to steer. A share that was asked for by itself is no operation, but something to
+// go back from.
+func (s *State) nothingUnderWay(verb string) error {
+	f := fault.New(fault.NotFound, "%s %s: nothing is under way", verb, s.Key).WithHint("release status shows what runs")
+	for _, fl := range s.Fleets {
+		rel := s.release(fl.ID.Release)
+		if fl.Weight == 0 || fl.Weight == 100 || rel == nil || rel.State != ReleaseNew {
+			continue
+		}
+		return f.WithHint("%s holds at %d %%: release rollback routes back, release cutover %s goes on", rel.ID, fl.Weight, rel.ID)
+	}
+	return f
 }
 
 // approve lets an operation go on that waits at a gate. Its release keeps the approval: a later cutover does not ask again.

@@ -64,6 +64,34 @@ func TestGateHoldsUntilApproved(t *testing.T) {
 	})
 }
 
+// Whoever types another word than the one that helps is told which does.
+func TestWordsThatDoNotHelpNameTheOneThatDoes(t *testing.T) {
+	says := func(t *testing.T, err error, code fault.Code, hint string) {
+		t.Helper()
+		if !fault.Is(err, code) || !strings.Contains(hintOf(err), hint) {
+			t.Errorf("%v (%s), want %s with %q", err, hintOf(err), code, hint)
+		}
+	}
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1, approvals)
+		says(t, r.steer("abort"), fault.NotFound, "release status")
+		r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(1, approvals)})
+		r.done(Request{Kind: KindCutover, Percent: 5})
+		says(t, r.steer("abort"), fault.NotFound, "r2 holds at 5 %: release rollback routes back, release cutover r2 goes on")
+		r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, approvals)})
+		r.atGate("ops")
+		says(t, r.steer("resume"), fault.Held, "release approve")
+		_, err := r.try(Request{Kind: KindCutover, Percent: 30})
+		says(t, err, fault.Busy, "release approve")
+		if err := r.steer("pause"); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.steer("resume"); err != nil {
+			t.Errorf("resume of what is paused at a gate: %v", err)
+		}
+	})
+}
+
 // A gate that was passed is not asked again by the next cutover of the release, and none is passed by naming a share.
 func TestNoWayLeadsPastAGate(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {

@@ -118,6 +118,7 @@ func (r *rig) onlyNewAreSick(release string, n int) (victim string) {
 }
 
 func TestReplacingIsHeldWhenNewNodesAreAsBad(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 4)
 		time.Sleep(time.Minute)
@@ -162,6 +163,7 @@ func TestResumeTriesAtOnce(t *testing.T) {
 }
 
 func TestAllUnhealthyAtOnceIsSaidAndHeld(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 8)
 		time.Sleep(time.Minute)

@@ -31,6 +31,9 @@ func (o *Orchestrator) submit(ctx context.Context, req Request) (Operation, erro
 			return // who asked has gone
 		}
 		a := o.app(req.Key)
+		if failed = o.askHosts(ctx, a, ask); failed != nil {
+			return
+		}
 		s, begun, events, err := begin(a.state, o.facts(a.state, o.opts.Now()), ask)
 		if err == nil {
 			op = *begun

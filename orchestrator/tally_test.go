@@ -121,7 +121,7 @@ func TestTallyOfEveryCounter(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if text := got.String(); text != "10 requests, 20 failed, 30 retried, 70 cut (30 connect, 40 reset, 50 timeout, 20 5xx of nodes, 50 no node, 40 rejected)" {
+	if text := got.String(); text != "10 requests, 20 failed, 20 answered 5xx by nodes, 30 retried, 70 cut (30 connect, 40 reset, 50 timeout, 50 no node, 40 rejected)" {
 		t.Error(text)
 	}
 	if from.Requests != 1 || from.Fleets[fleet1].Requests != 1 {

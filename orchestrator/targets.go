@@ -50,7 +50,9 @@ func (o *Orchestrator) targetsOf(s *State, fl *Fleet) []healthcheck.Target {
 	health := s.configOf(fl).Health
 	for _, n := range fl.Nodes {
 		seen := o.world.nodes[n.Name]
-		if !n.live() || seen.node.Presence != fleet.Present {
+		// A node whose host does not answer may serve all the same; commands cannot be run in it.
+		unseen := seen.doubted() && n.WasServed && health.Exec == nil
+		if !n.live() || seen.node.Presence != fleet.Present && !unseen {
 			continue
 		}
 		t := healthcheck.Target{
@@ -197,14 +199,14 @@ const lostPinsFor = time.Minute
 // pinWithin bounds one try to write the pins: the loop does nothing else meanwhile.
 const pinWithin = 2 * time.Second
 
-// keptImages is how many of an app's newest completed releases keep their images for a rollback.
-const keptImages = 5
+// KeptImages is how many of an app's newest completed releases keep their images for a rollback.
+const KeptImages = 5
 
 // rollbackReleases are the releases that a rollback may go to.
 func (s *State) rollbackReleases() []*Release {
 	var found []*Release
 	for _, rel := range slices.Backward(s.Releases) {
-		if rel.State == ReleaseCompleted && len(found) < keptImages {
+		if rel.State == ReleaseCompleted && len(found) < KeptImages {
 			found = append(found, rel)
 		}
 	}

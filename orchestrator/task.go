@@ -89,7 +89,7 @@ type taskSpec struct {
 }
 
 // beginTask mints a task with its node. An operation that needs one keeps the id and looks for it with task: a task of an
-// operation stays in the state until the operation has ended.
+// operation stays in the state until the operation has ended. One that no host is there for has failed already.
 func (r *round) beginTask(spec taskSpec) *Task {
 	rel := spec.release
 	rel.Incarnations++
@@ -103,9 +103,15 @@ func (r *round) beginTask(spec taskSpec) *Task {
 		Image: orText(spec.image, rel.imageOf(spec.role)), Command: spec.command, Timeout: spec.timeout, Attached: spec.attached, Node: n.Name,
 		Phase: TaskPreparing,
 	}
-	t.Fleet = &Fleet{ID: id, Driver: spec.driver, Scope: spec.scope, Image: t.Image, Since: r.f.Now, Nodes: []*Node{n}}
+	holder := &Fleet{ID: id, Driver: spec.driver, Scope: spec.scope, Image: t.Image, Since: r.f.Now, Nodes: []*Node{n}}
+	t.Fleet = holder
 	r.s.Tasks = append(r.s.Tasks, t)
 	r.sayTask("begin", t, "%s by %s: %s", t.name(), t.By, commandText(t.Command))
+	var err error
+	if n.Host, err = r.placeTask(holder); err != nil {
+		r.failTask(t, fault.CodeOf(err), "%v", err)
+		t.Failure.Hint = hintOf(err)
+	}
 	return t
 }
 
@@ -229,6 +235,8 @@ func (r *round) watchTask(t *Task) {
 	switch {
 	case fact.Presence == fleet.Gone:
 		r.finishTask(t, fact.Exit)
+	case fact.Presence != fleet.Present && r.lost(t.Fleet, n.Host):
+		r.failTask(t, fault.Failed, "%s, and nobody knows how the command ended", r.whyLost(n.Host))
 	case n.Booted && fact.Absent:
 		r.failTask(t, fault.Failed, "its node is gone, and nobody knows how the command ended")
 	case !n.Booted && res.Final && fact.Absent:
@@ -308,7 +316,7 @@ func (r *round) removeTask(t *Task) {
 		if !t.Fleet.Prepared {
 			break // nothing was asked of the driver yet
 		}
-		if !r.f.Results[a.Key()].Done {
+		if res := r.f.Results[a.Key()]; !res.Done && !r.onlyLost(t.Fleet, res.Err) {
 			r.act(a)
 			return
 		}

@@ -73,7 +73,8 @@ func (o *Orchestrator) askTask(ctx context.Context, s *State, ask *askedTask) er
 	if err := o.verify(image, rel.Config.Require); err != nil {
 		return err
 	}
-	name := rel.Config.Role(role).Fleet.Driver
+	part := rel.Config.Role(role).Fleet
+	name := part.DriverName()
 	if fl := s.fleetIn(rel.ID, role); fl != nil {
 		name = fl.Driver
 	}
@@ -125,7 +126,11 @@ func (r *round) requestTask(ask askedTask) (*Task, error) {
 	if op := r.s.exclusive(); op != nil && op.Kind == KindDestroy {
 		return nil, busy(r.s.Key, op)
 	}
-	return r.beginTask(spec), nil
+	t := r.beginTask(spec)
+	if t.Failure != nil {
+		return nil, fault.New(t.Failure.Code, "%s", t.Failure.Message).WithHint("%s", t.Failure.Hint)
+	}
+	return t, nil
 }
 
 // requestedJob is a job of a release that no run is under way of.

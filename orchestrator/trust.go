@@ -55,13 +55,7 @@ func distrusted(req Request, err error) error {
 // askTrust checks the release that an operation moves to, if it moves to another one. What cannot be told yet is left to
 // begin, which says it better.
 func (o *Orchestrator) askTrust(req Request, target func(*round, Request) *Release) error {
-	o.mu.RLock()
-	a := o.apps[req.Key]
-	var s *State
-	if a != nil {
-		s = a.state
-	}
-	o.mu.RUnlock()
+	s := o.published(req.Key)
 	if s == nil {
 		return nil
 	}
@@ -73,6 +67,16 @@ func (o *Orchestrator) askTrust(req Request, target func(*round, Request) *Relea
 		if err := o.verify(rel.imageOf(role), rel.Config.Require); err != nil {
 			return distrusted(req, err)
 		}
+	}
+	return nil
+}
+
+// published is the present state of an app, nil for none.
+func (o *Orchestrator) published(key Key) *State {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if a := o.apps[key]; a != nil {
+		return a.state
 	}
 	return nil
 }

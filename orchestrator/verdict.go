@@ -25,7 +25,9 @@ func (r *round) verdict(op *Operation, fl *Fleet, compared []comparison) *Failur
 	for _, c := range compared {
 		if c.fleet == fl && c.Outcome == canary.Worse {
 			r.sayVerdict(op, c)
-			return against(" at %d %%: worse than %s, beyond chance: %s", op.Percent, op.From, c.Reason)
+			f := against(" at %d %%: worse than %s, beyond chance: %s", op.Percent, op.From, c.Reason)
+			f.brief = fmt.Sprintf("%s goes back: worse than %s, beyond chance", r.s.nameOf(fl), op.From)
+			return f
 		}
 	}
 	rule := r.s.configOf(fl).Cutover.AbortOn

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -45,12 +46,13 @@ type volumeDays struct {
 }
 
 func TestDaysOfVolumes(t *testing.T) {
-	seeds := 6
-	if testing.Short() {
-		seeds = 2
+	seeds := 1
+	if os.Getenv("RELEASE_SIMULATE") != "" {
+		seeds = 8
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			inRig(t, func(t *testing.T, r *rig) {
 				d := &volumeDays{rig: r, rand: rand.New(rand.NewPCG(uint64(seed), 23))}
 				d.play()

@@ -133,10 +133,14 @@ func (r *round) passed(op *Operation, fl *Fleet, compared []comparison) bool {
 		return true
 	}
 	if op.Unclear == 0 && wait > 0 {
-		r.sayOp("note", op, "no verdict on %s at %d %% yet, it is waited for %s more: %s", op.Release, op.Percent, human.Span(wait), why)
+		told := why
+		if open >= 0 {
+			told += littleTraffic
+		}
+		r.sayOp("note", op, "no verdict on %s at %d %% yet, it is waited for %s more (cutover.verdict.wait): %s", op.Release, op.Percent, human.Span(wait), told)
 	}
 	if op.Unclear += r.f.Elapsed; op.Unclear < wait {
-		r.wait(op, "a verdict on %s at %d %%", op.Release, op.Percent)
+		r.wait(op, "a verdict on %s at %d %%, for %s at most (cutover.verdict.wait)", op.Release, op.Percent, human.Span(wait))
 		return false
 	}
 	c := uncompared(compared, canary.Open, "", why)
@@ -148,6 +152,12 @@ func (r *round) passed(op *Operation, fl *Fleet, compared []comparison) bool {
 	r.hold(op, why)
 	return false
 }
+
+// littleTraffic says what helps where a comparison has too little to go by.
+const littleTraffic = "; where there is little traffic, cutover.verdict.enough says how many requests pass a step, and verdict: off compares nothing"
+
+// forPerson is what a paused operation waits for.
+const forPerson = "a person: release resume, or release abort"
 
 // partOf names the role of a comparison where there are several: "api: ".
 func (r *round) partOf(compared []comparison, i int) string {
@@ -175,7 +185,7 @@ func (r *round) accept(op *Operation, compared []comparison, note string) {
 func (r *round) hold(op *Operation, why string) {
 	op.Paused, op.Held = true, why
 	r.sayOp("hold", op, "%s is held at %d %%: %s", op.Release, op.Percent, why)
-	r.wait(op, "release resume")
+	r.wait(op, forPerson)
 }
 
 // sayVerdict keeps a verdict that decided something, with its numbers.

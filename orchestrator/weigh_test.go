@@ -11,6 +11,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/orchestrator/canary"
+	"github.com/bootandshoot/release/orchestrator/hook"
 	"github.com/bootandshoot/release/orchestrator/metrics"
 	"github.com/bootandshoot/release/router"
 )
@@ -78,6 +79,41 @@ func watched(c *config.App) {
 		GoodWithin: config.GoodWithin{Errors: 1, Slow: 10}, Wait: config.Duration(5 * time.Minute)}
 }
 
+// A step that nothing is known of says for how long it waits, by which key, what would help, and then for whom it waits.
+func TestStepWithoutTrafficSaysWhatItWaitsFor(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1, watched)
+		seen := r.state().EventSeq
+		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, watched)})
+		s := r.until("the wait for a verdict", func(s *State) bool {
+			return s.exclusive() != nil && strings.HasPrefix(s.exclusive().Waits, "a verdict")
+		})
+		if want := "a verdict on r2 at 10 %, for 5 m at most (cutover.verdict.wait)"; s.exclusive().Waits != want {
+			t.Errorf("it waits for %q, want %q", s.exclusive().Waits, want)
+		}
+		events, err := r.o.Events(context.Background(), shop, seen, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		note := slices.IndexFunc(events, func(e Event) bool { return e.Type == "up.note" })
+		if note < 0 || !strings.Contains(events[note].Message, "cutover.verdict.enough") || !strings.Contains(events[note].Message, "verdict: off") {
+			t.Errorf("the journal does not name what helps: %+v", events)
+		}
+		s = r.until("a person to be waited for", func(s *State) bool { return s.exclusive() != nil && s.exclusive().Held != "" })
+		if s.exclusive().Waits != forPerson {
+			t.Errorf("it waits for %q", s.exclusive().Waits)
+		}
+		if err := r.steer("resume"); err != nil {
+			t.Fatal(err)
+		}
+		r.until("50 %", func(*State) bool { return r.weights()["r2"] == 50 })
+		if err := r.steer("abort"); err != nil {
+			t.Fatal(err)
+		}
+		r.wait(op)
+	})
+}
+
 func TestVerdictOfACutover(t *testing.T) {
 	for name, c := range map[string]struct {
 		users  users
@@ -100,6 +136,7 @@ func TestVerdictOfACutover(t *testing.T) {
 			map[string]int{"r2": 100}, "", 3 * time.Minute, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inRig(t, func(t *testing.T, r *rig) {
 				conf := func(a *config.App) {
 					watched(a)
@@ -149,6 +186,7 @@ func TestVerdictOfACutover(t *testing.T) {
 
 // A step that is held for too few requests goes on when a person says so, and the next step is judged again.
 func TestResumeWithoutAVerdict(t *testing.T) {
+	t.Parallel()
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 1, watched)
 		op := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, watched)})
@@ -239,6 +277,7 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 		return op
 	}
 	t.Run("resume", func(t *testing.T) {
+		t.Parallel()
 		inRig(t, func(t *testing.T, r *rig) {
 			op := stuck(t, r)
 			if err := r.steer("resume"); err != nil {
@@ -251,6 +290,7 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 		})
 	})
 	t.Run("abort --force", func(t *testing.T) {
+		t.Parallel()
 		inRig(t, func(t *testing.T, r *rig) {
 			op := stuck(t, r)
 			word := Word{Verb: "abort", By: "ann", Force: true, DryRun: true}
@@ -274,6 +314,7 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 		})
 	})
 	t.Run("rollback --force", func(t *testing.T) {
+		t.Parallel()
 		inRig(t, func(t *testing.T, r *rig) {
 			op := stuck(t, r)
 			if back := r.submit(Request{Kind: KindRollback, Force: true}); back.ID != op.ID {
@@ -284,6 +325,26 @@ func TestNoWayBackAfterAOneWayStep(t *testing.T) {
 			}
 			wantWeights(r, map[string]int{"r1": 100})
 		})
+	})
+}
+
+// A share that is asked for by itself passes the steps below it. One of them that is one-way is passed with it, and stays so for the
+// next cutover.
+func TestShareThatIsAskedForPassesOneWaySteps(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		r.done(Request{Kind: KindLaunch, Image: image(2), Config: shopConfig(1, func(c *config.App) {
+			c.Cutover.Steps = []config.Step{{Percent: 50, OneWay: true}, {Percent: 100}}
+			c.Hooks.AfterCutover = aHook("check")
+		})})
+		r.done(Request{Kind: KindCutover, Percent: 60})
+		r.hooks.answer(func(context.Context, hook.Command, func(string)) (hook.Exit, error) { return hook.Exit{Code: 1}, nil })
+		r.submit(Request{Kind: KindCutover})
+		s := r.until("the hold", func(s *State) bool { return s.exclusive() == nil || s.exclusive().Paused })
+		if op := s.exclusive(); op == nil || op.Failure == nil || op.Failure.Code != fault.NeedsPerson || !strings.Contains(op.Failure.Message, "since the step of 50 % is one-way") {
+			t.Errorf("it is not held: %+v", op)
+		}
+		wantWeights(r, map[string]int{"r2": 100})
 	})
 }
 
@@ -306,6 +367,7 @@ func TestVerdictOfRoles(t *testing.T) {
 		"no answer":  {users{perSecond: 200}, answered(never(metrics.ErrNoData)), map[string]int{"r1": 90, "r2": 10}, "has no answer", []string{" open"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inRig(t, func(t *testing.T, r *rig) {
 				conf := func(a *config.App) {
 					watched(a)

@@ -22,8 +22,11 @@ type world struct {
 	retry     map[string]time.Time    // failed actions: not again before
 	listings  map[string]*listing     // by fleet id
 	reads     map[string]taskReading  // of tasks' output, by node
+	grouped   map[string]bool         // drivers that are fleet.Grouped
+	told      map[string]toldGroup    // by node of such a driver
 	table     tableSeen
 	edges     edgesSeen
+	hosts     hostsKnown
 	slots     map[int]string             // leased: node by slot
 	cursor    int                        // where the search for a free slot goes on
 	unleased  bool                       // slots may have changed hands since they were counted
@@ -49,6 +52,9 @@ type nodeSeen struct {
 	absent bool
 }
 
+// doubted says whether nobody can tell now if it is there, and it may be asked itself.
+func (n nodeSeen) doubted() bool { return n.node.Presence == fleet.Unknown && n.node.Address != "" }
+
 // listing is when a fleet's nodes were asked for.
 type listing struct {
 	running bool
@@ -70,10 +76,12 @@ type tableSeen struct {
 	pending   *router.Table // being applied, or maybe applied
 	applying  bool
 	refused   map[Key]refusal // routes that the backend does not take
+	waiting   map[Key]refusal // routes whose nodes the backend waits for
 	retry     time.Time
 	known     bool                   // the backend was read, and nothing since says that another table is in effect
 	unread    error                  // why it could not be read last
 	late      error                  // why the pending table is not known to be at every edge
+	lateWhy   string                 // that without the table's version
 	routed    map[string]bool        // nodes in effective or pending
 	own       map[Key][]router.Route // the effective ones by app
 	closing   map[string]bool        // nodes whose long connections the effective table ends
@@ -92,8 +100,8 @@ func newWorld() world {
 	return world{
 		nodes: map[string]nodeSeen{}, results: map[string]Result{}, running: map[string]bool{},
 		progress: map[string]fleet.Progress{}, hooks: map[string]hookUnderWay{}, output: map[string][]string{}, found: map[string][]foundFleet{}, retry: map[string]time.Time{},
-		listings: map[string]*listing{}, reads: map[string]taskReading{}, unleased: true,
-		table: tableSeen{refused: map[Key]refusal{}, routed: map[string]bool{}, left: map[string]time.Time{}}, edges: newEdgesSeen(),
+		listings: map[string]*listing{}, reads: map[string]taskReading{}, grouped: map[string]bool{}, told: map[string]toldGroup{}, unleased: true,
+		table: tableSeen{refused: map[Key]refusal{}, waiting: map[Key]refusal{}, routed: map[string]bool{}, left: map[string]time.Time{}}, edges: newEdgesSeen(),
 		complained: map[string]complaint{}, unsure: map[Key]bool{}, forgotten: map[Key]bool{}, pins: nil,
 	}
 }
@@ -180,6 +188,11 @@ func (w *world) sweep(apps map[Key]*app) {
 		if !alive[name] {
 			delete(w.nodes, name)
 			delete(w.table.left, name)
+		}
+	}
+	for name := range w.told {
+		if !alive[name] {
+			delete(w.told, name)
 		}
 	}
 	for name := range w.reads {

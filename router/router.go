@@ -21,6 +21,19 @@ var (
 	ErrNoTable = errors.New("router: no table applied yet")
 )
 
+// Waiting is the error of a table whose nodes cannot take requests yet. It is not in effect, and neither will it be: it is applied
+// again, or others without what waits.
+type Waiting struct {
+	Routes []string // names
+	Err    error    // for what
+}
+
+// Error says for what.
+func (w *Waiting) Error() string { return w.Err.Error() }
+
+// Unwrap is for errors.Is.
+func (w *Waiting) Unwrap() error { return w.Err }
+
 // Schema is the version of the table's wire and disk format.
 const Schema = 1
 
@@ -183,7 +196,7 @@ type Node struct {
 
 // Observation is what the edges saw since each of them started.
 type Observation struct {
-	At    time.Time `json:"at"`
+	At    time.Time `json:"at"` // what they saw is no older; a backend that takes long to look may answer with its look of before
 	Edges []Edge    `json:"edges"`
 }
 
@@ -258,7 +271,9 @@ type Backend interface {
 	// Apply makes the table durable, then effective, then returns: every request that arrives at a live edge
 	// afterwards is routed by it; silent edges are not waited for. ErrStale for an older version, or for the same version with other bytes; the same
 	// table again is success. A table that cannot be served at all (a port that is taken, a certificate that does not
-	// load) is refused whole with a *fault.Error that names the route, and the old one goes on.
+	// load) is refused whole with a *fault.Error that names the route, and the old one goes on. *Waiting: nodes cannot take
+	// requests yet, and the old one goes on meanwhile. ErrUnavailable, or the end of ctx: it may be in effect, now or later;
+	// the caller applies it again, or a newer one, or reads Applied.
 	Apply(ctx context.Context, t Table) error
 	// Applied reads the table back, or ErrNoTable.
 	Applied(ctx context.Context) (Table, error)

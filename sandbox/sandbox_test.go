@@ -145,7 +145,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 		reason string
 	}{
 		{"no program", func(s *Spec) { s.Command = []string{"/nowhere"} }, 127, "/nowhere"},
-		{"not in path", func(s *Spec) { s.Command = []string{"nowhere"} }, 127, "not in PATH"},
+		{"not in path", func(s *Spec) { s.Command = []string{"nowhere"} }, 127, "the program nowhere is not in the image: it is not in PATH"},
 		{"no permission", func(s *Spec) { s.Command = []string{"/etc/passwd"} }, 126, "permission denied"},
 		{"no user", func(s *Spec) { s.User = "ghost" }, 126, "user ghost is not in the image's /etc/passwd"},
 		{"no group", func(s *Spec) { s.User = "shop:ghost" }, 126, "group ghost"},

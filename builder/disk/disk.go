@@ -34,6 +34,7 @@ type Volume struct {
 // Request says what a disk is made from.
 type Request struct {
 	Files   *images.Files
+	Own     int    // how many of the topmost layers are the machine's own: they change least, and so lie first on the disk
 	Kernel  Kernel // without Initrd: with the modules that the boot loads
 	Initrd  []byte // of MakeInitrd; nil makes it
 	Stub    []byte // systemd's linuxx64.efi.stub
@@ -90,7 +91,7 @@ func build(ctx context.Context, f *os.File, r Request) (Result, error) {
 // writeRoot writes the ext4 to its place and hashes it. size is its length in bytes.
 func writeRoot(ctx context.Context, f *os.File, r Request) (root verity, size int64, err error) {
 	w := &window{file: f, base: rootOffset}
-	tree := treeStream(ctx, r.Files, r.Epoch)
+	tree := treeStream(ctx, r.Files, r.Own, r.Epoch)
 	defer tree.Close()
 	if err := tar2ext4.ConvertTarToExt4(bufio.NewReaderSize(tree, streamBuffer), w, tar2ext4.MaximumDiskSize(maxRoot)); err != nil {
 		return verity{}, 0, fmt.Errorf("write the root file system: %w", err)

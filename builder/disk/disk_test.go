@@ -93,8 +93,8 @@ func checkExt4(t *testing.T, root string) {
 
 // goldenRoot and goldenDisk change only when every disk shall change.
 const (
-	goldenRoot = "6d3b6542a8817915446c7fe116e18d53353738d7f180dd24fae7da73ced0ca98"
-	goldenDisk = "e257afc7eab7742e012851b79e7a0f45a87471c6a3b60224b7178bb0ba7e8c86"
+	goldenRoot = "42c4d67c0a5f2f9135f82bd4e6914477c695fc629d4278cde75455491c0bd43f"
+	goldenDisk = "e4fdbefaa76ec981e59f9ae27992015394670dcf5baa2fca8a20a69df44507cd"
 )
 
 func TestDiskIsTheSameEverywhere(t *testing.T) {

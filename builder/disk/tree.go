@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,15 +27,15 @@ type treeWriter struct {
 	chunk []byte
 }
 
-// treeStream gives the tree of an image as an uncompressed tar, each folder before what is in it. Whiteouts are gone with what
-// they remove. Who stops reading early closes it.
-func treeStream(ctx context.Context, files *images.Files, epoch int64) *io.PipeReader {
+// treeStream gives the tree of an image as an uncompressed tar: all folders, each before what is in it, and then the rest in the order in
+// which it lies on the disk. Whiteouts are gone with what they remove. Who stops reading early closes it.
+func treeStream(ctx context.Context, files *images.Files, own int, epoch int64) *io.PipeReader {
 	r, w := io.Pipe()
 	go func() {
 		buf := bufio.NewWriterSize(w, streamBuffer)
 		t := treeWriter{ctx: ctx, files: files, tar: tar.NewWriter(buf), epoch: time.Unix(epoch, 0).UTC(),
 			first: map[string]*images.ImageFile{}, chunk: make([]byte, streamBuffer)}
-		err := t.all()
+		err := t.all(own)
 		if err == nil {
 			err = t.tar.Close()
 		}
@@ -46,8 +47,8 @@ func treeStream(ctx context.Context, files *images.Files, epoch int64) *io.PipeR
 	return r
 }
 
-func (t *treeWriter) all() error {
-	for n := range t.files.All() {
+func (t *treeWriter) all(own int) error {
+	for _, n := range ordered(t.files, own) {
 		if err := t.ctx.Err(); err != nil {
 			return err
 		}
@@ -56,6 +57,24 @@ func (t *treeWriter) all() error {
 		}
 	}
 	return nil
+}
+
+// ordered are the folders, and then the files of each layer: first those of the topmost own layers, then from the lowest on. What changes
+// often is in a high layer, and moves nothing of what lies before it on the disk when it gets longer.
+func ordered(files *images.Files, own int) []*images.ImageFile {
+	layers := len(files.Image.Layers)
+	rank := func(n *images.ImageFile) int {
+		switch {
+		case n.Type == images.Dir:
+			return -1 - own
+		case n.Layer >= layers-own:
+			return n.Layer - layers
+		}
+		return n.Layer
+	}
+	list := slices.Collect(files.All())
+	slices.SortStableFunc(list, func(a, b *images.ImageFile) int { return cmp.Compare(rank(a), rank(b)) })
+	return list
 }
 
 func (t *treeWriter) entry(n *images.ImageFile) error {

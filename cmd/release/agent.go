@@ -115,16 +115,20 @@ func sayStanding(w io.Writer, r api.AgentResult) {
 const stopTime = 30 * time.Second
 
 func (c *cli) agentStop() *cobra.Command {
-	return &cobra.Command{
+	var dry bool
+	cmd := &cobra.Command{
 		Use: "stop", Short: "End the agent; router and nodes go on", Example: "  release agent stop", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, a, err := c.reach(cmd.Context())
 			if err != nil && !errors.Is(err, api.ErrNoAgent) {
 				return err
 			}
-			r := api.AgentResult{Head: api.NewHead(nil), PID: a.PID, Socket: client.Socket, Version: a.Version}
+			r := api.AgentResult{Head: api.NewHead(nil), PID: a.PID, Socket: client.Socket, Version: a.Version, DryRun: dry}
 			if err != nil {
 				return c.out.result(r, func(w io.Writer) { fmt.Fprintln(w, "no agent runs") })
+			}
+			if r.Running = dry; dry {
+				return c.out.result(r, c.tried("the agent %d would end; router and nodes would go on", a.PID))
 			}
 			if err := client.Stop(cmd.Context()); err != nil {
 				return err
@@ -135,6 +139,8 @@ func (c *cli) agentStop() *cobra.Command {
 			return c.out.result(r, func(w io.Writer) { fmt.Fprintf(w, "agent %d ended; router and nodes go on\n", a.PID) })
 		},
 	}
+	dryRunFlag(cmd, &dry)
+	return cmd
 }
 
 // awaitEnd waits until no process has the id.

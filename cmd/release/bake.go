@@ -58,7 +58,7 @@ func (b bakeFlags) forPart(app *config.App, p part) bakeFlags {
 	}
 	for _, role := range roles {
 		form := containerForm
-		if app.ForRole(role).Fleet.Driver == qemuName {
+		if driver := app.ForRole(role).Fleet.Driver; driver == qemuName || driver == ec2Name {
 			form = machineForm
 		}
 		if !slices.Contains(forms, form) {
@@ -344,7 +344,11 @@ func (c *cli) checkBake(ctx context.Context, o builder.Options) error {
 		r.Differences = append(r.Differences, fmt.Sprint(d))
 	}
 	if len(diffs) == 0 {
-		return c.out.result(r, func(w io.Writer) { fmt.Fprintln(w, "two bakes gave the same image") })
+		same := "the same image"
+		if o.Machine != nil {
+			same += " and the same disk"
+		}
+		return c.out.result(r, func(w io.Writer) { fmt.Fprintln(w, "two bakes gave "+same) })
 	}
 	err = fault.New(fault.Failed, "check bake of %s: two bakes differ in %d paths", relative(o.Recipe.Path), len(diffs)).
 		WithHint("find the step that writes them; clocks, random names and the network are the usual reasons")
@@ -365,9 +369,41 @@ func (c *cli) bakeAndLaunch(ctx context.Context, a asked, b bakeFlags) error {
 		return fault.New(fault.Invalid, "up %s/%s: it takes the images that serve in %s and never bakes its own", app.App, app.Env, app.Promote).
 			WithHint("release promote -e %s; or name an image: release up IMAGE", app.Env)
 	}
+	if err := c.worthBaking(ctx, a, app); err != nil {
+		return err
+	}
 	set, _, done, err := c.bakeParts(ctx, b, app)
 	if done || err != nil {
 		return err
 	}
 	return c.start(ctx, a, "up", app, set)
+}
+
+// worthBaking says beforehand why what is baked could not be launched: a recipe that says nothing to run, or a freeze. With an
+// operation under way it may attach to that.
+func (c *cli) worthBaking(ctx context.Context, a asked, app *config.App) error {
+	for _, p := range partsOf(app) {
+		path, err := p.path(app)
+		if err != nil || dockerfile.Is(path) {
+			continue // the bake says it
+		}
+		if r, err := recipes.Load(path); err == nil {
+			if err := p.runsNothing(app, r).Err(); err != nil {
+				return err
+			}
+		}
+	}
+	if a.plans || a.request.Wait {
+		return nil
+	}
+	client, _, err := c.reach(ctx)
+	if err != nil {
+		return nil // it is started later, and asked then
+	}
+	status, err := client.Status(ctx, appOf(app))
+	if err != nil || status.Freeze == nil || status.Operation != nil {
+		return nil
+	}
+	return fault.New(fault.Busy, "up %s/%s: %s", app.App, app.Env, frozenText(status.Freeze)).
+		WithHint("release unfreeze ends it; rollback, scale and replace are possible meanwhile")
 }

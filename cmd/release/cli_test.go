@@ -91,6 +91,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{name: "missing argument", args: "scale", code: 2, says: []string{"the size is missing", "release scale [ROLE=]SIZE"}},
 		{name: "extra argument", args: "history now", code: 2, says: []string{`"now" is one argument too many`}},
 		{name: "bad size", args: "scale none", files: good, code: 2, says: []string{"not a number of nodes"}},
+		{name: "size of no role", args: "scale =3", files: good, code: 2, says: []string{"no role is named", "release scale [ROLE=]SIZE"}},
+		{name: "plan without end", args: "up --plan /dev/zero", files: good, code: 2, says: []string{"read /dev/zero: it is a device"}},
 		{name: "no config", args: "status", code: 2, says: []string{"release.yaml", "release init"}},
 		{name: "named config missing", args: "status -c gone.yaml", code: 2, says: []string{"gone.yaml"}},
 		{
@@ -103,6 +105,20 @@ func TestExitCodesAndMessages(t *testing.T) {
 			files: map[string]string{"release.yaml": smallApp, "recipe.yaml": "name: shop\nbase: scratch\ncopy: [{from: ./gone, to: /x}]\nprots: [1]\n"},
 			says:  []string{"recipe.yaml:3:", "recipe.yaml:4:1", "ports"},
 		},
+		{
+			name: "recipe that a fleet cannot be booted from", args: "validate", code: 2,
+			files: map[string]string{"release.yaml": smallApp, "recipe.yaml": "name: shop\nbase: scratch\nports: [8080]\n"},
+			says:  []string{"recipe.yaml:2:", "says nothing to run, and the fleet of shop is booted from it", "entrypoint: or services:"},
+		},
+		{
+			name: "the same, by itself", args: "validate recipe.yaml",
+			files: map[string]string{"recipe.yaml": "name: shop\nbase: scratch\n"}, says: []string{"recipe.yaml: ok"},
+		},
+		{
+			name: "roles that say what to run", args: "validate", says: []string{"recipe.yaml: ok"},
+			files: map[string]string{"release.yaml": "app: shop\nrecipe: recipe.yaml\nroles: {web: {cmd: [/x], route: {listen: \":18080\"}}}\n", "recipe.yaml": "name: shop\nbase: scratch\nports: [8080]\n"},
+		},
+		{name: "two letters swapped", args: "stauts", code: 2, says: []string{"did you mean release status?"}},
 		{
 			name: "recipe that is not there", args: "validate", code: 2, files: map[string]string{"release.yaml": smallApp},
 			says: []string{"release.yaml:", "recipe recipe.yaml: there is no such file"},
@@ -185,6 +201,11 @@ func TestInitSaysWhatIsNext(t *testing.T) {
 		"dockerfile": {files: map[string]string{"Dockerfile": "FROM scratch\nCOPY x /x\nEXPOSE 80\nCMD [\"/x\"]\n", "x": ""}, says: ".releaseignore\nnext: release up\n"},
 		"stages": {files: map[string]string{"Dockerfile": "FROM a:1 AS b\nRUN x\nFROM scratch\nCOPY --from=b /x /x\nEXPOSE 80\n"},
 			says: "put the file into the project\nnext: what is to look at above, then release up\n"},
+		"a recipe that says all": {files: map[string]string{"recipe.yaml": smallRecipe}, says: "wrote release.yaml\nnext: release up\n"},
+		"a recipe without ports": {files: map[string]string{"recipe.yaml": "name: shop\nbase: scratch\nentrypoint: [/x]\n"},
+			says: "look at: recipe.yaml does not say ports:\nnext: what is to look at above, then release up\n"},
+		"a recipe on an image": {files: map[string]string{"recipe.yaml": "name: shop\nbase: {image: \"nginx:1\"}\nports: [80]\n"},
+			says: "recipe.yaml does not say what listens there, services: or entrypoint:; the base image may\nnext: what is to look at above, then release up\n"},
 	} {
 		if got := run(t, project(t, c.files), "init --dockerfile convert"); got.code != 0 || !strings.HasSuffix(got.stdout, c.says) {
 			t.Errorf("%s: exit code %d, %s%s", name, got.code, got.stdout, got.stderr)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ import (
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
+	"github.com/bootandshoot/release/orchestrator/hook"
 )
 
 // agentStart bounds how long a new agent may take until it answers.
@@ -33,8 +35,38 @@ func (c *cli) reach(ctx context.Context) (*api.Client, api.Agent, error) {
 		return nil, api.Agent{}, err
 	}
 	client := api.NewClient(socket)
-	agent, err := client.Agent(ctx)
+	agent, err := ask(ctx, client, agentAnswers)
 	return client, agent, err
+}
+
+// agentAnswers bounds how long an agent may take to say who it is. It reads nothing for that.
+const agentAnswers = 30 * time.Second
+
+// ask asks who answers. An agent that takes the connection and says nothing is there, and so is one that is not ours to speak to:
+// no other is started beside it.
+func ask(ctx context.Context, client *api.Client, within time.Duration) (api.Agent, error) {
+	var agent api.Agent
+	hangs, err := answered(ctx, within, func(ctx context.Context) (err error) {
+		agent, err = client.Agent(ctx)
+		return err
+	})
+	switch {
+	case hangs:
+		err = fault.New(fault.Unavailable, "the agent at %s takes connections, but did not answer within %s", client.Socket, span(within)).
+			WithHint("ss -lxp shows its process: kill it; router and nodes go on, and the next command starts another")
+	case errors.Is(err, fs.ErrPermission):
+		err = fault.New(fault.Denied, "ask the agent at %s: it is another user's", client.Socket).
+			WithHint("run the command as that user; RELEASE_STATE_DIR names a state folder of your own")
+	}
+	return agent, err
+}
+
+// answered asks for at most that long, and says whether nothing came though the caller's own time is not over.
+func answered(ctx context.Context, within time.Duration, ask func(context.Context) error) (hangs bool, err error) {
+	asked, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	err = ask(asked)
+	return err != nil && asked.Err() != nil && ctx.Err() == nil, err
 }
 
 // appAndAgent is the app of the file, and the agent.
@@ -184,8 +216,8 @@ func waitForAgent(ctx context.Context, client *api.Client, died <-chan error, lo
 func agentDied(log string, from int64) error {
 	said := logEnd(log, from)
 	var st unix.Statfs_t
-	if said == "" && unix.Statfs(filepath.Dir(log), &st) == nil && st.Bavail == 0 {
-		return fault.New(fault.NoSpace, "the agent ended while starting: the disk of %s is full", filepath.Dir(log)).
+	if unix.Statfs(filepath.Dir(log), &st) == nil && st.Bavail == 0 {
+		return fault.New(fault.NoSpace, "the agent ended while starting: the disk of %s is full: %s", filepath.Dir(log), cmp.Or(said, "it could not say more")).
 			WithHint("free space there and repeat; router and nodes go on meanwhile")
 	}
 	return fault.New(fault.Failed, "the agent ended while starting:\n%s", cmp.Or(said, "it said nothing")).WithHint("its log: %s", log)
@@ -228,10 +260,11 @@ func logEnd(path string, from int64) string {
 	return strings.Join(lines[max(0, len(lines)-10):], "\n")
 }
 
-// withoutGlobals drops the variables that are flags of the verb at hand and none of the agent's.
+// withoutGlobals drops the variables that are flags of the verb at hand and none of the agent's, and the one by which a hook's command is found:
+// an agent that a hook starts is not the hook's.
 func withoutGlobals(env []string) []string {
 	var g globals
-	drop := map[string]bool{}
+	drop := map[string]bool{hook.FolderVar: true}
 	for _, name := range g.names() {
 		drop[variableOf(name)] = true
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
 )
@@ -32,9 +33,9 @@ type copyResult struct {
 func (c *cli) cpVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "cp NODE:PATH [TO]", Short: "Copy a file or folder out of a node",
-		Long: `Copies a file or folder out of a node, also one that is in quarantine or has ended, into the folder TO (default:
-the present one) or under the name TO; - writes a tar archive to standard output. Nothing in the node is run, and nothing
-is ever copied into one: what would change a node makes a new image.`,
+		Long: `Copies a file or folder out of a node, also one that is in quarantine or, where nodes are no machines, has ended, into the
+folder TO (default: the present one) or under the name TO; - writes a tar archive to standard output. No program of the
+image is run, and nothing is ever copied into a node: what would change one makes a new image.`,
 		Example:           "  release cp k3f9q:/var/log/app.log\n  release cp k3f9q:/srv/data ./seen\n  release cp k3f9q:/srv - | tar -t",
 		Args:              between(1, 2, "NODE:PATH"),
 		ValidArgsFunction: c.completeNodes,
@@ -94,6 +95,9 @@ func (r *copyResult) unpack(archive io.Reader) error {
 		folder, name = filepath.Dir(r.To), filepath.Base(r.To)
 	}
 	r.To = filepath.Join(folder, name)
+	if err := atomicfile.Replaceable(r.To); err != nil {
+		return err
+	}
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return err

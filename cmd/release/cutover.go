@@ -13,7 +13,8 @@ func (c *cli) cutoverVerb() *cobra.Command {
 		Use:   "cutover [RELEASE]",
 		Short: "Shift traffic to the launched release",
 		Long: `Runs the remaining cutover steps of the release to 100 %, watches, and goes back by itself when the release is
-worse than the old one or abort_on says so. With --percent it sets that split and ends: nobody watches it.`,
+worse than the old one or abort_on says so. With --percent it sets that split and ends: nobody watches it. From there
+cutover and up go on, rollback goes back.`,
 		Example: `  release cutover --percent 10
   release cutover r8
   release cutover --plan shop.plan`,

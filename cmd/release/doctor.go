@@ -26,12 +26,21 @@ import (
 )
 
 func (c *cli) doctorVerb() *cobra.Command {
-	return &cobra.Command{
+	var orphans bool
+	cmd := &cobra.Command{
 		Use: "doctor", Short: "Look whether this machine has what bakes and fleets need",
-		Long:    "Looks at sandboxes, the Docker engine, folders, disk space, ports, agent, router and Consul, and says what to do. Exits with 1\nwhen something fails; warnings are no failure.",
-		Example: "  release doctor\n  release doctor --json", Args: noArgs(),
+		Long: `Looks at sandboxes, the Docker engine, folders, disk space, ports, agent, router and Consul, and at a Docker Swarm and
+Amazon EC2 where the agent or the app here uses it, and says what to do. Where a fleet of the app here is of QEMU's machines, or its
+recipe says machine:, it looks at QEMU too, boots a tiny guest to see whether KVM works, and looks for UEFI firmware. It makes and
+removes nothing. Exits with 1 when something fails; warnings are no failure.`,
+		Example: "  release doctor\n  release doctor --json\n  release doctor --orphans", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			checks := c.examine(cmd.Context())
+			var checks []api.Check
+			if orphans {
+				checks = c.orphanChecks(cmd.Context())
+			} else {
+				checks = c.examine(cmd.Context())
+			}
 			err := verdict(checks)
 			show := func(w io.Writer) {
 				for _, ch := range checks {
@@ -47,6 +56,8 @@ func (c *cli) doctorVerb() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&orphans, "orphans", false, "instead find what is left at AWS by the tag of this installation, and that nothing needs")
+	return cmd
 }
 
 func verdict(checks []api.Check) error {
@@ -79,6 +90,7 @@ func fails(name string, err error) api.Check {
 func (c *cli) examine(ctx context.Context) []api.Check {
 	checks := sandboxChecks(sandbox.Probe(ctx))
 	checks = append(checks, dockerCheck(ctx))
+	checks = append(checks, c.machineChecks(ctx)...)
 	settings, err := c.settings("")
 	if err != nil {
 		return append(checks, fails("agent.yaml", err))
@@ -88,9 +100,17 @@ func (c *cli) examine(ctx context.Context) []api.Check {
 	checks = append(checks, folderCheck("state folder", stateDir, stateErr), folderCheck("images folder", imagesDir, imagesErr))
 	checks = append(checks, portsCheck(settings), toolCheck("git", "recipes with git: steps need it: apt-get install git"))
 	checks = append(checks, c.agentCheck(ctx))
+	checks = append(checks, c.hostChecks(ctx, settings)...)
 	checks = append(checks, consulChecks(ctx, settings)...)
+	if stateErr == nil {
+		checks = append(checks, swarmChecks(ctx, stateDir, settings)...)
+		checks = append(checks, c.ec2Checks(ctx, stateDir, settings)...)
+	}
 	if settings.Router.Backend == config.RouterHAProxy {
 		return append(checks, haproxyChecks(ctx, stateDir, settings)...)
+	}
+	if settings.Router.Backend == config.RouterALB {
+		return append(checks, albCheck(ctx, stateDir, settings))
 	}
 	if settings.Router.Backend == config.RouterConsul {
 		return checks // its edges are among those of Consul

@@ -119,11 +119,16 @@ func momentAfter(now time.Time, text string) (time.Time, error) {
 	return time.Time{}, fault.New(fault.Invalid, "read --until %q: neither a span such as 2h nor a time such as 18:00 or 2026-11-30T18:00", text)
 }
 
-// freezeLine is a freeze in one line.
-func (o *output) freezeLine(f *api.Freeze) string {
+// frozenText is a freeze in one line.
+func frozenText(f *api.Freeze) string {
 	until := "until release unfreeze"
 	if !f.Until.IsZero() {
 		until = "until " + f.Until.Local().Format("2006-01-02 15:04")
 	}
-	return o.yellow("frozen") + fmt.Sprintf(" by %s since %s, %s: %s", f.By, f.At.Local().Format("2006-01-02 15:04"), until, harmless(f.Reason))
+	return fmt.Sprintf("frozen by %s since %s, %s: %s", f.By, f.At.Local().Format("2006-01-02 15:04"), until, harmless(f.Reason))
+}
+
+// freezeLine is the same with its colour.
+func (o *output) freezeLine(f *api.Freeze) string {
+	return strings.Replace(frozenText(f), "frozen", o.yellow("frozen"), 1)
 }

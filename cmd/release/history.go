@@ -14,7 +14,8 @@ import (
 func (c *cli) historyVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "List releases and what was done with them",
-		Long: `Lists the releases, and the operations that ended with who asked for them and what they cost the users. With -v also by
+		Long: `Lists the releases, and the operations that ended with who asked for them and what they cost the users:
+FAILED is what the router had to answer itself, 502, 503 or 504, or what broke in the middle, 5XX what nodes answered. With -v also by
 release and cause, and the verdicts of cutovers with their numbers. release show tells all of one release.`,
 		Example: "  release history\n  release history --json", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,12 +43,12 @@ func (o *output) history(w io.Writer, r api.HistoryResult) {
 		releases.row(plain(rel.ID), cell{rel.State, o.byState(rel.State)}, plain(shortDigest(rel.Image)),
 			plain(rel.At.Local().Format(time.DateTime)), plain(rel.By))
 	}
-	ops.row(plain("OPERATION"), plain("WHAT"), plain("AT"), plain("TOOK"), plain("REQUESTS"), plain("FAILED"), plain("RETRIED"), plain("CUT"), plain("BY"), plain("OUTCOME"))
+	ops.row(plain("OPERATION"), plain("WHAT"), plain("AT"), plain("TOOK"), plain("REQUESTS"), plain("FAILED"), plain("5XX"), plain("RETRIED"), plain("CUT"), plain("BY"), plain("OUTCOME"))
 	for _, op := range r.Operations {
 		outcome, shown := o.outcome(op)
 		ops.row(plain(op.ID), plain(whatWas(op)), plain(op.At.Local().Format(time.DateTime)), plain(span(seconds(op.Seconds))),
-			plain(fmt.Sprint(op.Ledger.Requests)), plain(fmt.Sprint(op.Ledger.Failed)), plain(fmt.Sprint(op.Ledger.Retried)),
-			plain(fmt.Sprint(op.Ledger.Cut)), plain(op.By), cell{outcome, shown})
+			plain(fmt.Sprint(op.Ledger.Requests)), plain(fmt.Sprint(op.Ledger.Failed)),
+			plain(fmt.Sprint(op.Ledger.Causes.Status5x)), plain(fmt.Sprint(op.Ledger.Retried)), plain(fmt.Sprint(op.Ledger.Cut)), plain(op.By), cell{outcome, shown})
 	}
 	fmt.Fprintf(w, "%s\n\n%s\n", strings.Join(releases.lines(""), "\n"), strings.Join(ops.lines(""), "\n"))
 	if o.verbose {

@@ -183,7 +183,7 @@ func (c *cli) openImage(cmd *cobra.Command, ref string) (*images.Store, images.D
 }
 
 func (c *cli) imagesRm() *cobra.Command {
-	var force bool
+	var force, dry bool
 	cmd := &cobra.Command{
 		Use: "rm IMAGE...", Short: "Remove images and what only they use", Example: "  release images rm 4f1c9a",
 		Args: between(1, -1, "the image"), ValidArgsFunction: c.completeImages,
@@ -191,24 +191,34 @@ func (c *cli) imagesRm() *cobra.Command {
 			if done, err := c.enterNamespace(); done || err != nil {
 				return err // unpacked files of an ordinary user belong to ids that only exist inside
 			}
-			r := api.ImagesResult{Head: api.NewHead(nil), Images: []api.ImageInfo{}}
+			r := api.ImagesResult{Head: api.NewHead(nil), DryRun: dry, Images: []api.ImageInfo{}}
 			for _, ref := range args {
 				store, digest, err := c.openImage(cmd, ref)
 				if err != nil {
 					return err
 				}
-				if err := store.Remove(cmd.Context(), digest, force); err != nil {
+				remove := store.Remove
+				if dry {
+					remove = store.MayRemove
+				}
+				if err := remove(cmd.Context(), digest, force); err != nil {
 					return err
 				}
 				r.Images = append(r.Images, api.ImageInfo{Image: string(digest)})
 			}
 			return c.out.result(r, func(w io.Writer) {
+				verb := "removed"
+				if dry {
+					fmt.Fprintln(w, c.out.yellow("dry run, nothing is done"))
+					verb = "would remove"
+				}
 				for _, i := range r.Images {
-					fmt.Fprintln(w, "removed", i.Image)
+					fmt.Fprintln(w, verb, i.Image)
 				}
 			})
 		},
 	}
+	dryRunFlag(cmd, &dry)
 	cmd.Flags().BoolVar(&force, "force", false, "also when a fleet uses it")
 	return cmd
 }

@@ -36,7 +36,9 @@ func (c *cli) imagesGC() *cobra.Command {
 		Long: `Removes images that nothing needs, their layers, leftovers of killed commands, and the least recently used of the caches
 until they fit the limit, and says for each why it stays or goes. Images stay that fleets run on or may be rolled back to, serving
 and warm ones of every agent that uses this store; the newest of each name; and what came within the last hour. While a bake, an
-import or a shell uses the store nothing is removed.
+import or a shell uses the store nothing is removed. Where this installation had fleets on EC2, AMIs are deregistered whose image is
+gone, that no fleet there is made of and no release on the agent's record needs, their snapshots go with them, and snapshots go that
+uploads left; the agent must answer for it.
 
 SIZE is an amount such as 20GiB. Without --cache-limit it is that of RELEASE_CACHE_LIMIT, and without both the caches stay. Bakes
 keep RELEASE_CACHE_LIMIT at their end.`,
@@ -63,13 +65,49 @@ keep RELEASE_CACHE_LIMIT at their end.`,
 			if err != nil {
 				return ended(cmd.Context(), err)
 			}
-			return c.out.result(gcResult{api.NewHead(nil), res}, func(w io.Writer) { c.dataOutput().collected(w, res) })
+			amis, err := c.collectAMIs(cmd.Context(), store, res)
+			res.Decisions = append(res.Decisions, amis...)
+			if writeErr := c.out.result(gcResult{api.NewHead(err), res}, func(w io.Writer) { c.dataOutput().collected(w, res) }); writeErr != nil {
+				return writeErr
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would go, and remove nothing")
 	cmd.Flags().IntVar(&o.Keep, "keep", 1, "how many of the newest images of each name stay")
 	cmd.Flags().StringVar(&limit, "cache-limit", "", "`size` that caches may have, such as 20GiB; 0B empties them (default: no limit)")
 	return cmd
+}
+
+// collectAMIs removes what was made at AWS of images that are gone, and what uploads left there. Without a fleet there nobody is asked.
+func (c *cli) collectAMIs(ctx context.Context, store *images.Store, res images.Collected) ([]images.Decision, error) {
+	settings, err := c.settings("")
+	if err != nil {
+		return nil, err
+	}
+	stateDir, err := c.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	account, err := c.accountOf(stateDir, settings, store)
+	if err != nil || !account.used() {
+		return nil, err
+	}
+	d, err := account.driver()
+	if err != nil {
+		return nil, err
+	}
+	goes := map[string]bool{}
+	for _, one := range res.Decisions {
+		goes[one.Name] = one.Kind == "image" && !one.Keep
+	}
+	needed := needs(store, goes, func() (onRecord, error) { return c.onRecord(ctx) })
+	collected, err := d.Collect(ctx, needed, res.DryRun)
+	var decisions []images.Decision
+	for _, one := range collected {
+		decisions = append(decisions, images.Decision{Kind: one.Kind, Name: one.ID, As: one.Region, Keep: one.Keep, Reason: one.Reason})
+	}
+	return decisions, err
 }
 
 // cacheLimit reads an amount, else that of the variable; -1 without both.

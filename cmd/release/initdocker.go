@@ -3,10 +3,12 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/scaffold"
+	"github.com/bootandshoot/release/recipes"
 )
 
 // What becomes of a Dockerfile.
@@ -29,6 +31,9 @@ func (c *cli) propose(dir, docker string) (scaffold.Project, error) {
 		return scaffold.Project{}, fault.New(fault.Invalid, "read --dockerfile: %q is none of convert, keep", docker)
 	}
 	p, err := scaffold.Detect(dir, staticSelf())
+	if p.Kind == scaffold.RecipeKind {
+		p.Notes = lacksOf(filepath.Join(dir, "recipe.yaml"))
+	}
 	if err != nil || docker != "" || p.Kind != scaffold.DockerfileKind {
 		return p, err
 	}
@@ -42,6 +47,29 @@ func (c *cli) propose(dir, docker string) (scaffold.Project, error) {
 	}
 	p, _, err = scaffold.KeepDockerfile(dir)
 	return p, err
+}
+
+// lacksOf says what a recipe that is there lacks for an app with a route. A base that is an image may bring it.
+func lacksOf(path string) []string {
+	r, err := recipes.Load(path)
+	if err != nil {
+		return []string{"recipe.yaml has mistakes: release validate names them"}
+	}
+	var lacks []string
+	if len(r.Ports) == 0 {
+		lacks = append(lacks, "ports:")
+	}
+	if len(r.Command()) == 0 {
+		lacks = append(lacks, "what listens there, services: or entrypoint:")
+	}
+	if len(lacks) == 0 {
+		return nil
+	}
+	note := "recipe.yaml does not say " + strings.Join(lacks, " and ")
+	if r.Base.Path+r.Base.Reference != "" {
+		note += "; the base image may"
+	}
+	return []string{note}
 }
 
 func (c *cli) askToKeep() (bool, error) {

@@ -50,7 +50,8 @@ func (c *cli) upVerb() *cobra.Command {
 		Use:   "up [IMAGE]",
 		Short: "Bake, launch and cut over to 100 %, in one step",
 		Long: `Bakes the app's recipe (or takes the IMAGE given), launches it, and moves the traffic with the steps of
-release.yaml. With nothing changed it does nothing.`,
+release.yaml. With nothing changed it does nothing. A release of the same image and configuration that is launched
+already, or holds at a share, is gone on with.`,
 		Example: `  release up
   release up -e staging --json`,
 		Args:              between(0, 1, ""),

@@ -64,6 +64,7 @@ func (c *cli) logs(ctx context.Context, app *config.App, nodes []string, f logsF
 	if err != nil {
 		return err
 	}
+	named := len(nodes) > 0
 	if f.previous {
 		nodes, err = c.previousNodes(ctx, client, app, nodes, f.release)
 		if err != nil {
@@ -89,7 +90,14 @@ func (c *cli) logs(ctx context.Context, app *config.App, nodes []string, f logsF
 		group.SetLimit(1) // node after node, whole
 	}
 	for _, node := range nodes {
-		group.Go(func() error { return p.copy(ctx, client, appOf(app), node, opts) })
+		group.Go(func() error {
+			err := p.copy(ctx, client, appOf(app), node, opts)
+			if fault.Is(err, fault.NotFound) && !named {
+				c.out.note("%v", err) // it was removed since it was listed
+				return nil
+			}
+			return err
+		})
 	}
 	if err := group.Wait(); err != nil && !(f.follow && errors.Is(err, context.Canceled)) {
 		return err

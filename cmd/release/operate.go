@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -108,7 +109,17 @@ func heldFault(op api.Operation) error {
 	if why != "" {
 		why = ": " + why
 	}
-	return fault.New(fault.Held, "%s of %s is held at %d %%%s", op.Kind, op.Release, op.Percent, why).WithHint("release resume goes on, %s", wayBack(op))
+	return fault.New(fault.Held, "%s of %s is held at %d %%%s", op.Kind, op.Release, op.Percent, why).
+		WithHint("release resume goes on, %s%s", wayBack(op), littleTraffic(op))
+}
+
+// littleTraffic says what helps where an operation is held since its requests show nothing.
+func littleTraffic(op api.Operation) string {
+	n := len(op.Verdicts)
+	if n == 0 || op.Verdicts[n-1].Outcome != "open" || strings.HasPrefix(op.Held, "abort_on") {
+		return ""
+	}
+	return "; with little traffic set cutover.verdict.enough, or verdict: off"
 }
 
 // wayBack says how an operation is undone.

@@ -8,12 +8,17 @@ import (
 	"github.com/bootandshoot/release/internal/human"
 )
 
-// ledgerText is a ledger in one line, with causes only if there are any.
+// ledgerText is a ledger in one line, with causes only if there are any. What nodes answered with 5xx reached the users: it stands with
+// what failed on the way.
 func ledgerText(l api.Ledger) string {
-	text := fmt.Sprintf("%s, %d failed, %d retried, %d cut", human.Count(l.Requests, "request"), l.Failed, l.Retried, l.Cut)
 	c := l.Causes
+	text := fmt.Sprintf("%s, %d failed", human.Count(l.Requests, "request"), l.Failed)
+	if c.Status5x > 0 {
+		text += fmt.Sprintf(", %d answered 5xx by nodes", c.Status5x)
+	}
+	text += fmt.Sprintf(", %d retried, %d cut", l.Retried, l.Cut)
 	if causes := nonzero([]counted{
-		{c.Connect, "connect"}, {c.Reset, "reset"}, {c.Timeout, "timeout"}, {c.Status5x, "5xx of nodes"}, {c.NoNode, "no node"}, {l.Rejected, "rejected"},
+		{c.Connect, "connect"}, {c.Reset, "reset"}, {c.Timeout, "timeout"}, {c.NoNode, "no node"}, {l.Rejected, "rejected"},
 	}); causes != "" {
 		text += " (" + causes + ")"
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/bootandshoot/release/images/diff"
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/plainfile"
 )
 
 // planResult is the result of plan, and of every verb with --dry-run.
@@ -33,7 +33,8 @@ func (c *cli) planVerb() *cobra.Command {
 		Short: "Say what up would do: changes, schedule, what is shot, how long it takes",
 		Long: `Bakes the app's recipe (or takes the IMAGE given) and says what release up would do with it: what changes in the
 image and the configuration, the steps with their times, hooks and approvals, how many nodes there are at the peak, which
-fleets are shot and when. Nothing is launched. Where the release is launched already, it is the plan of its cutover.
+fleets are shot and when. Nothing is launched. Where the release is launched already, or holds at a share, it is the
+plan of its cutover.
 
 With --out the plan is written to a file. release up --plan FILE, or release cutover --plan FILE, runs exactly that plan,
 and refuses when the world has moved since.`,
@@ -58,6 +59,14 @@ and refuses when the world has moved since.`,
 // dryRunFlag adds --dry-run.
 func dryRunFlag(cmd *cobra.Command, dry *bool) {
 	cmd.Flags().BoolVar(dry, "dry-run", false, "say what would be done, and do nothing")
+}
+
+// tried shows what a verb that is no operation would do.
+func (c *cli) tried(format string, args ...any) func(io.Writer) {
+	return func(w io.Writer) {
+		fmt.Fprintln(w, c.out.yellow("dry run, nothing is done"))
+		fmt.Fprintf(w, format+"\n", args...)
+	}
 }
 
 // showPlan asks for what the request would do, and shows it.
@@ -158,12 +167,15 @@ func (c *cli) launchedAs(ctx context.Context, a asked, p planResult) (string, er
 	return "", nil
 }
 
+// maxPlan is the size of a plan file at most, in bytes: thousands of nodes and every file of two images are less.
+const maxPlan = 64 << 20
+
 // readPlan reads what plan --out wrote.
 func readPlan(file string) (planResult, error) {
 	var p planResult
-	b, err := os.ReadFile(file)
+	b, err := plainfile.Read(file, maxPlan)
 	if err != nil {
-		return p, fault.New(fault.Invalid, "read plan: %w", err).WithHint("release plan --out FILE writes one")
+		return p, fault.New(fault.Invalid, "run plan: %w", err).WithHint("release plan --out FILE writes one")
 	}
 	if err := json.Unmarshal(b, &p); err != nil || p.Type != "result" || len(p.Basis) == 0 || p.Schema != api.Schema {
 		return p, fault.New(fault.Invalid, "read plan: %s is no plan", file).WithHint("release plan --out FILE writes one")

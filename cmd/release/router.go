@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
 	"github.com/bootandshoot/release/router"
+	"github.com/bootandshoot/release/router/alb"
 	"github.com/bootandshoot/release/router/embedded"
 	"github.com/bootandshoot/release/router/haproxy"
 )
@@ -30,6 +32,8 @@ type routerResult struct {
 	Dir     string           `json:"dir"`
 	Router  *embedded.Status `json:"router,omitempty"`
 	HAProxy []haproxy.Status `json:"haproxy,omitempty"` // where they are the routers
+	ALB     *alb.Status      `json:"alb,omitempty"`     // where it is the router
+	DryRun  bool             `json:"dry_run,omitempty"`
 }
 
 func (c *cli) routerVerb() *cobra.Command {
@@ -95,22 +99,43 @@ func (c *cli) routerClient() (*embedded.Client, error) {
 	return embedded.NewClient(dir), err
 }
 
+// routerAnswers bounds how long a router may take to say how it is.
+const routerAnswers = 30 * time.Second
+
+// askRouter asks how the router is. One that takes the connection and says nothing is there.
+func askRouter(ctx context.Context, client *embedded.Client, within time.Duration) (embedded.Status, error) {
+	var s embedded.Status
+	hangs, err := answered(ctx, within, func(ctx context.Context) (err error) {
+		s, err = client.Status(ctx)
+		return err
+	})
+	if hangs {
+		err = fault.New(fault.Unavailable, "the router in %s takes connections, but did not answer within %s", client.Dir(), span(within)).
+			WithHint("ss -lxp shows its process: kill it; the agent starts another, which serves the table that was last")
+	}
+	return s, err
+}
+
 func (c *cli) routerStatus() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show the router: version, table, listeners, requests in flight", Example: "  release router status --json",
 		Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if settings, err := c.settings(""); err != nil || settings.Router.Backend == config.RouterHAProxy {
-				if err != nil {
-					return err
-				}
+			settings, err := c.settings("")
+			if err != nil {
+				return err
+			}
+			switch settings.Router.Backend {
+			case config.RouterHAProxy:
 				return c.haproxyStatus(cmd.Context(), settings)
+			case config.RouterALB:
+				return c.albStatus(cmd.Context(), settings)
 			}
 			client, err := c.routerClient()
 			if err != nil {
 				return err
 			}
-			s, err := client.Status(cmd.Context())
+			s, err := askRouter(cmd.Context(), client, routerAnswers)
 			if err != nil && !errors.Is(err, router.ErrUnavailable) {
 				return err
 			}
@@ -149,6 +174,7 @@ func orOK(err string) string {
 
 func (c *cli) routerUpgrade() *cobra.Command {
 	var exe string
+	var dry bool
 	cmd := &cobra.Command{
 		Use: "upgrade", Short: "Hand the router's sockets to a process of this program, without losing a request",
 		Example: "  release router upgrade\n  release router upgrade --exe /usr/local/bin/release", Args: noArgs(),
@@ -165,6 +191,9 @@ func (c *cli) routerUpgrade() *cobra.Command {
 			if exe, err = filepath.Abs(exe); err != nil {
 				return fmt.Errorf("upgrade router: %w", err)
 			}
+			if dry {
+				return c.tryUpgrade(cmd.Context(), client, exe)
+			}
 			s, err := client.Upgrade(cmd.Context(), exe)
 			if err != nil {
 				return noRouter(client.Dir(), err)
@@ -172,8 +201,23 @@ func (c *cli) routerUpgrade() *cobra.Command {
 			return c.routerResult(client.Dir(), s, true)
 		},
 	}
+	dryRunFlag(cmd, &dry)
 	cmd.Flags().StringVar(&exe, "exe", "", "the new program's `file` (default: this one)")
 	return cmd
+}
+
+// tryUpgrade says what would be handed to whom.
+func (c *cli) tryUpgrade(ctx context.Context, client *embedded.Client, exe string) error {
+	s, err := askRouter(ctx, client, routerAnswers)
+	if err != nil {
+		return noRouter(client.Dir(), err)
+	}
+	if info, err := os.Stat(exe); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+		return fault.New(fault.Invalid, "upgrade router: %s is no program", exe)
+	}
+	r := routerResult{Head: api.NewHead(nil), Running: true, PID: s.PID, Version: s.Version, Dir: client.Dir(), Router: &s, DryRun: true}
+	return c.out.result(r, c.tried("router %s, pid %d, would hand %s and %s to a process of %s", s.Version, s.PID,
+		human.Count(len(s.Listeners), "listener"), human.Count(s.Connections, "connection"), exe))
 }
 
 func noRouter(dir string, err error) error {
@@ -186,19 +230,25 @@ func noRouter(dir string, err error) error {
 }
 
 func (c *cli) routerStop() *cobra.Command {
-	return &cobra.Command{
+	var dry bool
+	cmd := &cobra.Command{
 		Use: "stop", Short: "End the router: users get no answers any more until an agent starts", Example: "  release router stop", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := c.routerClient()
 			if err != nil {
 				return err
 			}
-			s, err := client.Status(cmd.Context())
+			s, err := askRouter(cmd.Context(), client, routerAnswers)
 			if errors.Is(err, router.ErrUnavailable) {
 				return c.routerResult(client.Dir(), s, false)
 			}
 			if err != nil {
 				return err
+			}
+			if dry {
+				r := routerResult{Head: api.NewHead(nil), Running: true, PID: s.PID, Version: s.Version, Dir: client.Dir(), Router: &s, DryRun: true}
+				return c.out.result(r, c.tried("router %d would end, with %s and %s in flight", s.PID,
+					human.Count(s.Connections, "connection"), human.Count(s.InFlight, "request")))
 			}
 			if err := atomicfile.Write(filepath.Join(client.Dir(), stoppedFile), nil, 0o600); err != nil {
 				return fmt.Errorf("stop router: %w", err)
@@ -213,16 +263,20 @@ func (c *cli) routerStop() *cobra.Command {
 			return c.out.result(r, func(w io.Writer) { fmt.Fprintf(w, "router %d ended\n", s.PID) })
 		},
 	}
+	dryRunFlag(cmd, &dry)
+	return cmd
 }
 
 // forgetResult is the result of router forget.
 type forgetResult struct {
 	api.Head
-	Edge string `json:"edge"`
+	Edge   string `json:"edge"`
+	DryRun bool   `json:"dry_run,omitempty"`
 }
 
 func (c *cli) routerForget() *cobra.Command {
-	return &cobra.Command{
+	var dry bool
+	cmd := &cobra.Command{
 		Use: "forget EDGE", Short: "Say that another router is gone for good",
 		Long: `A router that does not answer may go on serving with the last table that it was given, so nothing that it may route to is
 shot, and where agents share a store and users come to the router of one, no other moves its routes. When the machine is gone for good, this says so.`,
@@ -232,12 +286,18 @@ shot, and where agents share a store and users come to the router of one, no oth
 			if err != nil {
 				return err
 			}
-			if err := client.ForgetEdge(cmd.Context(), args[0]); err != nil {
+			if err := client.ForgetEdge(cmd.Context(), api.Forget{Edge: args[0], DryRun: dry}); err != nil {
 				return err
 			}
-			return c.out.result(forgetResult{Head: api.NewHead(nil), Edge: args[0]}, func(w io.Writer) {
+			r := forgetResult{Head: api.NewHead(nil), Edge: args[0], DryRun: dry}
+			if dry {
+				return c.out.result(r, c.tried("the router %s would be forgotten: nothing would wait for it any more", args[0]))
+			}
+			return c.out.result(r, func(w io.Writer) {
 				fmt.Fprintf(w, "the router %s is forgotten: nothing waits for it any more\n", args[0])
 			})
 		},
 	}
+	dryRunFlag(cmd, &dry)
+	return cmd
 }

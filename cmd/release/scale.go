@@ -24,6 +24,9 @@ release.yaml has another size than at the last launch.`,
 			if !named {
 				role, text = "", args[0]
 			}
+			if named && role == "" {
+				return fault.New(fault.Invalid, "read size %q: no role is named", args[0]).WithHint("%s", cmd.UseLine())
+			}
 			size, err := strconv.Atoi(text)
 			if err != nil || size < 1 {
 				return fault.New(fault.Invalid, "read size %q: not a number of nodes from 1 on", args[0]).

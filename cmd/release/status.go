@@ -21,7 +21,8 @@ import (
 )
 
 func (c *cli) statusVerb() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	cmd := &cobra.Command{
 		Use:   "status [NODE]",
 		Short: "Show routes, fleets, nodes and what is under way, on one screen",
 		Long: `Shows the route with its split, the fleets with their nodes, requests and errors, the operation under way, and
@@ -30,12 +31,21 @@ the command to type next.
 With the name of a node, or a unique part of it, that node alone is shown, and it is compared with its image now: files that were
 added, changed or removed, processes whose program is not the image's, and settings.
 
+With --all every app and environment that the agent knows is shown, in a line each, with -v as a screen each; no release.yaml
+is needed.
+
 When no agent answers, one is started only if this machine has state of an earlier one; else status says that nothing
 runs and exits with 1.`,
-		Example:           "  release status\n  release status -e staging --json\n  release status k3f9q",
+		Example:           "  release status\n  release status -e staging --json\n  release status k3f9q\n  release status --all",
 		Args:              between(0, 1, "a node"),
 		ValidArgsFunction: c.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all && len(args) > 0 {
+				return fault.New(fault.Invalid, "release status: --all and a node exclude each other")
+			}
+			if all {
+				return c.statusAll(cmd.Context())
+			}
 			app, client, err := c.appIfUsed(cmd.Context())
 			if err != nil {
 				return err
@@ -57,6 +67,8 @@ runs and exits with 1.`,
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "every app and environment that the agent knows")
+	return cmd
 }
 
 // appIfUsed is the app of the file, and the agent, for verbs that only look.
@@ -232,7 +244,10 @@ func (o *output) operationLines(s api.Status, now time.Time) []string {
 	var lines []string
 	add := func(op api.Operation) {
 		line := fmt.Sprintf("  operation  %s %s: %s", o.bold(op.Kind), op.Release, op.Phase)
-		if op.Paused {
+		switch {
+		case op.Held != "" || op.Failure != nil && op.Paused:
+			line += ", " + o.yellow("held")
+		case op.Paused:
 			line += ", " + o.yellow("paused")
 		}
 		if op.Waits != "" {

@@ -40,6 +40,57 @@ func TestStatusScreen(t *testing.T) {
 	golden(t, "testdata/status.golden", []byte(strings.Join(o.statusLines(s, now), "\n")+"\n"))
 }
 
+// All apps of an agent stand in a line each, and what keeps one of them is seen there.
+func TestStatusOfAllApps(t *testing.T) {
+	o := newOutput(io.Discard, io.Discard, func(string) (string, bool) { return "", false })
+	route := func(listen string, shares ...api.Weight) []api.Route {
+		return []api.Route{{Role: "api", Internal: true, Listen: "10.0.0.1:20100"}, {Role: "web", Listen: listen, Weights: shares}}
+	}
+	nodes := func(states ...string) []api.Fleet {
+		var fl api.Fleet
+		for _, s := range states {
+			fl.Nodes = append(fl.Nodes, api.Node{State: s})
+		}
+		return []api.Fleet{fl}
+	}
+	all := []api.Status{
+		{App: "blog", Env: "production"},
+		{App: "shop", Env: "production", Routes: route(":443", api.Weight{Release: "r7", Percent: 90}, api.Weight{Release: "r8", Percent: 10}), Fleets: nodes("healthy", "unhealthy", "draining"),
+			Operation: &api.Operation{Kind: "up", Release: "r8", Phase: "holding", Gate: "ops", Waits: "approval by ops: release approve"}},
+		{App: "shop", Env: "staging", Routes: route(":8081", api.Weight{Release: "r9", Percent: 100}), Fleets: nodes("healthy"),
+			Operation: &api.Operation{Kind: "launch", Release: "r10", Phase: "waiting for health"}},
+	}
+	want := `APP              ROUTE  TRAFFIC           NODES        NOW
+blog/production         none              0/0 healthy  nothing runs
+shop/production  :443   r7 90 %, r8 10 %  1/2 healthy  up r8: waits for approval by ops: release approve
+shop/staging     :8081  r9 100 %          1/1 healthy  launch r10: waiting for health`
+	if got := strings.Join(o.statusesLines(all, time.Time{}), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := o.statusesLines(nil, time.Time{}); len(got) != 1 || got[0] != "the agent knows no app" {
+		t.Errorf("of none: %q", got)
+	}
+	o.verbose = true
+	if got := strings.Join(o.statusesLines(all, time.Time{}), "\n"); !strings.Contains(got, "shop/staging\n") || strings.Contains(got, "TRAFFIC") {
+		t.Errorf("with -v\n%s", got)
+	}
+}
+
+// What is held by itself is not called paused, and says for whom it waits.
+func TestStatusOfWhatIsHeld(t *testing.T) {
+	o := newOutput(io.Discard, io.Discard, func(string) (string, bool) { return "", false })
+	op := api.Operation{ID: "op-9", Kind: "up", Release: "r8", Phase: "holding", Paused: true, Waits: "a person: release resume, or release abort"}
+	for want, held := range map[string]string{
+		"up r8: holding, paused, waits for a person: release resume, or release abort": "",
+		"up r8: holding, held, waits for a person: release resume, or release abort":   "too few requests",
+	} {
+		op.Held = held
+		if got := strings.Join(o.operationLines(api.Status{Operation: &op}, time.Time{}), "\n"); !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 // What a fleet holds is told with when that ends, and nothing else.
 func TestFleetLeft(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -67,6 +118,10 @@ func TestLedgerText(t *testing.T) {
 	l.Causes, l.Rejected = api.Causes{Reset: 5, NoNode: 1}, 7
 	l.ByRelease = []api.ReleaseLedger{{Release: "r7", Requests: 1000, Reset: 5}, {Release: "r8", Requests: 21, Cut: 4}}
 	if got := ledgerText(l); got != "1021 requests, 3 failed, 2 retried, 4 cut (5 reset, 1 no node, 7 rejected)" {
+		t.Error(got)
+	}
+	l.Causes.Status5x = 9
+	if got := ledgerText(l); !strings.HasPrefix(got, "1021 requests, 3 failed, 9 answered 5xx by nodes, 2 retried") {
 		t.Error(got)
 	}
 	want := "  RELEASE  REQUESTS  CONNECT  RESET  TIMEOUT  5XX  CUT\n  r7       1000      0        5      0        0    0\n  r8       21        0        0      0        0    4"

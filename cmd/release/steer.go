@@ -119,8 +119,10 @@ func (c *cli) underWay(ctx context.Context, verb string) (asked, *api.Client, ap
 	case verb == "resume" && held:
 		return asked{app: app}, client, api.Submitted{EventSeq: status.EventSeq}, nil
 	default:
-		return asked{}, nil, api.Submitted{}, fault.New(fault.NotFound, "%s %s/%s: nothing is under way", verb, app.App, app.Env).
-			WithHint("release status shows what runs")
+		if _, err := client.Steer(ctx, appOf(app), api.Steer{Verb: verb, By: c.who(), DryRun: true}); err != nil {
+			return asked{}, nil, api.Submitted{}, err // the agent knows what to do instead
+		}
+		return asked{}, nil, api.Submitted{}, fault.New(fault.NotFound, "%s %s/%s: nothing is under way", verb, app.App, app.Env)
 	}
 	return asked{app: app}, client, api.Submitted{Operation: *status.Operation, EventSeq: status.EventSeq}, nil
 }

@@ -44,9 +44,11 @@ func (c *cli) validateVerb() *cobra.Command {
 func (c *cli) validate(paths []string) ([]string, error) {
 	var files []string
 	var problems fault.List
+	var app *config.App
+	var boots []part // what is booted from the paths, where they are the app's
 	if len(paths) == 0 {
-		app, err := c.app()
-		if err != nil {
+		var err error
+		if app, err = c.app(); err != nil {
 			return nil, err
 		}
 		files = append(files, relative(app.Path()))
@@ -63,10 +65,10 @@ func (c *cli) validate(paths []string) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			paths = append(paths, path)
+			paths, boots = append(paths, path), append(boots, p)
 		}
 	}
-	for _, path := range paths {
+	for i, path := range paths {
 		files = append(files, relative(path))
 		if dockerfile.Is(path) { // what is in it the engine reads
 			if _, err := os.Stat(path); err != nil {
@@ -74,11 +76,40 @@ func (c *cli) validate(paths []string) ([]string, error) {
 			}
 			continue
 		}
-		if _, err := recipes.Load(path); err != nil {
+		r, err := recipes.Load(path)
+		if err != nil {
 			problems = append(problems, fault.All(err)...)
+			continue
+		}
+		if i < len(boots) {
+			problems = append(problems, boots[i].runsNothing(app, r)...)
 		}
 	}
 	return files, problems.Err()
+}
+
+// runsNothing is what is wrong where a fleet is booted from a recipe that says nothing to run. A base that is an image may bring its
+// command.
+func (p part) runsNothing(app *config.App, r *recipes.Recipe) fault.List {
+	if len(r.Command()) > 0 || !r.Base.Scratch && r.Base.Debian == nil {
+		return nil
+	}
+	roles := p.roles
+	if len(roles) == 0 {
+		roles = app.RoleNames()
+	}
+	for _, role := range roles {
+		if len(app.Role(role).Command) > 0 {
+			continue
+		}
+		what := app.App
+		if len(app.Roles) > 0 {
+			what += ", role " + role
+		}
+		return fault.List{fault.New(fault.Invalid, "the recipe says nothing to run, and the fleet of %s is booted from it", what).
+			At(r.Base.Pos.File, r.Base.Pos.Line, r.Base.Pos.Column).WithHint("give the recipe entrypoint: or services:")}
+	}
+	return nil
 }
 
 // tlsProblems looks at the certificates of all environments.

@@ -103,6 +103,7 @@ func (a *agent) run(ctx context.Context) error {
 			Version: programVersion(), PID: os.Getpid(), Since: time.Now(), StateDir: a.dir, ImagesDir: a.images.Dir(),
 		},
 		Standing: a.lead.standing, Leads: a.lead.leads, Forget: a.lead.forget, ForgetHost: a.lead.forgetHost,
+		Hosts: a.lead.hosts, DrainHost: a.lead.drainHost,
 		UserOf: userOf,
 	})
 	group, ctx := errgroup.WithContext(ctx)

@@ -30,14 +30,16 @@ func consulRouter(settings *config.Agent, log *slog.Logger) (consul.Options, err
 	return opts, nil
 }
 
-// openRouter is what users' requests go through: edges that follow Consul, HAProxys that run already, or a router of the
-// agent's own.
+// openRouter is what users' requests go through: edges that follow Consul, HAProxys that run already, a
+// load balancer of AWS, or a router of the agent's own.
 func (a *agent) openRouter(ctx context.Context) (router.Backend, error) {
 	switch a.settings.Router.Backend {
 	case config.RouterEmbedded:
 		return startRouter(ctx, filepath.Join(a.dir, routerDir), a.settings, a.log)
 	case config.RouterHAProxy:
 		return startHAProxy(ctx, a.dir, a.settings, a.log)
+	case config.RouterALB:
+		return &lateALB{agent: a}, nil
 	}
 	opts, err := consulRouter(a.settings, a.log)
 	if err != nil {

@@ -150,8 +150,8 @@ func comeBack(ctx context.Context, s store.Store, agent string) error {
 	return nil
 }
 
-// forgetRouter takes it that an agent's router serves nobody any more.
-func forgetRouter(ctx context.Context, s store.Store, agent, own string) error {
+// forgetRouter takes it that an agent's router serves nobody any more, unless it is only tried.
+func forgetRouter(ctx context.Context, s store.Store, agent, own string, try bool) error {
 	rec, version, err := readOwner(ctx, s)
 	switch {
 	case err != nil:
@@ -160,6 +160,8 @@ func forgetRouter(ctx context.Context, s store.Store, agent, own string) error {
 		return fault.New(fault.NotFound, "forget edge %s: users come to %s", agent, orNobodys(rec.Agent))
 	case agent == own:
 		return fault.New(fault.Invalid, "forget edge %s: it is this agent's own router, which users come to", agent)
+	case try:
+		return nil
 	}
 	if err := writeOwner(ctx, s, nil, version); err != nil {
 		return fmt.Errorf("forget edge %s: %w", agent, err)

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	sandboxfleet "github.com/bootandshoot/release/fleet/sandbox"
+	localfleet "github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/internal/atomicfile"
 )
 
@@ -32,21 +32,28 @@ func installationBefore(dir string) (string, error) {
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return "", fmt.Errorf("read whose state folder it is: %w", err)
 	}
-	ids, err := sandboxfleet.Installations(filepath.Join(dir, sandboxName))
+	ids, err := localfleet.Installations(filepath.Join(dir, sandboxName))
 	if err != nil || len(ids) != 1 {
 		return "", err
 	}
 	return ids[0], nil
 }
 
+// installationsLeft are those of the nodes in the state folder.
+func (a *agent) installationsLeft() ([]string, error) {
+	sandboxes, err := localfleet.Installations(filepath.Join(a.dir, sandboxName))
+	machines, err2 := localfleet.Installations(a.machines())
+	return append(sandboxes, machines...), errors.Join(err, err2)
+}
+
 // keepInstallation writes whose folder it is. A folder that was another one's, of which nodes are left, says so at each start.
 func (a *agent) keepInstallation(before, id string) error {
 	if before != "" && before != id {
-		ids, err := sandboxfleet.Installations(filepath.Join(a.dir, sandboxName))
+		left, err := a.installationsLeft()
 		if err != nil {
 			return err
 		}
-		if slices.Contains(ids, before) {
+		if slices.Contains(left, before) {
 			a.log.Error("the store is another installation's than the nodes that run from this state folder: they are left alone; put the store back that belongs here",
 				"store", id, "nodes", before, "folder", a.dir)
 			return nil

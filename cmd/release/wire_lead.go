@@ -96,6 +96,7 @@ func (l *leadership) term(ctx context.Context) error {
 		if opts.Router, err = a.projected(ctx); err != nil {
 			return err
 		}
+	case a.settings.Router.Backend == config.RouterALB: // every agent reaches the same one
 	case l.shared:
 		opts.Router = &soleRouter{Backend: a.router, store: s, agent: a.name, resign: resign}
 		if err := comeBack(ctx, s, a.name); err != nil {
@@ -232,19 +233,23 @@ func (l *leadership) leads(ctx context.Context) error {
 }
 
 // forget takes it that another agent's router serves nobody any more.
-func (l *leadership) forget(ctx context.Context, edge string) error {
+func (l *leadership) forget(ctx context.Context, ask api.Forget) error {
 	if b, ok := l.agent.router.(interface {
 		Forget(ctx context.Context, edge string) error
+		MayForget(ctx context.Context, edge string) error
 	}); ok {
-		return b.Forget(ctx, edge)
+		if ask.DryRun {
+			return b.MayForget(ctx, ask.Edge)
+		}
+		return b.Forget(ctx, ask.Edge)
 	}
 	if !l.shared {
-		return fault.New(fault.Unsupported, "forget edge %s: this agent shares its store with nobody, and knows of no other router than its own", edge)
+		return fault.New(fault.Unsupported, "forget edge %s: this agent shares its store with nobody, and knows of no other router than its own", ask.Edge)
 	}
 	if err := l.leads(ctx); err != nil {
 		return err
 	}
-	return forgetRouter(ctx, l.opened(), edge, l.agent.name)
+	return forgetRouter(ctx, l.opened(), ask.Edge, l.agent.name, ask.DryRun)
 }
 
 // now is the orchestrator of an agent that leads. Others say who does: fault.Unavailable.

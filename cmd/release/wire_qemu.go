@@ -15,7 +15,7 @@ func (a *agent) qemuDriver() (fleet.Driver, error) {
 	s := a.settings
 	return qemu.New(context.Background(), qemu.Options{
 		Dir: a.machines(), Installation: a.installation, Images: a.images,
-		PortBase: s.Ports.First, PortCount: s.Ports.Size(), Boots: s.Limits.Boots,
+		Ports: a.ports(), Boots: s.Limits.Boots,
 		LogBytes: int64(s.Logs.Size) * int64(1+s.Logs.Keep), Tails: a.tails, Log: a.log,
 	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 // registry is the read-only image endpoint on loopback from which an engine pulls. Its address is kept over restarts,
@@ -31,9 +33,11 @@ type registry struct {
 func openRegistry(ctx context.Context, dir string, log *slog.Logger) (*registry, error) {
 	path := filepath.Join(dir, "registry.json")
 	r := &registry{log: log}
-	if b, err := os.ReadFile(path); err == nil {
-		if err := json.Unmarshal(b, r); err != nil {
-			return nil, fmt.Errorf("open registry endpoint: read %s: %w", path, err)
+	before, err := os.ReadFile(path)
+	if err == nil {
+		if err := json.Unmarshal(before, r); err != nil {
+			return nil, fault.New(fault.Failed, "open registry endpoint: %s is damaged: %w", path, err).
+				WithHint("remove it: the endpoint gets another port, and engines pull images that they have once more")
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open registry endpoint: %w", err)
@@ -47,6 +51,9 @@ func openRegistry(ctx context.Context, dir string, log *slog.Logger) (*registry,
 	b, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("open registry endpoint: %w", err)
+	}
+	if bytes.Equal(b, before) { // an agent starts on a full disk too
+		return r, nil
 	}
 	return r, atomicfile.Write(path, b, 0o600)
 }

@@ -4,9 +4,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -14,13 +12,8 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/dockerapi"
 	"github.com/bootandshoot/release/internal/fault"
-)
-
-const (
-	pidsLimit = 4096  // processes and threads of a node: enough for any service, too few to choke the host
-	logSize   = "10m" // of a log file
-	logFiles  = "3"   // kept
 )
 
 // wanted is a container as the engine's API takes it.
@@ -66,17 +59,17 @@ func describe(installation, imageID string, spec fleet.Spec, n fleet.NodeSpec, p
 		config: &container.Config{
 			Hostname:    n.Name,
 			Image:       imageID,
-			Env:         environment(spec),
+			Env:         dockerapi.Environment(spec),
 			Labels:      nodeLabels(installation, p.address, spec, n),
-			StopSignal:  signalName(spec.Stop.Signal),
+			StopSignal:  dockerapi.Signal(spec.Stop.Signal),
 			Healthcheck: &container.HealthConfig{Test: []string{"NONE"}}, // the agent probes; the image's own check would only cost
 		},
 		host: &container.HostConfig{
 			NetworkMode:   container.NetworkMode(p.network),
 			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
-			Init:          ptr(true),
+			Init:          new(true),
 			SecurityOpt:   []string{"no-new-privileges:true"},
-			LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": logSize, "max-file": logFiles}},
+			LogConfig:     container.LogConfig{Type: dockerapi.LogDriver, Config: dockerapi.LogOptions()},
 			Resources:     limits(spec.Resources),
 		},
 		network: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
@@ -87,7 +80,7 @@ func describe(installation, imageID string, spec fleet.Spec, n fleet.NodeSpec, p
 		w.config.Entrypoint = spec.Command
 	}
 	if spec.Stop.Grace > 0 {
-		w.config.StopTimeout = ptr(seconds(spec.Stop.Grace))
+		w.config.StopTimeout = new(seconds(spec.Stop.Grace))
 	}
 	if p.published > 0 {
 		inside := nat.Port(strconv.Itoa(spec.Port) + "/tcp")
@@ -98,7 +91,7 @@ func describe(installation, imageID string, spec fleet.Spec, n fleet.NodeSpec, p
 }
 
 func limits(r fleet.Resources) container.Resources {
-	l := container.Resources{PidsLimit: ptr(int64(pidsLimit))}
+	l := container.Resources{PidsLimit: new(int64(dockerapi.PidsLimit))}
 	if r.CPUs > 0 {
 		l.NanoCPUs = int64(math.Round(r.CPUs * 1e9))
 	}
@@ -108,38 +101,5 @@ func limits(r fleet.Resources) container.Resources {
 	return l
 }
 
-// environment is sorted, so that the same spec gives the same container. Secrets win over env, and PORT over both.
-func environment(spec fleet.Spec) []string {
-	all := make(map[string]string, len(spec.Env)+len(spec.Secrets)+1)
-	for _, m := range []map[string]string{spec.Env, spec.Secrets} {
-		for k, v := range m {
-			all[k] = v
-		}
-	}
-	if spec.Port > 0 {
-		all["PORT"] = strconv.Itoa(spec.Port)
-	}
-	return pairs(all)
-}
-
-// pairs is a map as sorted "key=value".
-func pairs(m map[string]string) []string {
-	list := make([]string, 0, len(m))
-	for k, v := range m {
-		list = append(list, k+"="+v)
-	}
-	slices.Sort(list)
-	return list
-}
-
-func signalName(s string) string {
-	if s == "" || strings.HasPrefix(s, "SIG") {
-		return s
-	}
-	return "SIG" + s
-}
-
 // seconds rounds up: the engine counts in whole seconds, and a grace cut short would kill a node at work.
 func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
-
-func ptr[T any](v T) *T { return &v }

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/installation"
 )
 
 // Registry is the agent's read-only image endpoint.
@@ -34,7 +34,8 @@ type Images interface {
 // Options of a driver. Installation, and Registry or Images, must be set.
 type Options struct {
 	Installation string       // id of the installation: [a-z0-9], then [a-z0-9-], at most 40 characters
-	Host         string       // engine, e.g. "unix:///var/run/docker.sock"; "": DOCKER_HOST, else the engine's own default
+	Host         string       // engine, e.g. "unix:///var/run/docker.sock", "ssh://user@host"; "": DOCKER_HOST, else the engine's own default
+	Remote       *Remote      // how Host is reached; nil: as the DOCKER_* variables say
 	Registry     Registry     // where the engine pulls from
 	Images       Images       // what is sent to an engine that cannot pull
 	Subnet       netip.Prefix // wanted for the nodes' network, IPv4; zero or taken: one that is free
@@ -47,6 +48,7 @@ type Options struct {
 type Driver struct {
 	opts   Options
 	engine *client.Client
+	daemon string // where it is, as a URL
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -72,18 +74,16 @@ var (
 	_ fleet.VolumeKeeper     = (*Driver)(nil)
 )
 
-var installationID = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)
-
 // New makes a driver. It does not talk to the engine, so it works while the engine is down. Errors: a bad option or
 // engine address (fault.Invalid).
 func New(_ context.Context, opts Options) (*Driver, error) {
-	if len(opts.Installation) > 40 || !installationID.MatchString(opts.Installation) {
-		return nil, fault.New(fault.Invalid, "make docker driver: installation id %q is not at most 40 of [a-z0-9-]", opts.Installation)
+	if !installation.Valid(opts.Installation) {
+		return nil, fault.New(fault.Invalid, "make docker driver: installation id %q is not %s", opts.Installation, installation.Form)
 	}
 	if opts.Registry.Address == "" && opts.Images == nil {
 		return nil, fault.New(fault.Invalid, "make docker driver: neither a registry address nor images are given")
 	}
-	engine, err := connect(opts.Host)
+	engine, daemon, err := connect(opts.Host, opts.Remote)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func New(_ context.Context, opts Options) (*Driver, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{opts: opts, engine: engine, log: opts.Log, now: time.Now, images: map[string]string{}, awaited: map[string]bool{}}, nil
+	return &Driver{opts: opts, engine: engine, daemon: daemon, log: opts.Log, now: time.Now, images: map[string]string{}, awaited: map[string]bool{}}, nil
 }
 
 // Close ends the connections to the engine. Nodes run on.

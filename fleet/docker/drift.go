@@ -203,6 +203,8 @@ func (j judge) program(path string) (how, detail string) {
 		return "", ""
 	case kind == container.ChangeAdd:
 		return fleet.WasAdded, "the image has no such program"
+	case kind == container.ChangeDelete: // a kernel that may not be asked would have said it
+		return fleet.WasRemoved, "its file is gone"
 	}
 	return fleet.WasChanged, "the image has another one"
 }

@@ -3,7 +3,6 @@ package docker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -111,7 +110,9 @@ func TestExits(t *testing.T) {
 	}{
 		{[]string{"/probe", "exit", "0"}, 0, fleet.Exit{Code: 0}, ""},
 		{[]string{"/probe", "exit", "3"}, 0, fleet.Exit{Code: 3}, ""},
-		{[]string{"/missing"}, 0, fleet.Exit{Code: 127}, "/missing"},
+		{[]string{"/missing"}, 0, fleet.Exit{Code: 127}, "could not start: the program /missing is not in the image"},
+		{[]string{"missing"}, 0, fleet.Exit{Code: 127}, "could not start: the program missing is not in the image: it is not in PATH"},
+		{[]string{"/probe", "exit", "127"}, 0, fleet.Exit{Code: 127}, "as a rule"},
 		{[]string{"/probe", "eat", "200"}, 32 << 20, fleet.Exit{Code: 137, Signal: "KILL"}, "out of memory"},
 	} {
 		t.Run(strings.Join(c.command, " "), func(t *testing.T) {
@@ -371,12 +372,19 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("New(%+v): %v", o, err)
 		}
 	}
-	_, err := New(t.Context(), Options{Installation: "fine", Registry: Registry{Address: "127.0.0.1:1"}, Host: "ssh://box"})
-	if !fault.Is(err, fault.Unsupported) {
-		t.Errorf("ssh: %v", err)
-	}
-	if fmt.Sprint(err) == "" {
-		t.Error("no text")
+}
+
+// TestNewOfHosts: nobody gets an engine on the network without TLS, and a bad address is found before it is needed.
+func TestNewOfHosts(t *testing.T) {
+	t.Setenv("DOCKER_CERT_PATH", "")
+	for host, want := range map[string]fault.Code{
+		"ssh://box": "", "ssh://ann@box:2222": "", "ssh://ann:secret@box": fault.Invalid, "ssh://box?x=1": fault.Invalid, "ssh://": fault.Invalid,
+		"tcp://10.0.0.1:2376": fault.Invalid, "unix:///run/docker.sock": "", "nonsense": fault.Invalid,
+	} {
+		_, err := New(t.Context(), Options{Installation: "fine", Registry: Registry{Address: "127.0.0.1:1"}, Host: host, Remote: &Remote{}})
+		if fault.CodeOf(err) != want {
+			t.Errorf("%s: %v, want %q", host, err, want)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -20,49 +19,53 @@ import (
 // answerWithin bounds Available: longer is no engine to choose by default.
 const answerWithin = time.Second
 
-// connect makes a client for host, or for what the DOCKER_* variables say. It does not connect yet.
-func connect(host string) (*client.Client, error) {
-	if host == "" {
-		host = os.Getenv(client.EnvOverrideHost)
-	}
-	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation(), client.WithUserAgent("release")}
-	if strings.HasPrefix(host, "ssh://") {
-		return nil, fault.New(fault.Unsupported, "connect to docker engine %s: engines over ssh are not supported", host).
-			WithHint("forward its socket and name that: ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST, then DOCKER_HOST=unix:///tmp/docker.sock")
-	}
-	if host != "" {
-		opts = append(opts, client.WithHost(host))
-	}
-	c, err := client.NewClientWithOpts(opts...)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "connect to docker engine: %w", err).WithHint("check DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH")
-	}
-	return c, nil
-}
-
 // Available reports within a second whether an engine that runs Linux containers answers at host ("": as in Options).
 // Errors: fleet.ErrUnavailable, or one of class fault.Unsupported or fault.Invalid.
 func Available(ctx context.Context, host string) error {
-	c, err := connect(host)
+	c, daemon, err := connect(host, nil)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return ping(ctx, c)
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	return ping(ctx, c, daemon)
 }
 
 // Available is the function of that name for this driver's engine.
-func (d *Driver) Available(ctx context.Context) error { return ping(ctx, d.engine) }
-
-func ping(ctx context.Context, c *client.Client) error {
+func (d *Driver) Available(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
+	return ping(ctx, d.engine, d.daemon)
+}
+
+// Reachable is Available for an engine that may take as long as ctx allows.
+func (d *Driver) Reachable(ctx context.Context) error { return ping(ctx, d.engine, d.daemon) }
+
+// Engine asks for the engine's own id, each time: another one may answer at the same address by now.
+func (d *Driver) Engine(ctx context.Context) (string, error) {
+	if err := d.greet(ctx); err != nil {
+		return "", err
+	}
+	info, err := d.engine.Info(ctx)
+	if err != nil {
+		return "", engineError(err, "ask docker engine at %s", d.daemon)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.reached != nil && d.reached.engine != info.ID {
+		d.reached = nil // what was said of the other one
+	}
+	return info.ID, nil
+}
+
+func ping(ctx context.Context, c *client.Client, daemon string) error {
 	p, err := c.Ping(ctx)
 	if err != nil {
-		return engineError(err, "ask docker engine at %s", c.DaemonHost())
+		return engineError(err, "ask docker engine at %s", daemon)
 	}
 	if p.OSType != "" && p.OSType != "linux" {
-		return fault.New(fault.Unsupported, "ask docker engine at %s: it runs %s containers, not Linux ones", c.DaemonHost(), p.OSType)
+		return fault.New(fault.Unsupported, "ask docker engine at %s: it runs %s containers, not Linux ones", daemon, p.OSType)
 	}
 	return nil
 }
@@ -80,7 +83,7 @@ func (d *Driver) greet(ctx context.Context) error {
 	}
 	p, err := d.engine.Ping(ctx)
 	if err != nil {
-		return engineError(err, "ask docker engine at %s", d.engine.DaemonHost())
+		return engineError(err, "ask docker engine at %s", d.daemon)
 	}
 	d.engine.NegotiateAPIVersionPing(p)
 	d.greeted.Store(true)
@@ -111,9 +114,9 @@ func (d *Driver) reach(ctx context.Context) (reach, error) {
 	}
 	info, err := d.engine.Info(ctx)
 	if err != nil {
-		return reach{}, engineError(err, "ask docker engine at %s", d.engine.DaemonHost())
+		return reach{}, engineError(err, "ask docker engine at %s", d.daemon)
 	}
-	r, err := reachOf(ctx, d.engine.DaemonHost(), info)
+	r, err := reachOf(ctx, d.daemon, d.opts.Remote, info)
 	if err != nil {
 		return reach{}, err
 	}
@@ -124,7 +127,7 @@ func (d *Driver) reach(ctx context.Context) (reach, error) {
 	return r, nil
 }
 
-func reachOf(ctx context.Context, daemon string, info system.Info) (reach, error) {
+func reachOf(ctx context.Context, daemon string, remote *Remote, info system.Info) (reach, error) {
 	r := reach{host: info.Name}
 	for _, pair := range info.DriverStatus {
 		r.containerd = r.containerd || strings.HasPrefix(pair[1], "io.containerd.snapshotter")
@@ -136,6 +139,12 @@ func reachOf(ctx context.Context, daemon string, info system.Info) (reach, error
 	r.near = !addr.IsValid() || isOwn(addr)
 	apart := info.OperatingSystem == "Docker Desktop" || slices.ContainsFunc(info.SecurityOptions, func(o string) bool { return strings.HasPrefix(o, "name=rootless") })
 	switch {
+	case remote != nil && remote.Address != "":
+		at, err := addressOf(ctx, remote.Address, daemon)
+		if err != nil {
+			return reach{}, err
+		}
+		r.publish, r.address = true, at.String()
 	case !r.near:
 		r.publish, r.address = true, addr.String()
 	case apart: // in a machine or network namespace of its own, which forwards published ports to our loopback
@@ -144,15 +153,21 @@ func reachOf(ctx context.Context, daemon string, info system.Info) (reach, error
 	return r, nil
 }
 
-// daemonAddress is the IP address of an engine reached by TCP, and not valid for one reached by a local socket.
+// daemonAddress is the IP address of an engine reached by a network, and not valid for one reached by a local socket.
 func daemonAddress(ctx context.Context, daemon string) (netip.Addr, error) {
 	u, err := url.Parse(daemon)
 	if err != nil || u.Scheme == "unix" || u.Scheme == "npipe" {
 		return netip.Addr{}, nil
 	}
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	return addressOf(ctx, u.Hostname(), daemon)
+}
+
+// addressOf is the IP address of a name.
+func addressOf(ctx context.Context, name, daemon string) (netip.Addr, error) {
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
-		return netip.Addr{}, unavailable(fault.Unavailable, fmt.Sprintf("find docker engine %s", daemon), err)
+		return netip.Addr{}, unavailable(fault.Unavailable, fmt.Sprintf("find the address of docker engine %s", daemon), err).
+			WithHint("give the address that its nodes are reached at: docker_hosts in agent.yaml")
 	}
 	return found[0].Unmap(), nil
 }

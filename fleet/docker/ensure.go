@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/dockerapi"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -81,7 +82,7 @@ func (d *Driver) survey(ctx context.Context, spec fleet.Spec) (s site, err error
 		list, err := d.list(gctx, &spec.Fleet)
 		s.found = make(map[string]container.Summary, len(list))
 		for _, c := range list {
-			s.found[c.Labels[labelNode]] = c
+			s.found[c.Labels[dockerapi.LabelNode]] = c
 		}
 		return err
 	})
@@ -129,7 +130,7 @@ func (d *Driver) boot(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s 
 	if err != nil {
 		return fleet.Node{}, "", err
 	}
-	node, err := d.node(c, s.reach.host)
+	node, err := d.node(ctx, c, s.reach.host)
 	return node, "", err
 }
 
@@ -189,7 +190,7 @@ func (d *Driver) adopt(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s
 		return fleet.Node{}, err
 	}
 	if !neverStarted(c.State) {
-		return d.node(c, s.reach.host)
+		return d.node(ctx, c, s.reach.host)
 	}
 	if err := d.giveVolumes(ctx, spec, n.Name); err != nil {
 		return fleet.Node{}, err
@@ -203,7 +204,7 @@ func (d *Driver) adopt(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s
 	if c, err = d.engine.ContainerInspect(ctx, containerID); err != nil {
 		return fleet.Node{}, err
 	}
-	return d.node(c, s.reach.host)
+	return d.node(ctx, c, s.reach.host)
 }
 
 // again looks at a container whose start failed. A command that cannot be run is a node that ended; for any other
@@ -214,7 +215,7 @@ func (d *Driver) again(ctx context.Context, spec fleet.Spec, n fleet.NodeSpec, s
 		return fleet.Node{}, errors.Join(cause, err)
 	}
 	if !neverStarted(c.State) {
-		return d.node(c, s.reach.host)
+		return d.node(ctx, c, s.reach.host)
 	}
 	d.log.InfoContext(ctx, "container did not start, making it anew", "node", n.Name, "error", cause)
 	if err := d.removeContainer(ctx, containerID); err != nil {

@@ -117,7 +117,7 @@ func (d *Driver) bring(ctx context.Context, digest string, want *ocispec.Manifes
 		d.log.InfoContext(ctx, "engine cannot pull from us, sending the image", "image", digest, "error", err)
 	}
 	if want == nil {
-		return fault.New(fault.Unsupported, "the engine at %s cannot reach the registry at %s", d.engine.DaemonHost(), d.opts.Registry.Address)
+		return fault.New(fault.Unsupported, "the engine at %s cannot reach the registry at %s", d.daemon, d.opts.Registry.Address)
 	}
 	return d.send(ctx, digest, *want, r, way)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
 
+	"github.com/bootandshoot/release/fleet/dockerapi"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -107,7 +108,7 @@ func (d *Driver) findBridge(ctx context.Context, name string) (bridge, error) {
 	if err != nil {
 		return bridge{}, err
 	}
-	if n.Labels[labelInstallation] != d.opts.Installation {
+	if n.Labels[dockerapi.LabelInstallation] != d.opts.Installation {
 		return bridge{}, fault.New(fault.Exists, "network %s exists and is not ours", name).WithHint("see whose it is: docker network inspect %s", name)
 	}
 	for _, c := range n.IPAM.Config {
@@ -151,7 +152,7 @@ func (d *Driver) bridgeOptions(p netip.Prefix) network.CreateOptions {
 	return network.CreateOptions{
 		Driver: "bridge",
 		IPAM:   &network.IPAM{Driver: "default", Config: []network.IPAMConfig{{Subnet: p.String(), Gateway: add(p.Addr(), 1).String()}}},
-		Labels: map[string]string{labelInstallation: d.opts.Installation, labelSpec: labelsVersion},
+		Labels: map[string]string{dockerapi.LabelInstallation: d.opts.Installation, dockerapi.LabelSpec: dockerapi.LabelsVersion},
 	}
 }
 

@@ -3,18 +3,18 @@ package docker
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
-	"github.com/bootandshoot/release/internal/human"
+	"github.com/bootandshoot/release/fleet/dockerapi"
+	"github.com/bootandshoot/release/internal/pid1"
 )
 
 // lookWidth is how many containers are inspected at once.
@@ -65,7 +65,7 @@ func (d *Driver) look(ctx context.Context, c container.Summary, host string) (*f
 	if neverStarted(in.State) {
 		return nil, nil
 	}
-	n, err := d.node(in, host)
+	n, err := d.node(ctx, in, host)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (d *Driver) Fleets(ctx context.Context) ([]fleet.Fleet, error) {
 	at := map[fleet.FleetID]int{}
 	var fleets []fleet.Fleet
 	for _, c := range list {
-		id, err := fleet.ParseFleetID(c.Labels[labelFleet])
+		id, err := fleet.ParseFleetID(c.Labels[dockerapi.LabelFleet])
 		if err != nil {
 			d.log.WarnContext(ctx, "container carries our installation's label but no fleet", "container", c.ID, "error", err)
 			continue
@@ -109,28 +109,24 @@ func (d *Driver) list(ctx context.Context, id *fleet.FleetID) ([]container.Summa
 }
 
 // node reads a node from its container.
-func (d *Driver) node(c container.InspectResponse, host string) (fleet.Node, error) {
+func (d *Driver) node(ctx context.Context, c container.InspectResponse, host string) (fleet.Node, error) {
 	if c.ContainerJSONBase == nil || c.State == nil || c.Config == nil {
 		return fleet.Node{}, fmt.Errorf("inspect container: the engine's answer is not complete")
 	}
 	labels := c.Config.Labels
-	id, err := fleet.ParseFleetID(labels[labelFleet])
+	n, err := dockerapi.NodeOf(labels)
 	if err != nil {
 		return fleet.Node{}, fmt.Errorf("read labels of container %s: %w", c.Name, err)
 	}
-	slot, err := strconv.Atoi(labels[labelSlot])
-	if err != nil {
-		return fleet.Node{}, fmt.Errorf("read labels of container %s: slot: %w", c.Name, err)
-	}
-	n := fleet.Node{
-		ID: fleet.NodeID{Fleet: id, Node: labels[labelNode]}, Slot: slot, Host: host, Address: labels[labelAddress],
-		Image: labels[labelImage], Presence: fleet.Present, PID: c.State.Pid, Since: engineTime(c.State.StartedAt),
-	}
+	n.Host, n.Address, n.Presence, n.PID, n.Since = host, labels[labelAddress], fleet.Present, c.State.Pid, engineTime(c.State.StartedAt)
 	if n.Since.IsZero() {
 		n.Since = engineTime(c.Created)
 	}
 	if !c.State.Running && !c.State.Restarting {
 		n.Presence, n.PID, n.Exit = fleet.Gone, 0, exitOf(c.State, c.Path, memoryOf(c))
+		if n.Exit.Code == dockerapi.ExitNotFound && d.lacksProgram(ctx, c) {
+			n.Exit.Reason = "could not start: " + pid1.NoProgram(c.Path, pathOf(c)).Error()
+		}
 	}
 	return n, nil
 }
@@ -138,38 +134,54 @@ func (d *Driver) node(c container.InspectResponse, host string) (fleet.Node, err
 // neverStarted reports whether a container was made and nobody has tried to start its command yet. One whose command
 // could not be run is no longer such a one: it ended.
 func neverStarted(s *container.State) bool {
-	return s != nil && s.Status == container.StateCreated && s.ExitCode != exitNotExecutable && s.ExitCode != exitNotFound
+	return s != nil && s.Status == container.StateCreated && s.ExitCode != dockerapi.ExitNotExecutable && s.ExitCode != dockerapi.ExitNotFound
 }
 
-// Exit codes of a command that did not run or was killed, as shells and engines use them.
-const (
-	exitNotExecutable = 126
-	exitNotFound      = 127
-	exitKilled        = 128 + int(unix.SIGKILL)
-)
-
-// exitOf reads how a container ended. The engine does not tell a signal from a code over 128; by the shells' rule it
-// is the signal. A command that could not be run has only its code: the engine started its own init, which then did not
-// find it. memory is the most bytes that it could have, 0 for all there are.
+// exitOf reads how a container ended. memory is the most bytes that it could have, 0 for all there are.
 func exitOf(s *container.State, command string, memory int64) *fleet.Exit {
-	e := &fleet.Exit{Code: s.ExitCode, At: engineTime(s.FinishedAt)}
-	if sig := s.ExitCode - 128; sig > 0 && sig < 65 {
-		e.Signal = strings.TrimPrefix(unix.SignalName(unix.Signal(sig)), "SIG")
-	}
+	e := &fleet.Exit{Code: s.ExitCode, Signal: dockerapi.ExitSignal(s.ExitCode), At: engineTime(s.FinishedAt)}
 	switch {
 	case s.OOMKilled && s.ExitCode != 0:
 		e.Reason = "out of memory"
-	case s.ExitCode == exitKilled && memory > 0 && s.Error == "":
-		// The engine hears of the kernel's kill apart from the end, and forgets it when it comes second.
-		e.Reason = "killed by somebody, or out of memory: it may have " + human.Size(memory)
 	case s.Error != "":
 		e.Reason = "could not start: " + s.Error
-	case s.ExitCode == exitNotFound:
-		e.Reason = fmt.Sprintf("exit code %d: as a rule %s, or a program it runs, is missing in the image; see the log", s.ExitCode, command)
-	case s.ExitCode == exitNotExecutable:
-		e.Reason = fmt.Sprintf("exit code %d: as a rule %s, or a program it runs, may not be executed; see the log", s.ExitCode, command)
+	default:
+		e.Reason = dockerapi.ExitReason(s.ExitCode, command, memory)
 	}
 	return e
+}
+
+// lacksProgram looks whether a container that ended has the program of its command: an exit code alone may be the command's own.
+func (d *Driver) lacksProgram(ctx context.Context, c container.InspectResponse) bool {
+	places := []string{c.Path}
+	if folders := pathOf(c); folders != "" {
+		places = nil
+		for dir := range strings.SplitSeq(folders, ":") {
+			places = append(places, path.Join(dir, c.Path))
+		}
+	}
+	for _, at := range places {
+		if !path.IsAbs(at) {
+			at = path.Join("/", c.Config.WorkingDir, at)
+		}
+		if _, err := d.engine.ContainerStatPath(ctx, c.ID, at); !errdefs.IsNotFound(err) {
+			return false // it is there, or nobody knows
+		}
+	}
+	return true
+}
+
+// pathOf is the PATH in which a container's program is looked for; "" where it is named by its path.
+func pathOf(c container.InspectResponse) string {
+	if strings.Contains(c.Path, "/") {
+		return ""
+	}
+	for _, kv := range slices.Backward(c.Config.Env) {
+		if folders, ok := strings.CutPrefix(kv, "PATH="); ok && folders != "" {
+			return folders
+		}
+	}
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // the engine's own
 }
 
 // memoryOf is a container's limit in bytes, 0 for none.

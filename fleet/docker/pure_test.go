@@ -1,12 +1,8 @@
 package docker
 
 import (
-	"bytes"
-	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -61,16 +57,20 @@ func TestReachOf(t *testing.T) {
 	containerd := system.Info{Name: "h", DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}}
 	for _, c := range []struct {
 		daemon string
+		remote *Remote
 		info   system.Info
 		want   reach
 	}{
-		{"unix:///var/run/docker.sock", system.Info{Name: "h"}, reach{host: "h", near: true}},
-		{"tcp://127.0.0.1:2375", containerd, reach{host: "h", near: true, containerd: true}},
-		{"tcp://192.0.2.7:2376", system.Info{Name: "far"}, reach{host: "far", publish: true, address: "192.0.2.7"}},
-		{"unix:///d.sock", system.Info{Name: "vm", OperatingSystem: "Docker Desktop"}, reach{host: "vm", near: true, publish: true, bind: "127.0.0.1", address: "127.0.0.1"}},
-		{"unix:///d.sock", system.Info{Name: "h", SecurityOptions: []string{"name=seccomp,profile=default", "name=rootless"}}, reach{host: "h", near: true, publish: true, bind: "127.0.0.1", address: "127.0.0.1"}},
+		{"unix:///var/run/docker.sock", nil, system.Info{Name: "h"}, reach{host: "h", near: true}},
+		{"tcp://127.0.0.1:2375", nil, containerd, reach{host: "h", near: true, containerd: true}},
+		{"tcp://192.0.2.7:2376", nil, system.Info{Name: "far"}, reach{host: "far", publish: true, address: "192.0.2.7"}},
+		{"unix:///d.sock", nil, system.Info{Name: "vm", OperatingSystem: "Docker Desktop"}, reach{host: "vm", near: true, publish: true, bind: "127.0.0.1", address: "127.0.0.1"}},
+		{"unix:///d.sock", nil, system.Info{Name: "h", SecurityOptions: []string{"name=seccomp,profile=default", "name=rootless"}}, reach{host: "h", near: true, publish: true, bind: "127.0.0.1", address: "127.0.0.1"}},
+		{"ssh://ops@192.0.2.7", &Remote{}, system.Info{Name: "far"}, reach{host: "far", publish: true, address: "192.0.2.7"}},
+		{"ssh://ops@192.0.2.7", &Remote{Address: "198.51.100.9"}, system.Info{Name: "far"}, reach{host: "far", publish: true, address: "198.51.100.9"}},
+		{"unix:///d.sock", &Remote{Address: "198.51.100.9"}, system.Info{Name: "h"}, reach{host: "h", near: true, publish: true, address: "198.51.100.9"}},
 	} {
-		if got, err := reachOf(t.Context(), c.daemon, c.info); err != nil || got != c.want {
+		if got, err := reachOf(t.Context(), c.daemon, c.remote, c.info); err != nil || got != c.want {
 			t.Errorf("%s is %+v, error %v; want %+v", c.daemon, got, err, c.want)
 		}
 	}
@@ -171,45 +171,6 @@ func TestExitOf(t *testing.T) {
 	}
 }
 
-// frame is one of the engine's.
-func frame(kind byte, payload string) []byte {
-	b := make([]byte, frameHeader, frameHeader+len(payload))
-	b[0] = kind
-	binary.BigEndian.PutUint32(b[4:], uint32(len(payload)))
-	return append(b, payload...)
-}
-
-func TestDemultiplex(t *testing.T) {
-	const t1, t2 = "2026-01-02T03:04:05.000000001Z", "2026-01-02T03:04:06.000000000Z"
-	in := slices.Concat(
-		frame(frameStdout, t1+" long "), frame(frameStderr, t2+" other\n"), frame(frameStdout, t2+" line\n"),
-		frame(frameStderr, t2+" \n"), frame(frameStdout, t1+" open"),
-	)
-	want := "2026-01-02T03:04:06Z err other\n" + t1 + " out long line\n2026-01-02T03:04:06Z err \n" + t1 + " out open\n"
-	var out bytes.Buffer
-	if err := demultiplex(&out, bytes.NewReader(in)); err != nil || out.String() != want {
-		t.Errorf("got %q, error %v; want %q", out.String(), err, want)
-	}
-	for name, bad := range map[string][]byte{
-		"cut header": in[:5], "cut payload": in[:20], "not a frame": []byte("HTTP/1.1 200"), "engine error": frame(frameError, "broken"),
-	} {
-		if err := demultiplex(&out, bytes.NewReader(bad)); err == nil {
-			t.Errorf("%s is taken", name)
-		}
-	}
-}
-
-func FuzzDemultiplex(f *testing.F) {
-	f.Add(frame(frameStdout, "2026-01-02T03:04:05Z text\n"))
-	f.Add(slices.Concat(frame(frameStderr, "a"), frame(frameStdout, "b c"))[:18])
-	f.Fuzz(func(t *testing.T, in []byte) {
-		var out bytes.Buffer
-		if err := demultiplex(&out, bytes.NewReader(in)); err == nil && out.Len() > 0 && !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
-			t.Errorf("the last line is open: %q", out.String())
-		}
-	})
-}
-
 func TestMessages(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"status":"Pulling"}` + "\n" + `{"status":"done"}`:              "",
@@ -250,27 +211,6 @@ func TestCarriage(t *testing.T) {
 	}
 	if want := []int64{0, 40, 140, 200, 300, 300}; !slices.Equal(done, want) {
 		t.Errorf("it is at %v, want %v", done, want)
-	}
-}
-
-func TestEngineError(t *testing.T) {
-	for _, c := range []struct {
-		err  error
-		code fault.Code
-	}{
-		{fmt.Errorf("Error response from daemon: write /var/lib: no space left on device"), fault.NoSpace},
-		{context.DeadlineExceeded, fault.Unavailable},
-		{fmt.Errorf("read: %w", os.ErrPermission), fault.Denied},
-		{fmt.Errorf("other"), fault.Failed},
-		{context.Canceled, fault.Failed},
-	} {
-		err := engineError(c.err, "do %s", "it")
-		if !fault.Is(err, c.code) || !strings.HasPrefix(err.Error(), "do it: ") {
-			t.Errorf("%v becomes %v of class %s, want %s", c.err, err, fault.CodeOf(err), c.code)
-		}
-	}
-	if engineError(nil, "do it") != nil {
-		t.Error("no error becomes one")
 	}
 }
 

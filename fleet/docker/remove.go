@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/dockerapi"
 )
 
 // removeWidth is how many containers are removed at once.
@@ -35,12 +36,12 @@ func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 		return fmt.Errorf("remove node %s: %w", id.Node, err)
 	}
 	if c.State != nil && c.State.Running && grace > 0 {
-		err := d.engine.ContainerStop(ctx, c.ID, container.StopOptions{Timeout: ptr(seconds(grace))})
+		err := d.engine.ContainerStop(ctx, c.ID, container.StopOptions{Timeout: new(seconds(grace))})
 		if err != nil && !errdefs.IsNotFound(err) {
 			return engineError(err, "stop node %s", id.Node)
 		}
 	}
-	d.keepTail(ctx, c.ID, id, fleet.Kind(c.Config.Labels[labelKind]))
+	d.keepTail(ctx, c.ID, id, fleet.Kind(c.Config.Labels[dockerapi.LabelKind]))
 	return engineError(d.removeContainer(ctx, c.ID), "remove node %s", id.Node)
 }
 
@@ -98,8 +99,8 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	group.SetLimit(removeWidth)
 	for i, c := range list {
 		group.Go(func() error {
-			d.keepTail(ctx, c.ID, fleet.NodeID{Fleet: id, Node: c.Labels[labelNode]}, fleet.Kind(c.Labels[labelKind]))
-			errs[i] = engineError(d.removeContainer(ctx, c.ID), "remove node %s", c.Labels[labelNode])
+			d.keepTail(ctx, c.ID, fleet.NodeID{Fleet: id, Node: c.Labels[dockerapi.LabelNode]}, fleet.Kind(c.Labels[dockerapi.LabelKind]))
+			errs[i] = engineError(d.removeContainer(ctx, c.ID), "remove node %s", c.Labels[dockerapi.LabelNode])
 			return nil
 		})
 	}
@@ -122,7 +123,7 @@ func (d *Driver) sweep(ctx context.Context) error {
 	}
 	used := d.awaitedImages()
 	for _, c := range left {
-		used[c.Labels[labelImage]] = true
+		used[c.Labels[dockerapi.LabelImage]] = true
 	}
 	if err := d.sweepImages(ctx, used); err != nil || len(left) > 0 {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/docker/docker/api/types/mount"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/dockerapi"
 )
 
 // settings collects what is set up otherwise than the driver would set it up.
@@ -46,8 +47,8 @@ func (d *Driver) changedSettings(ctx context.Context, c container.InspectRespons
 }
 
 func (s *settings) image(c container.InspectResponse, spec fleet.Spec, imageID string) {
-	if c.Config.Labels[labelImage] != spec.Image {
-		s.same("image", c.Config.Labels[labelImage], spec.Image)
+	if c.Config.Labels[dockerapi.LabelImage] != spec.Image {
+		s.same("image", c.Config.Labels[dockerapi.LabelImage], spec.Image)
 	} else if imageID != "" {
 		s.same("image", c.Image, imageID)
 	}
@@ -67,7 +68,7 @@ func (s *settings) host(h *container.HostConfig, spec fleet.Spec) {
 }
 
 func (s *settings) environment(have []string, spec fleet.Spec) {
-	for _, kv := range environment(fleet.Spec{Env: spec.Env, Port: spec.Port}) {
+	for _, kv := range dockerapi.Environment(fleet.Spec{Env: spec.Env, Port: spec.Port}) {
 		name, _, _ := strings.Cut(kv, "=")
 		if _, secret := spec.Secrets[name]; !secret && !slices.Contains(have, kv) {
 			s.add(fleet.WasChanged, "env "+name, "another value, or none")

@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/volume"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/dockerapi"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -50,11 +51,11 @@ func (d *Driver) giveVolumes(ctx context.Context, spec fleet.Spec, node string) 
 		}
 		name := d.volumeName(v.Volume)
 		made, err := d.engine.VolumeCreate(ctx, volume.CreateOptions{Name: name,
-			Labels: map[string]string{labelInstallation: d.opts.Installation, labelVolume: v.Volume.String()}})
+			Labels: map[string]string{dockerapi.LabelInstallation: d.opts.Installation, labelVolume: v.Volume.String()}})
 		if err != nil {
 			return engineError(err, "make volume %s", v.Volume)
 		}
-		if made.Labels[labelInstallation] != d.opts.Installation {
+		if made.Labels[dockerapi.LabelInstallation] != d.opts.Installation {
 			return fault.New(fault.Exists, "make volume %s: the engine has another one named %s", v.Volume, name).WithHint("see whose it is: docker volume inspect %s", name)
 		}
 	}
@@ -72,7 +73,7 @@ func (d *Driver) mayHave(ctx context.Context, v fleet.VolumeMount, node string) 
 	for _, c := range list {
 		ended := c.State == container.StateExited || c.State == container.StateDead || c.State == container.StateCreated
 		both := !v.OneWriter && !slices.Contains(strings.Fields(c.Labels[labelAlone]), name)
-		if ended || both || c.Labels[labelNode] == node {
+		if ended || both || c.Labels[dockerapi.LabelNode] == node {
 			continue
 		}
 		return fault.New(fault.Busy, "volume %s: %s has it, and it is for one at a time", v.Volume, strings.TrimPrefix(strings.Join(c.Names, " "), "/")).
@@ -101,7 +102,7 @@ func (d *Driver) Volumes(ctx context.Context) ([]fleet.Volume, error) {
 		v := fleet.Volume{ID: id, Where: "volume " + at.Name}
 		for _, c := range containers {
 			if slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return m.Name == at.Name }) {
-				v.Nodes = append(v.Nodes, c.Labels[labelNode])
+				v.Nodes = append(v.Nodes, c.Labels[dockerapi.LabelNode])
 			}
 		}
 		slices.Sort(v.Nodes)
@@ -119,7 +120,7 @@ func (d *Driver) RemoveVolume(ctx context.Context, id fleet.VolumeID) error {
 	name := d.volumeName(id)
 	found, err := d.engine.VolumeInspect(ctx, name)
 	switch {
-	case errdefs.IsNotFound(err) || err == nil && found.Labels[labelInstallation] != d.opts.Installation:
+	case errdefs.IsNotFound(err) || err == nil && found.Labels[dockerapi.LabelInstallation] != d.opts.Installation:
 		return nil
 	case err != nil:
 		return engineError(err, "remove volume %s", id)

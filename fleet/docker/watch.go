@@ -10,6 +10,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/dockerapi"
 )
 
 // Bounds of the wait before the engine is asked for events again.
@@ -88,7 +89,7 @@ func (d *Driver) read(ctx context.Context, s stream, found chan<- fleet.FleetID)
 		select {
 		case m := <-s.messages:
 			seen = true
-			id, err := fleet.ParseFleetID(m.Actor.Attributes[labelFleet])
+			id, err := fleet.ParseFleetID(m.Actor.Attributes[dockerapi.LabelFleet])
 			if err != nil {
 				continue // not a node of ours in spite of its label: nothing to look at
 			}

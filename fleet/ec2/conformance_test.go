@@ -196,6 +196,15 @@ func TestConformanceGroup(t *testing.T) {
 	if err := d.ReportHealth(t.Context(), nodes[1].ID, true); !errors.Is(err, fleet.ErrNoNode) {
 		t.Errorf("the health of a node in quarantine: %v", err)
 	}
+	if err := d.leave(t.Context(), spec.Fleet, nodes[0].Host); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ReportHealth(t.Context(), nodes[0].ID, true); !errors.Is(err, fleet.ErrNoNode) {
+		t.Errorf("the health of a node that somebody took out of the group: %v", err)
+	}
+	if _, err := d.Ensure(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
 	if err := d.Remove(t.Context(), nodes[2].ID, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
-	"regexp"
 	"sync"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/bootandshoot/release/fleet/ec2/ami"
 	"github.com/bootandshoot/release/internal/awsapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/installation"
 )
 
 // Disk is the machine form of an image.
@@ -27,19 +27,24 @@ type Disk struct {
 	Close func() // releases what Content holds
 }
 
-// Options of a driver. Installation, Images, Disk, Subnets and Types must be set.
+// Options of a driver. Installation, Images and Disk must be set.
 type Options struct {
 	Installation string                                                // id of the installation: [a-z0-9-], at most 40 characters
 	Images       *ami.Store                                            // of the same account, region and installation
 	Disk         func(ctx context.Context, image string) (Disk, error) // the machine of an image, by its digest; fleet.ErrImageLacksTarget without one
-	Subnets      []string                                              // ids; nodes are spread over them by their slots
-	Groups       []string                                              // ids of security groups; empty: the network's default
-	Profile      string                                                // name of an instance profile; "": none
-	Types        []string                                              // instance types in order of preference: the next is tried when AWS has none left
-	Spot         int                                                   // percent of the nodes that are spot instances where there are any, from 0 to 100
+	Place        fleet.Placement                                       // what a spec leaves out; without subnets there: those of the account's default network
+	Encrypt      bool                                                  // the disks of images, with Key
+	Key          string                                                // ARN of a KMS key; "": the account's default key of EBS
+	CopyTo       []string                                              // regions that get each image, too
+	ShareWith    []string                                              // numbers of accounts that may launch each image
+	Settles      time.Duration                                         // how long what was launched or listed may be missing from lists; 0: 5 min
 	Poll         time.Duration                                         // pause between two looks at a state that AWS changes; 0: 2 s
 	Log          *slog.Logger                                          // nil: none
 }
+
+// settles is the default of Options.Settles. AWS promises no bound; a few minutes is what its guide to the API tells callers to expect
+// at most. [EC2 developer guide: eventual consistency]
+const settles = 5 * time.Minute
 
 // Driver runs nodes as instances in one account and region. It is safe for use by many goroutines.
 type Driver struct {
@@ -50,29 +55,22 @@ type Driver struct {
 	sts    *sts.Client
 	log    *slog.Logger
 
-	mu       sync.Mutex // guards what follows; never held during a call
-	recent   map[string]recent
-	scope    string // once known
-	ensuring map[fleet.FleetID]*sync.Mutex
+	mu     sync.Mutex // guards what follows; never held during a call
+	scope  string     // once known
+	found  []string   // subnets of the default network, once looked for
+	memory memory
+	work   map[fleet.FleetID]*work
+	images map[string]*place // by digest
+	odd    map[string]bool   // instances that carry our tag and are no node, and of which that was said
 }
-
-// recent is a node that was launched a moment ago, by instance id: lists may lack it.
-type recent struct {
-	node fleet.Node
-	till time.Time
-}
-
-// consistent is how long lists may lack what was made. AWS promises no bound; a few minutes is what its guide to the API tells callers
-// to expect at most. [EC2 developer guide: eventual consistency]
-const consistent = 5 * time.Minute
 
 var (
-	_ fleet.Driver   = (*Driver)(nil)
-	_ fleet.Targeted = (*Driver)(nil)
-	_ fleet.Scoped   = (*Driver)(nil)
+	_ fleet.Driver           = (*Driver)(nil)
+	_ fleet.Targeted         = (*Driver)(nil)
+	_ fleet.Scoped           = (*Driver)(nil)
+	_ fleet.Grouped          = (*Driver)(nil)
+	_ fleet.ProgressPreparer = (*Driver)(nil)
 )
-
-var installationID = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)
 
 // New makes a driver. It does not talk to AWS. Errors: a bad option (fault.Invalid).
 func New(cfg aws.Config, o Options) (*Driver, error) {
@@ -80,27 +78,24 @@ func New(cfg aws.Config, o Options) (*Driver, error) {
 		return fault.New(fault.Invalid, "make ec2 driver: "+format, args...)
 	}
 	switch {
-	case len(o.Installation) > 40 || !installationID.MatchString(o.Installation):
+	case !installation.Valid(o.Installation):
 		return nil, invalid("installation id %q is not at most 40 of [a-z0-9-]", o.Installation)
 	case cfg.Region == "":
 		return nil, invalid("no region is set")
-	case len(o.Subnets) == 0:
-		return nil, invalid("no subnet is given")
-	case len(o.Types) == 0:
-		return nil, invalid("no instance type is given")
-	case o.Spot < 0 || o.Spot > 100:
-		return nil, invalid("%d percent of spot instances", o.Spot)
 	case o.Images == nil || o.Disk == nil:
 		return nil, invalid("images or disks are missing")
 	}
 	if o.Poll == 0 {
 		o.Poll = 2 * time.Second
 	}
+	if o.Settles == 0 {
+		o.Settles = settles
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Driver{opts: o, region: cfg.Region, ec2: ec2.NewFromConfig(cfg), groups: autoscaling.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), log: o.Log,
-		recent: map[string]recent{}, ensuring: map[fleet.FleetID]*sync.Mutex{}}, nil
+		memory: newMemory(o.Settles), work: map[fleet.FleetID]*work{}, images: map[string]*place{}, odd: map[string]bool{}}, nil
 }
 
 // Target says that the driver boots machines.
@@ -153,6 +148,6 @@ func (d *Driver) pause(ctx context.Context) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"golang.org/x/sync/errgroup"
@@ -19,7 +17,8 @@ import (
 // beyond that the SDK waits.
 const launchWidth = 8
 
-// Ensure launches the nodes that are not there, waits until they run, and attaches them to the fleet's group.
+// Ensure launches the nodes that are not there, all at once, waits until they run, and attaches them to the fleet's group. Any number of
+// calls may be under way for a fleet; what each node needs they share.
 func (d *Driver) Ensure(ctx context.Context, spec fleet.Spec) ([]fleet.Node, error) {
 	if len(spec.Nodes) == 0 {
 		return nil, nil
@@ -27,19 +26,18 @@ func (d *Driver) Ensure(ctx context.Context, spec fleet.Spec) ([]fleet.Node, err
 	if err := supported(spec); err != nil {
 		return nil, err
 	}
-	defer d.alone(spec.Fleet)()
 	doing := "ensure fleet " + spec.Fleet.String()
-	found, err := d.found(ctx, spec)
+	w, leave, err := d.enter(spec.Fleet)
 	if err != nil {
 		return nil, explain(doing, err)
 	}
-	if slices.ContainsFunc(spec.Nodes, func(n fleet.NodeSpec) bool { _, there := found[n.Name]; return !there }) {
-		if err := d.ground(ctx, spec); err != nil {
-			return nil, explain(doing, err)
-		}
+	defer leave()
+	found, err := d.named(ctx, spec)
+	if err != nil {
+		return nil, explain(doing, err)
 	}
-	errs := d.launchAll(ctx, spec, found)
-	if err := d.started(ctx, spec, found); err != nil {
+	errs := d.launchAll(ctx, w, spec, found)
+	if err := d.started(ctx, w, spec, found); err != nil {
 		errs = append(errs, explain(doing, err))
 	}
 	var nodes []fleet.Node
@@ -51,22 +49,8 @@ func (d *Driver) Ensure(ctx context.Context, spec fleet.Spec) ([]fleet.Node, err
 	return nodes, errors.Join(errs...)
 }
 
-// alone waits until no other call of this process ensures the fleet; the answer lets the next one go on. (Processes are kept apart by
-// client tokens.)
-func (d *Driver) alone(id fleet.FleetID) (done func()) {
-	d.mu.Lock()
-	lock := d.ensuring[id]
-	if lock == nil {
-		lock = &sync.Mutex{}
-		d.ensuring[id] = lock
-	}
-	d.mu.Unlock()
-	lock.Lock()
-	return lock.Unlock
-}
-
-// found are the named nodes that exist.
-func (d *Driver) found(ctx context.Context, spec fleet.Spec) (map[string]machine, error) {
+// named are the nodes of a spec that exist, by name.
+func (d *Driver) named(ctx context.Context, spec fleet.Spec) (map[string]machine, error) {
 	all, err := d.machines(ctx, &spec.Fleet)
 	if err != nil {
 		return nil, err
@@ -80,74 +64,82 @@ func (d *Driver) found(ctx context.Context, spec fleet.Spec) (map[string]machine
 	return found, nil
 }
 
-// launchAll launches what is missing, adds it to found, and gives an error for each node that could not be.
-func (d *Driver) launchAll(ctx context.Context, spec fleet.Spec, found map[string]machine) (errs []error) {
-	made := make([]*machine, len(spec.Nodes))
-	failed := make([]error, len(spec.Nodes))
+// launchAll launches what is missing, adds it to found, and gives an error for each node that could not be, or one for all.
+func (d *Driver) launchAll(ctx context.Context, w *work, spec fleet.Spec, found map[string]machine) []error {
+	missing := slices.DeleteFunc(slices.Clone(spec.Nodes), func(n fleet.NodeSpec) bool { _, there := found[n.Name]; return there })
+	if len(missing) == 0 {
+		return nil
+	}
+	place, err := d.place(ctx, spec)
+	if err != nil {
+		return []error{explain("choose where "+spec.Fleet.String()+" runs", err)}
+	}
+	image, err := d.ground(ctx, w, spec, place)
+	if err != nil {
+		return []error{explain("make what the nodes of "+spec.Fleet.String()+" are launched from", err)}
+	}
+	made := make([]machine, len(missing))
+	failed := make([]error, len(missing))
 	var group errgroup.Group
 	group.SetLimit(launchWidth)
-	for i, n := range spec.Nodes {
-		if _, there := found[n.Name]; there {
-			continue
-		}
+	for i, n := range missing {
 		group.Go(func() error {
-			m, err := d.launch(ctx, spec, n)
-			if err != nil {
-				failed[i] = explain("boot node "+n.Name, err)
-				return nil
-			}
-			made[i] = &m
+			made[i], failed[i] = d.launch(ctx, w, launch{spec: spec, node: n, place: place, image: image})
+			failed[i] = explain("boot node "+n.Name, failed[i])
 			return nil
 		})
 	}
 	group.Wait() //nolint:errcheck // the functions return none
-	for i, m := range made {
-		if m != nil {
-			found[spec.Nodes[i].Name] = *m
-		}
-		if failed[i] != nil {
-			errs = append(errs, failed[i])
+	for i, n := range missing {
+		if failed[i] == nil {
+			found[n.Name] = made[i]
 		}
 	}
-	return errs
+	return slices.DeleteFunc(failed, func(err error) bool { return err == nil })
 }
 
-// started waits until the nodes run, or ended, and has the group hold those that run.
-func (d *Driver) started(ctx context.Context, spec fleet.Spec, found map[string]machine) error {
+// started waits until the nodes run, or ended, has the group hold those that run, and leaves each name one instance.
+func (d *Driver) started(ctx context.Context, w *work, spec fleet.Spec, found map[string]machine) error {
+	waiting, stop := w.until(ctx)
+	defer stop()
 	for {
-		waits := false
+		pending := false
 		for _, m := range found {
-			waits = waits || m.state == types.InstanceStateNamePending
+			pending = pending || m.state == types.InstanceStateNamePending
 		}
-		if !waits {
-			return d.join(ctx, spec.Fleet, found)
+		if !pending {
+			if err := d.join(ctx, spec.Fleet, found); err != nil {
+				return err
+			}
+			return d.untwin(ctx, w, spec.Fleet, found)
 		}
-		if err := d.pause(ctx); err != nil {
+		if err := d.pause(waiting); err != nil { // not shorter: a list that began a pause ago has what was launched before it
 			return err
 		}
-		now, err := d.found(ctx, spec)
+		all, err := d.glance(ctx, w, spec.Fleet)
+		if err == nil {
+			all, err = d.single(ctx, all)
+		}
 		if err != nil {
 			return err
 		}
-		for name, m := range now {
-			if _, ours := found[name]; ours {
-				found[name] = m
-			}
-		}
-		// One that ended and was removed by somebody else in the meantime is not waited for.
-		for name := range found {
-			if _, there := now[name]; !there {
-				delete(found, name)
-			}
-		}
+		refresh(found, all)
 	}
 }
 
-// remember keeps a launched node for as long as lists may lack it.
-func (d *Driver) remember(m machine) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.recent[m.id] = recent{m.node, time.Now().Add(consistent)}
+// refresh takes into found how its machines are now. One that ended and was removed by somebody else meanwhile is not waited for.
+func refresh(found map[string]machine, all []machine) {
+	now := map[string]machine{}
+	for _, m := range all {
+		now[m.node.ID.Node] = m
+	}
+	for name := range found {
+		if m, there := now[name]; there {
+			found[name] = m
+		} else {
+			delete(found, name)
+		}
+	}
 }
 
 // badSlot is an error for a slot that no machine can have.

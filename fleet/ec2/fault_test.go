@@ -124,7 +124,7 @@ func TestPowersOff(t *testing.T) {
 	}
 }
 
-// TestNoCapacity: the next zone, the next type, and on demand when there is no spot instance.
+// TestNoCapacity: the next zone, the next type, and on demand when there is no spot instance, each at once: a site is asked once.
 func TestNoCapacity(t *testing.T) {
 	c := here(t, awstest.Options{})
 	var tried []string
@@ -139,7 +139,7 @@ func TestNoCapacity(t *testing.T) {
 		}
 		return nil
 	})
-	d := c.driver(func(o *Options, a *awsapi.Options) { o.Spot, a.Tries = 100, 1 })
+	d := c.driver(func(o *Options, _ *awsapi.Options) { o.Place.Spot = 100 })
 	spec := c.spec(1)
 	nodes, err := d.Ensure(t.Context(), spec)
 	if err != nil || len(nodes) != 1 {

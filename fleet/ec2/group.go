@@ -24,35 +24,66 @@ const mostNodes = 1000
 // mostAttached is how many instances one call attaches or detaches. [Auto Scaling API reference: AttachInstances]
 const mostAttached = 20
 
-// ground makes what a fleet's instances are launched from and gathered in, unless it is there.
-func (d *Driver) ground(ctx context.Context, spec fleet.Spec) error {
-	image, err := d.image(ctx, spec.Image)
+// ground makes what a fleet's instances are launched from and gathered in, unless it is there, and gives the AMI. Calls for a fleet wait for
+// each other here, and all but the first have nothing to do.
+func (d *Driver) ground(ctx context.Context, w *work, spec fleet.Spec, place fleet.Placement) (image string, err error) {
+	done, err := turn(ctx, w.grounding)
 	if err != nil {
-		return err
+		return "", err
 	}
-	name := d.nameOf(spec.Fleet)
-	data := &types.RequestLaunchTemplateData{ImageId: aws.String(image.ID), SecurityGroupIds: d.opts.Groups,
+	defer done()
+	d.mu.Lock()
+	image = w.image
+	d.mu.Unlock()
+	if image != "" {
+		return image, nil
+	}
+	made, err := d.image(ctx, spec.Image, nil)
+	if err != nil {
+		return "", err
+	}
+	if err := d.template(ctx, spec, place, made.ID); err != nil {
+		return "", err
+	}
+	if err := d.gather(ctx, spec, place); err != nil {
+		return "", err
+	}
+	d.mu.Lock()
+	w.image = made.ID
+	d.mu.Unlock()
+	return made.ID, nil
+}
+
+// template makes the launch template of a fleet.
+func (d *Driver) template(ctx context.Context, spec fleet.Spec, place fleet.Placement, image string) error {
+	data := &types.RequestLaunchTemplateData{ImageId: aws.String(image), SecurityGroupIds: place.Groups,
 		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
 		MetadataOptions: &types.LaunchTemplateInstanceMetadataOptionsRequest{HttpTokens: types.LaunchTemplateHttpTokensStateRequired, HttpEndpoint: types.LaunchTemplateInstanceMetadataEndpointStateEnabled,
 			HttpPutResponseHopLimit: aws.Int32(1)}}
-	if d.opts.Profile != "" {
-		data.IamInstanceProfile = &types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(d.opts.Profile)}
+	if place.Profile != "" {
+		data.IamInstanceProfile = &types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(place.Profile)}
 	}
-	_, err = d.ec2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(name), LaunchTemplateData: data,
-		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: d.fleetTags(spec.Fleet)}}})
-	if err != nil && !awsapi.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException") {
-		return err
+	_, err := d.ec2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(d.nameOf(spec.Fleet)), LaunchTemplateData: data,
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: append(d.fleetTags(spec.Fleet), tags(tagImage, spec.Image)...)}}})
+	if awsapi.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException") {
+		return nil
 	}
+	return err
+}
+
+// gather makes the group of a fleet, which does nothing by itself.
+func (d *Driver) gather(ctx context.Context, spec fleet.Spec, place fleet.Placement) error {
+	name := d.nameOf(spec.Fleet)
 	in := &autoscaling.CreateAutoScalingGroupInput{AutoScalingGroupName: aws.String(name), MinSize: aws.Int32(0), MaxSize: aws.Int32(mostNodes), DesiredCapacity: aws.Int32(0),
 		LaunchTemplate:    &autotypes.LaunchTemplateSpecification{LaunchTemplateName: aws.String(name), Version: aws.String("1")},
-		VPCZoneIdentifier: aws.String(strings.Join(d.opts.Subnets, ","))}
+		VPCZoneIdentifier: aws.String(strings.Join(place.Subnets, ","))}
 	for _, t := range d.fleetTags(spec.Fleet) {
 		in.Tags = append(in.Tags, autotypes.Tag{Key: t.Key, Value: t.Value, PropagateAtLaunch: aws.Bool(false), ResourceId: aws.String(name), ResourceType: aws.String("auto-scaling-group")})
 	}
 	if _, err := d.groups.CreateAutoScalingGroup(ctx, in); err != nil && !awsapi.Is(err, "AlreadyExists", "AlreadyExistsFault") {
 		return err
 	}
-	_, err = d.groups.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: aws.String(name), ScalingProcesses: suspended})
+	_, err := d.groups.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: aws.String(name), ScalingProcesses: suspended})
 	return err
 }
 

@@ -7,14 +7,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/ec2/ami"
@@ -22,7 +20,7 @@ import (
 	"github.com/bootandshoot/release/internal/awsapi"
 )
 
-const region = "eu-central-1"
+const region = awstest.Region
 
 // cloud is an AWS to test against: the endpoint that AWS_ENDPOINT_URL names, or a server of our own.
 type cloud struct {
@@ -36,33 +34,59 @@ type cloud struct {
 
 // anywhere is for tests that hold at any endpoint: those named TestConformance.
 func anywhere(t *testing.T) *cloud {
-	if os.Getenv("AWS_ENDPOINT_URL") == "" {
+	if !awstest.Foreign(t) {
 		return here(t, awstest.Options{Takes: 10 * time.Millisecond, Lag: 5 * time.Millisecond})
 	}
-	return begin(t, nil)
+	c := begin(t, nil)
+	if err := awstest.NoBlocks(t, c.config()); err != nil {
+		t.Logf("the endpoint lacks the EBS direct APIs: the image is of an empty volume: %v", err)
+		c.emptyImage()
+	}
+	return c
 }
 
 // here is for tests that want faults.
 func here(t *testing.T, o awstest.Options) *cloud {
 	s := awstest.Start(t, o)
-	for name, value := range map[string]string{"AWS_ENDPOINT_URL": s.URL, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_SESSION_TOKEN": "",
-		"AWS_REGION": region, "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_PROFILE": ""} {
-		t.Setenv(name, value)
-	}
+	s.Use(t)
 	return begin(t, s)
 }
 
 func begin(t *testing.T, s *awstest.Server) *cloud {
 	c := &cloud{t: t, server: s, installation: "test-" + strings.ToLower(rand.Text()[:8]), dir: t.TempDir()}
-	out, err := ec2.NewFromConfig(c.config()).DescribeSubnets(t.Context(), &ec2.DescribeSubnetsInput{Filters: []types.Filter{{Name: aws.String("default-for-az"), Values: []string{"true"}}}})
-	if err != nil || len(out.Subnets) < 2 {
-		t.Fatalf("the tests need a default network with two subnets: %+v %v", out, err)
-	}
-	for _, n := range out.Subnets {
-		c.subnets = append(c.subnets, aws.ToString(n.SubnetId))
-	}
+	c.subnets = awstest.Subnets(t, c.config())
 	t.Cleanup(c.clean)
 	return c
+}
+
+// emptyImage registers the image that the tests boot where no disk can be written.
+func (c *cloud) emptyImage() {
+	c.t.Helper()
+	ctx, api := c.t.Context(), ec2.NewFromConfig(c.config())
+	subnets, err := api.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: c.subnets[:1]})
+	if err != nil || len(subnets.Subnets) != 1 {
+		c.t.Fatalf("look for the zone: %+v %v", subnets, err)
+	}
+	volume, err := api.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: subnets.Subnets[0].AvailabilityZone, Size: aws.Int32(1)})
+	if err != nil {
+		c.t.Fatalf("make a volume: %v", err)
+	}
+	c.t.Cleanup(func() {
+		if _, err := api.DeleteVolume(context.WithoutCancel(ctx), &ec2.DeleteVolumeInput{VolumeId: volume.VolumeId}); err != nil {
+			c.t.Errorf("delete the volume: %v", err)
+		}
+	})
+	snapshot, err := api.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	if err != nil {
+		c.t.Fatalf("make a snapshot: %v", err)
+	}
+	disk, err := machineDisk(image1)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.driver().opts.Images.Register(ctx, ami.Snapshot{ID: aws.ToString(snapshot.SnapshotId), Disk: disk.Digest}, false, ami.Form{Image: image1, Arch: disk.Arch}); err != nil {
+		c.t.Fatalf("register the image: %v", err)
+	}
 }
 
 func (c *cloud) config(change ...func(*awsapi.Options)) aws.Config {
@@ -93,7 +117,7 @@ const image1 = "sha256:111111111111111111111111111111111111111111111111111111111
 // driver is one as a new process would have it.
 func (c *cloud) driver(change ...func(*Options, *awsapi.Options)) *Driver {
 	c.t.Helper()
-	o := Options{Installation: c.installation, Subnets: c.subnets, Types: []string{"t3.micro", "t3a.micro"}, Poll: 3 * time.Millisecond,
+	o := Options{Installation: c.installation, Place: fleet.Placement{Subnets: c.subnets, Types: []string{"t3.micro", "t3a.micro"}}, Poll: 3 * time.Millisecond,
 		Disk: func(_ context.Context, image string) (Disk, error) { return machineDisk(image) }}
 	if c.server == nil {
 		o.Poll = 200 * time.Millisecond
@@ -180,7 +204,10 @@ func (c *cloud) nodes(d *Driver, spec fleet.Spec) []fleet.Node {
 // eventually polls until check is content.
 func (c *cloud) eventually(what string, check func() error) {
 	c.t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline, pause := time.Now().Add(time.Minute), 5*time.Millisecond
+	if c.server == nil {
+		deadline, pause = time.Now().Add(10*time.Minute), 500*time.Millisecond
+	}
 	for {
 		err := check()
 		if err == nil {
@@ -189,6 +216,6 @@ func (c *cloud) eventually(what string, check func() error) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("%s: %v", what, err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }

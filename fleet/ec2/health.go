@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/awsapi"
 )
 
 // Quarantine takes a node out of its group, which then wants one fewer, and keeps it running. Ensure does not bring it back.
@@ -32,7 +33,13 @@ func (d *Driver) Quarantine(ctx context.Context, id fleet.NodeID) error {
 // own with it. fleet.ErrNoNode when there is no such node, or it is in no group.
 func (d *Driver) ReportHealth(ctx context.Context, id fleet.NodeID, healthy bool) error {
 	doing := "report the health of node " + id.Node
-	m, there, err := d.machine(ctx, id)
+	d.mu.Lock()
+	m, there := d.memory.instance(id)
+	d.mu.Unlock()
+	var err error
+	if !there {
+		m, there, err = d.machine(ctx, id)
+	}
 	if err != nil {
 		return explain(doing, err)
 	}
@@ -44,5 +51,8 @@ func (d *Driver) ReportHealth(ctx context.Context, id fleet.NodeID, healthy bool
 		status = "Healthy"
 	}
 	_, err = d.groups.SetInstanceHealth(ctx, &autoscaling.SetInstanceHealthInput{InstanceId: aws.String(m.id), HealthStatus: aws.String(status), ShouldRespectGracePeriod: aws.Bool(false)})
+	if awsapi.Is(err, "ValidationError") { // what is asked is always well-formed: no group has the instance
+		return fmt.Errorf("%s: %w: %w", doing, fleet.ErrNoNode, err)
+	}
 	return explain(doing, err)
 }

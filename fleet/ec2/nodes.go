@@ -1,7 +1,9 @@
 package ec2
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -31,6 +33,11 @@ func (m machine) ends() bool {
 	return m.state == types.InstanceStateNameShuttingDown || m.state == types.InstanceStateNameTerminated
 }
 
+// stops is whether an instance is switched off, or about to be. Nobody of ours does that.
+func (m machine) stops() bool {
+	return m.state == types.InstanceStateNameStopping || m.state == types.InstanceStateNameStopped
+}
+
 // Nodes lists the fleet's nodes by name.
 func (d *Driver) Nodes(ctx context.Context, id fleet.FleetID) ([]fleet.Node, error) {
 	all, err := d.machines(ctx, &id)
@@ -44,10 +51,19 @@ func (d *Driver) Nodes(ctx context.Context, id fleet.FleetID) ([]fleet.Node, err
 	return nodes, nil
 }
 
-// machines lists the instances that are nodes, by name: those not listed yet included, those removed left out.
+// machines lists the instances that are nodes, by name, each name once: those that a list may lack included, those removed left out.
 func (d *Driver) machines(ctx context.Context, id *fleet.FleetID) ([]machine, error) {
+	all, err := d.instances(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return d.single(ctx, all)
+}
+
+// instances lists the instances that are nodes, by name and age.
+func (d *Driver) instances(ctx context.Context, id *fleet.FleetID) ([]machine, error) {
 	var all []machine
-	listed := map[string]bool{}
+	listed, odd := map[string]bool{}, map[string]bool{}
 	pages := ec2.NewDescribeInstancesPaginator(d.ec2, &ec2.DescribeInstancesInput{Filters: d.ours(id)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -57,41 +73,48 @@ func (d *Driver) machines(ctx context.Context, id *fleet.FleetID) ([]machine, er
 		for _, r := range page.Reservations {
 			for _, i := range r.Instances {
 				listed[aws.ToString(i.InstanceId)] = true
-				m, ok := d.machineOf(ctx, i)
+				m, ok := machineOf(i)
+				odd[aws.ToString(i.InstanceId)] = !ok
 				if ok && !(m.removed && m.ends()) {
 					all = append(all, m)
 				}
 			}
 		}
 	}
-	all = append(all, d.unlisted(id, listed)...)
-	slices.SortFunc(all, func(a, b machine) int { return strings.Compare(a.node.ID.Node, b.node.ID.Node) })
+	d.say(ctx, odd, id == nil)
+	d.mu.Lock()
+	now := time.Now()
+	all = slices.DeleteFunc(all, func(m machine) bool { return d.memory.over(m.id) })
+	d.memory.keep(now, all...)
+	all = append(all, d.memory.unlisted(now, id, listed)...)
+	d.mu.Unlock()
+	slices.SortFunc(all, func(a, b machine) int {
+		return cmp.Or(strings.Compare(a.node.ID.Node, b.node.ID.Node), a.node.Since.Compare(b.node.Since), strings.Compare(a.id, b.id))
+	})
 	return all, nil
 }
 
-// unlisted are the nodes launched a moment ago that a list lacks.
-func (d *Driver) unlisted(id *fleet.FleetID, listed map[string]bool) (all []machine) {
+// say says once of each instance that it is odd. A list of all says which are there at all.
+func (d *Driver) say(ctx context.Context, odd map[string]bool, all bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for instance, r := range d.recent {
-		switch {
-		case listed[instance] || time.Now().After(r.till):
-			delete(d.recent, instance)
-		case id == nil || r.node.ID.Fleet == *id:
-			r.node.Presence = fleet.Unknown
-			all = append(all, machine{id: instance, node: r.node, state: types.InstanceStateNamePending})
+	if all {
+		maps.DeleteFunc(d.odd, func(id string, _ bool) bool { return !odd[id] })
+	}
+	for id, is := range odd {
+		if is && !d.odd[id] {
+			d.odd[id] = true
+			d.log.WarnContext(ctx, "an instance carries our installation's tag but is no node", "instance", id)
 		}
 	}
-	return all
 }
 
 // machineOf reads a node from its instance's tags; false for one of ours that is no node.
-func (d *Driver) machineOf(ctx context.Context, i types.Instance) (machine, bool) {
+func machineOf(i types.Instance) (machine, bool) {
 	t := tagsOf(i.Tags)
 	id, err := fleet.ParseFleetID(t[tagFleet])
 	slot, serr := strconv.Atoi(t[tagSlot])
 	if err != nil || serr != nil || t[tagNode] == "" {
-		d.log.WarnContext(ctx, "an instance carries our installation's tag but is no node", "instance", aws.ToString(i.InstanceId))
 		return machine{}, false
 	}
 	m := machine{id: aws.ToString(i.InstanceId), removed: t[tagRemoved] != "", quarantined: t[tagQuarantined] != "",

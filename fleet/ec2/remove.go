@@ -19,34 +19,48 @@ import (
 // grace, or when that is over, cut off. It returns when the instance is terminated.
 func (d *Driver) Remove(ctx context.Context, id fleet.NodeID, grace time.Duration) error {
 	doing := "remove node " + id.Node
-	m, there, err := d.machine(ctx, id)
-	if err != nil || !there {
+	all, err := d.instances(ctx, &id.Fleet)
+	var instances []string // one, as a rule: see single
+	for _, m := range all {
+		if m.node.ID == id {
+			instances = append(instances, m.id)
+		}
+	}
+	if err != nil || len(instances) == 0 {
 		return explain(doing, err)
 	}
-	if err := d.condemn(ctx, id.Fleet, m.id); err != nil {
+	if err := d.condemn(ctx, id.Fleet, instances...); err != nil {
 		return explain(doing, err)
 	}
 	if grace > 0 {
-		if err := d.terminate(ctx, false, m.id); err != nil {
+		if err := d.terminate(ctx, false, instances...); err != nil {
 			return explain(doing, err)
 		}
 		asked, cancel := context.WithTimeout(ctx, grace)
-		err := d.ended(asked, m.id)
+		err := d.ended(asked, instances...)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return explain(doing, err)
 		}
 	}
-	if err := d.terminate(ctx, true, m.id); err != nil {
+	if err := d.terminate(ctx, true, instances...); err != nil {
 		return explain(doing, err)
 	}
-	return explain(doing, d.ended(ctx, m.id))
+	return explain(doing, d.ended(ctx, instances...))
 }
 
-// Destroy removes all that a fleet has, without grace.
+// Destroy removes all that a fleet has, without grace. First it sees to it that nothing more comes: calls of this process are stopped, and
+// without its launch template no process launches for the fleet.
 func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	doing := "destroy fleet " + id.String()
-	all, err := d.machines(ctx, &id)
+	if err := d.expel(ctx, id); err != nil {
+		return explain(doing, err)
+	}
+	_, err := d.ec2.DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateName: aws.String(d.nameOf(id))})
+	if err != nil && !awsapi.Is(err, "InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTemplateId.NotFound") {
+		return explain(doing, err)
+	}
+	all, err := d.instances(ctx, &id)
 	if err != nil {
 		return explain(doing, err)
 	}
@@ -62,22 +76,23 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 			return explain(doing, err)
 		}
 	}
-	if err := d.clear(ctx, id); err != nil {
+	if err := d.disband(ctx, id); err != nil {
 		return explain(doing, err)
 	}
-	return explain(doing, d.ended(ctx, instances...))
+	if err := d.ended(ctx, instances...); err != nil {
+		return explain(doing, err)
+	}
+	d.destroyed(id)
+	return nil
 }
 
-// clear removes a fleet's group and launch template.
-func (d *Driver) clear(ctx context.Context, id fleet.FleetID) error {
+// disband removes a fleet's group.
+func (d *Driver) disband(ctx context.Context, id fleet.FleetID) error {
 	name := d.nameOf(id)
 	for {
 		out, err := d.groups.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{name}})
-		if err != nil {
+		if err != nil || len(out.AutoScalingGroups) == 0 {
 			return err
-		}
-		if len(out.AutoScalingGroups) == 0 {
-			break
 		}
 		if out.AutoScalingGroups[0].Status == nil {
 			_, err := d.groups.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String(name), ForceDelete: aws.Bool(true)})
@@ -90,11 +105,6 @@ func (d *Driver) clear(ctx context.Context, id fleet.FleetID) error {
 			return err
 		}
 	}
-	_, err := d.ec2.DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateName: aws.String(name)})
-	if awsapi.Is(err, "InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTemplateId.NotFound") {
-		return nil
-	}
-	return err
 }
 
 // machine finds a node; false when there is none.
@@ -113,7 +123,15 @@ func (d *Driver) machine(ctx context.Context, id fleet.NodeID) (machine, bool, e
 // condemn marks instances as to go, for lists that show them for an hour yet, and takes them out of the group.
 func (d *Driver) condemn(ctx context.Context, id fleet.FleetID, instances ...string) error {
 	_, err := d.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: instances, Tags: tags(tagRemoved, "true")})
-	if err != nil {
+	if awsapi.Is(err, "InvalidInstanceID.NotFound") && len(instances) > 1 { // all or none get the tag by one call
+		for _, one := range instances {
+			if err := d.condemn(ctx, id, one); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err != nil && !awsapi.Is(err, "InvalidInstanceID.NotFound") { // EC2 forgot it
 		return err
 	}
 	return d.leave(ctx, id, instances...)
@@ -125,10 +143,18 @@ func (d *Driver) terminate(ctx context.Context, cut bool, instances ...string) e
 		in.SkipOsShutdown = aws.Bool(true)
 	}
 	_, err := d.ec2.TerminateInstances(ctx, in)
-	if awsapi.Is(err, "InvalidInstanceID.NotFound") && len(instances) == 1 {
+	if !awsapi.Is(err, "InvalidInstanceID.NotFound") {
+		return err
+	}
+	if len(instances) == 1 {
 		return nil // EC2 forgot it
 	}
-	return err
+	for _, one := range instances { // all or none are terminated by one call
+		if err := d.terminate(ctx, cut, one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ended waits until instances are terminated or forgotten.
@@ -176,7 +202,5 @@ func (d *Driver) left(ctx context.Context, instances []string) (left int, err er
 func (d *Driver) forget(instances []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, i := range instances {
-		delete(d.recent, i)
-	}
+	d.memory.forget(time.Now(), instances...)
 }

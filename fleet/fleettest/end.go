@@ -36,8 +36,12 @@ func (s *suite) cannotStart(t *testing.T) {
 		}
 		return
 	}
+	want := "the program /no-such-program is not in the image"
+	if s.Closed {
+		want = "as a rule /no-such-program, or a program it runs, is missing in the image"
+	}
 	gone := s.gone(t, d, spec.Fleet)
-	if gone.Exit == nil || gone.Exit.Code == 0 || !strings.Contains(gone.Exit.Reason, "no-such-program") {
+	if gone.Exit == nil || gone.Exit.Code == 0 || !strings.Contains(gone.Exit.Reason, want) {
 		t.Errorf("exit is %+v; want a reason that names the program", gone.Exit)
 	}
 }

@@ -97,7 +97,7 @@ func (f *Fake) Exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec) (
 func (f *Fake) runCommand(n *fakeNode) {
 	command := n.spec.Command
 	if command[0] == "/no-such-program" {
-		f.end(n, fleet.Exit{Code: 127, Reason: "could not start: " + command[0] + ": no such file"})
+		f.end(n, fleet.Exit{Code: 127, Reason: "could not start: the program " + command[0] + " is not in the image"})
 		return
 	}
 	if len(command) == 3 && command[1] == "exit" {

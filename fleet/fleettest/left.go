@@ -155,6 +155,14 @@ func (s *suite) copyOut(t *testing.T) {
 		if nodes[0].Presence == fleet.Present {
 			end(nodes[0], "0")
 			nodes[0] = s.gone(t, d, spec.Fleet)
+			if s.Forgets {
+				break
+			}
+		}
+	}
+	if s.Forgets {
+		if _, err := x.CopyOut(t.Context(), nodes[0].ID, "/made"); !errors.Is(err, fleet.ErrNoNode) {
+			t.Errorf("of a node that has ended: %v", err)
 		}
 	}
 	if _, err := x.CopyOut(context.WithoutCancel(t.Context()), fleet.NodeID{Fleet: spec.Fleet, Node: "never-there"}, "/made"); !errors.Is(err, fleet.ErrNoNode) {

@@ -31,6 +31,10 @@ type Harness struct {
 	FirstSlot int
 	// KillPID says that Node.PID is a process of this machine that the test may signal.
 	KillPID bool
+	// Closed says that the driver cannot look into nodes: of a command that ended with 127 it can only suppose that it is missing.
+	Closed bool
+	// Forgets says that the files of a node that has ended are gone with it.
+	Forgets bool
 	// MemoryLimits says that a memory limit is enforced here: testnode is ended when it takes more.
 	MemoryLimits bool
 }

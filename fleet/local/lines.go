@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
@@ -67,4 +68,18 @@ func before(line []byte, t time.Time) bool {
 	stamp, _, _ := bytes.Cut(line, []byte(" "))
 	at, err := time.Parse(time.RFC3339Nano, string(stamp))
 	return err == nil && at.Before(t)
+}
+
+// EndOf reads the last whole lines of a file, up to limit bytes.
+func EndOf(f *os.File, limit int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	start := max(0, info.Size()-limit)
+	text, err := io.ReadAll(io.NewSectionReader(f, start, info.Size()-start))
+	if start > 0 {
+		text = text[bytes.IndexByte(text, '\n')+1:]
+	}
+	return text, err
 }

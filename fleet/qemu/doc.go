@@ -20,6 +20,6 @@
 //
 // # What it cannot do
 //
-// Files are not copied out of a machine, and changes of its files are not found: its disk cannot change, and its memory is its own. Volumes
-// are refused.
+// Files are copied out of a machine only while it runs, and changes of its files are not found: its disk cannot change, and its memory is its
+// own. Volumes are refused.
 package qemu

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,17 +23,15 @@ type Options struct {
 	Dir          string // folder of the driver's own; made when missing
 	Installation string
 	Images       *images.Store
-	// PortBase and PortCount are the ports on 127.0.0.1 at which nodes are reached, one a slot. Default: 20000 and 10000.
-	PortBase, PortCount int
-	Boots               int         // nodes booted at a time; 0: 8
-	LogBytes            int64       // of a node's output that is kept on disk; 0: 24 MiB
-	Tails               fleet.Tails // takes the ends of the output of nodes that are removed; nil: nobody
-	Log                 *slog.Logger
-	Now                 func() time.Time // default time.Now
+	Ports        local.Ports // at which nodes are reached
+	Boots        int         // nodes booted at a time; 0: 8
+	LogBytes     int64       // of a node's output that is kept on disk; 0: 24 MiB
+	Tails        fleet.Tails // takes the ends of the output of nodes that are removed; nil: nobody
+	Log          *slog.Logger
+	Now          func() time.Time // default time.Now
 }
 
 const (
-	defaultBoots    = 8
 	defaultLogBytes = 24 << 20
 	defaultMemory   = 512 << 20
 )
@@ -42,6 +39,7 @@ const (
 // Driver runs nodes as machines of this machine.
 type Driver struct {
 	opts        Options
+	nodes       local.Nodes[local.Record]
 	host        string
 	accelerator machine.Accelerator
 	names       local.Locks
@@ -66,6 +64,7 @@ var (
 	_ fleet.Watcher  = (*Driver)(nil)
 	_ fleet.Logger   = (*Driver)(nil)
 	_ fleet.Execer   = (*Driver)(nil)
+	_ fleet.Copier   = (*Driver)(nil)
 )
 
 // Available says whether machines can be run here; a *fault.Error tells what is missing.
@@ -88,11 +87,9 @@ func newDriver(ctx context.Context, opts Options) (*Driver, error) {
 	if opts.Dir == "" || opts.Installation == "" || opts.Images == nil {
 		return nil, fault.New(fault.Internal, "folder, installation and images are needed")
 	}
-	if opts.PortBase == 0 {
-		opts.PortBase, opts.PortCount = 20_000, 10_000
-	}
+	opts.Ports = opts.Ports.OrDefault()
 	if opts.Boots == 0 {
-		opts.Boots = defaultBoots
+		opts.Boots = local.DefaultBoots
 	}
 	if opts.LogBytes == 0 {
 		opts.LogBytes = defaultLogBytes
@@ -108,7 +105,7 @@ func newDriver(ctx context.Context, opts Options) (*Driver, error) {
 		return nil, err
 	}
 	opts.Dir = dir
-	d := &Driver{opts: opts, live: map[string]*live{}, checked: map[images.Digest]bool{}}
+	d := &Driver{opts: opts, nodes: local.Nodes[local.Record]{Root: dir, Installation: opts.Installation}, live: map[string]*live{}, checked: map[images.Digest]bool{}}
 	if d.host, err = os.Hostname(); err != nil {
 		return nil, fmt.Errorf("read host name: %w", err)
 	}
@@ -119,31 +116,24 @@ func newDriver(ctx context.Context, opts Options) (*Driver, error) {
 	if why != "" {
 		opts.Log.Warn("machines are emulated, which is slow", "reason", why)
 	}
-	for _, name := range []string{"nodes", "trash"} {
-		if err := os.MkdirAll(d.path(name), 0o700); err != nil {
-			return nil, fmt.Errorf("make folder: %w", err)
-		}
+	if err := d.nodes.Make(); err != nil {
+		return nil, err
 	}
 	return d, d.adopt(ctx)
 }
 
-func (d *Driver) path(elem ...string) string {
-	return filepath.Join(append([]string{d.opts.Dir}, elem...)...)
-}
-
 // adopt watches the nodes that run and removes those that never did.
 func (d *Driver) adopt(ctx context.Context) error {
-	d.sweepTrash()
-	if err := d.sweepUnrecorded(ctx); err != nil {
+	if err := d.nodes.Sweep(d.opts.Log, func(node string) error { return d.kill(ctx, node) }); err != nil {
 		return err
 	}
-	records, err := d.records()
+	records, err := d.nodes.All()
 	if err != nil {
 		return err
 	}
 	for _, r := range records {
 		switch {
-		case r.State == stateStarted:
+		case r.State == local.Started:
 			if _, err := d.liveOf(r); err != nil && !errors.Is(err, errGone) {
 				d.opts.Log.Warn("cannot watch node", "node", r.ID.Node, "error", err)
 			}
@@ -160,7 +150,7 @@ func (d *Driver) adopt(ctx context.Context) error {
 }
 
 // settleJob is for a job whose start was cut off. If its machine ran, however it ended, the command may have begun, and is not run again.
-func (d *Driver) settleJob(ctx context.Context, r record) error {
+func (d *Driver) settleJob(ctx context.Context, r local.Record) error {
 	dir := d.machineDir(r.ID.Node)
 	ran, err := machine.Clear(ctx, dir)
 	if err != nil {
@@ -170,15 +160,15 @@ func (d *Driver) settleJob(ctx context.Context, r record) error {
 		return d.clear(ctx, r)
 	}
 	d.opts.Log.Warn("a job was ended while it was started, and is not run again", "node", r.ID.Node)
-	r.State = stateStarted
-	return d.writeRecord(r)
+	r.State = local.Started
+	return d.nodes.Write(r, true)
 }
 
 // errGone: the machine has ended.
 var errGone = errors.New("the machine has ended")
 
 // liveOf finds a node's machine and watches it; errGone when it ended.
-func (d *Driver) liveOf(r record) (*live, error) {
+func (d *Driver) liveOf(r local.Record) (*live, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l, ok := d.live[r.ID.Node]; ok && !l.machine.Gone() {
@@ -228,9 +218,5 @@ func (d *Driver) Watch(ctx context.Context) (<-chan fleet.FleetID, error) {
 
 // Scope implements fleet.Scoped: the nodes of one folder on this machine.
 func (d *Driver) Scope(context.Context) (string, error) {
-	id, err := os.ReadFile("/etc/machine-id")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("tell this machine from others: %w", err)
-	}
-	return strings.TrimSpace(fmt.Sprintf("machines of %s in %s %s", d.host, d.opts.Dir, id)), nil
+	return local.Scope("machines", d.host, d.opts.Dir)
 }

@@ -6,8 +6,7 @@ import (
 	"fmt"
 
 	"github.com/bootandshoot/release/fleet"
-	"github.com/bootandshoot/release/images"
-	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/internal/machinechannel"
 	"github.com/bootandshoot/release/internal/unixsock"
 )
@@ -75,7 +74,7 @@ func (d *Driver) Exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec)
 }
 
 func (d *Driver) exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec) (code int, err error) {
-	r, ok, err := d.ours(id)
+	r, ok, err := d.nodes.Ours(id)
 	if err != nil {
 		return 0, err
 	}
@@ -89,50 +88,14 @@ func (d *Driver) exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec)
 	if err != nil {
 		return 0, err
 	}
-	if d.withSystemd(r) {
-		return 0, fault.New(fault.Unsupported, "the machine's first program is systemd, which runs no commands for others").
-			WithHint("bake the image without systemd, or look at what the machine says: release logs %s", id.Node)
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err = l.talk.use(ctx, func(c *machinechannel.Client) (err error) {
 		code, err = c.Run(ctx, machinechannel.Command{
 			Args: spec.Command, Env: spec.Env, TTY: spec.TTY, Columns: spec.Window.Columns, Rows: spec.Window.Rows,
-			Resize: sizes(ctx, spec.Resize), Stdin: spec.Stdin, Stdout: spec.Stdout, Stderr: spec.Stderr,
+			Resize: local.Sizes(ctx, spec.Resize), Stdin: spec.Stdin, Stdout: spec.Stdout, Stderr: spec.Stderr,
 		})
 		return err
 	})
 	return code, err
-}
-
-// withSystemd says that nobody listens at a machine's control line.
-func (d *Driver) withSystemd(r record) bool {
-	m, err := d.opts.Images.Machine(images.Digest(r.Image))
-	return err == nil && m.Init == "systemd"
-}
-
-func sizes(ctx context.Context, in <-chan fleet.Window) <-chan [2]int {
-	if in == nil {
-		return nil
-	}
-	out := make(chan [2]int)
-	go func() {
-		defer close(out)
-		for {
-			select {
-			case w, ok := <-in:
-				if !ok {
-					return
-				}
-				select {
-				case out <- [2]int{w.Columns, w.Rows}:
-				case <-ctx.Done():
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out
 }

@@ -24,11 +24,13 @@ const (
 	boundEvery = 10 * time.Second
 )
 
-func (d *Driver) logName(r record) string { return filepath.Join(d.machineDir(r.ID.Node), logFile) }
+func (d *Driver) logName(r local.Record) string {
+	return filepath.Join(d.machineDir(r.ID.Node), logFile)
+}
 
 // Logs reads a node's output.
 func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOptions) (io.ReadCloser, error) {
-	r, ok, err := d.ours(id)
+	r, ok, err := d.nodes.Ours(id)
 	if err == nil && !ok {
 		err = fleet.ErrNoNode
 	}
@@ -49,7 +51,7 @@ func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOption
 }
 
 // copyLog writes what there is, and with Follow what comes.
-func (d *Driver) copyLog(ctx context.Context, r record, f *os.File, opts fleet.LogOptions, w io.Writer) error {
+func (d *Driver) copyLog(ctx context.Context, r local.Record, f *os.File, opts fleet.LogOptions, w io.Writer) error {
 	in := bufio.NewReaderSize(written{f}, 64<<10)
 	if err := skipHole(f, in); err != nil {
 		return err
@@ -102,20 +104,6 @@ func skipHole(f *os.File, in *bufio.Reader) error {
 		return fmt.Errorf("read log: %w", err)
 	}
 	return nil
-}
-
-// endOf reads the last whole lines of a file, up to limit bytes.
-func endOf(f *os.File, limit int64) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	start := max(0, info.Size()-limit)
-	text, err := io.ReadAll(io.NewSectionReader(f, start, info.Size()-start))
-	if start > 0 {
-		text = text[bytes.IndexByte(text, '\n')+1:]
-	}
-	return text, err
 }
 
 // boundLog gives the beginning of a node's output up when there is too much. QEMU goes on appending to the file, whose size only seems to grow.

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/internal/failpoint"
-	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/machine"
 )
 
@@ -35,7 +34,7 @@ func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 		return err
 	}
 	defer unlock()
-	r, ok, err := d.ours(id)
+	r, ok, err := d.nodes.Ours(id)
 	if err != nil || !ok {
 		return err
 	}
@@ -49,15 +48,12 @@ func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 	return nil
 }
 
-// errDeaf: nobody listens in the machine.
-var errDeaf = errors.New("the machine has systemd, and nobody who listens")
-
 // answerPatience is how long a machine may take to hear that its services are to end: one that boots, or hangs, does not listen.
 const answerPatience = 3 * time.Second
 
 // stop asks a node to end and waits up to grace: its services by their signal, or the machine, when it does not listen, by its power
 // button.
-func (d *Driver) stop(ctx context.Context, r record, grace time.Duration) error {
+func (d *Driver) stop(ctx context.Context, r local.Record, grace time.Duration) error {
 	l, err := d.liveOf(r)
 	if errors.Is(err, errGone) || err == nil && grace <= 0 {
 		return nil
@@ -67,11 +63,7 @@ func (d *Driver) stop(ctx context.Context, r record, grace time.Duration) error 
 	}
 	waiting, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	err = errDeaf
-	if !d.withSystemd(r) {
-		err = d.ask(waiting, l, r.StopSignal, min(grace/2, answerPatience))
-	}
-	if err != nil {
+	if err := d.ask(waiting, l, r.StopSignal, min(grace/2, answerPatience)); err != nil {
 		d.opts.Log.Debug("stop signal did not arrive", "node", r.ID.Node, "error", err)
 		if err := l.machine.PressPower(waiting); err != nil {
 			d.opts.Log.Debug("power button was not pressed", "node", r.ID.Node, "error", err)
@@ -96,28 +88,25 @@ func (d *Driver) ask(ctx context.Context, l *live, signal string, patience time.
 }
 
 // clear kills what runs of a node and removes all it left; the end of its output is handed on. It may be repeated.
-func (d *Driver) clear(ctx context.Context, r record) error {
-	if _, err := machine.Clear(ctx, d.machineDir(r.ID.Node)); err != nil {
+func (d *Driver) clear(ctx context.Context, r local.Record) error {
+	if err := d.kill(ctx, r.ID.Node); err != nil {
 		return err
 	}
 	failpoint.Pass(failpoint.NodeKilled)
 	if err := d.keepTail(r); err != nil {
 		d.opts.Log.Warn("cannot keep the end of a log", "node", r.ID.Node, "error", err)
 	}
-	// Moved away first, so that a crash leaves no half of a node that looks like a whole one.
-	bin, err := os.MkdirTemp(d.path("trash"), r.ID.Node+"-*")
-	if err != nil {
-		return fmt.Errorf("remove folder: %w", err)
-	}
-	if err := os.Rename(d.nodeDir(r.ID.Node), filepath.Join(bin, "node")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove folder: %w", err)
-	}
-	failpoint.Pass(failpoint.NodeTrashed)
-	return removal.Tree(bin)
+	return d.nodes.Discard(r.ID.Node)
+}
+
+// kill ends what runs of a node.
+func (d *Driver) kill(ctx context.Context, node string) error {
+	_, err := machine.Clear(ctx, d.machineDir(node))
+	return err
 }
 
 // keepTail hands on the end of a node's output, which outlives it.
-func (d *Driver) keepTail(r record) error {
+func (d *Driver) keepTail(r local.Record) error {
 	if d.opts.Tails == nil {
 		return nil
 	}
@@ -129,56 +118,24 @@ func (d *Driver) keepTail(r record) error {
 		return err
 	}
 	defer f.Close()
-	text, err := endOf(f, fleet.TailBytes)
+	text, err := local.EndOf(f, fleet.TailBytes)
 	if err != nil {
 		return err
 	}
 	return d.opts.Tails.Keep(r.ID, r.Kind, bytes.NewReader(text))
 }
 
-func (d *Driver) sweepTrash() {
-	entries, _ := os.ReadDir(d.path("trash"))
-	for _, e := range entries {
-		if err := removal.Tree(d.path("trash", e.Name())); err != nil {
-			d.opts.Log.Warn("cannot empty trash", "folder", e.Name(), "error", err)
-		}
-	}
-}
-
-// sweepUnrecorded removes folders without a whole record: the crash came before the first one was written.
-func (d *Driver) sweepUnrecorded(ctx context.Context) error {
-	entries, err := os.ReadDir(d.path("nodes"))
-	if err != nil {
-		return fmt.Errorf("list nodes: %w", err)
-	}
-	for _, e := range entries {
-		if _, err := d.readRecord(e.Name()); !errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if _, err := machine.Clear(ctx, d.machineDir(e.Name())); err != nil {
-			return fmt.Errorf("remove half-made node: %w", err)
-		}
-		if err := removal.Tree(d.path("nodes", e.Name())); err != nil {
-			return fmt.Errorf("remove half-made node: %w", err)
-		}
-	}
-	return nil
-}
-
 // Destroy kills and removes all nodes of a fleet. Killing does not wait for a Remove that is in its grace.
 func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
-	records, err := d.records()
+	records, err := d.nodes.Of(id)
 	if err != nil {
 		return fmt.Errorf("destroy fleet %s: %w", id, err)
 	}
 	var group errgroup.Group
 	group.SetLimit(d.opts.Boots)
 	for _, r := range records {
-		if r.ID.Fleet != id {
-			continue
-		}
 		group.Go(func() error {
-			if _, err := machine.Clear(ctx, d.machineDir(r.ID.Node)); err != nil {
+			if err := d.kill(ctx, r.ID.Node); err != nil {
 				return fmt.Errorf("destroy node %s: %w", r.ID.Node, err)
 			}
 			return d.Remove(ctx, r.ID, 0)

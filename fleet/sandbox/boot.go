@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,10 +12,10 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
@@ -76,30 +75,8 @@ func (d *Driver) load(ctx context.Context, spec fleet.Spec, unpacked func(done, 
 // Ensure boots the nodes that do not exist yet, several at a time.
 func (d *Driver) Ensure(ctx context.Context, spec fleet.Spec) ([]fleet.Node, error) {
 	boot := &booter{Driver: d, spec: spec}
-	nodes := make([]*fleet.Node, len(spec.Nodes))
-	errs := make([]error, len(spec.Nodes))
-	var group errgroup.Group
-	group.SetLimit(d.opts.Boots)
 	shared := sync.OnceValues(func() (program, error) { return boot.prepare(ctx) })
-	for i, want := range spec.Nodes {
-		group.Go(func() error {
-			n, err := boot.ensure(ctx, want, shared)
-			if err != nil {
-				errs[i] = fmt.Errorf("boot node %s: %w", want.Name, err)
-				return nil
-			}
-			nodes[i] = &n
-			return nil
-		})
-	}
-	_ = group.Wait()
-	var booted []fleet.Node
-	for _, n := range nodes {
-		if n != nil {
-			booted = append(booted, *n)
-		}
-	}
-	return booted, errors.Join(errs...)
+	return local.Ensure(spec, d.opts.Boots, func(want fleet.NodeSpec) (fleet.Node, error) { return boot.ensure(ctx, want, shared) })
 }
 
 // booter boots nodes of one spec.
@@ -118,21 +95,17 @@ func (b *booter) prepare(ctx context.Context) (program, error) {
 }
 
 func (b *booter) ensure(ctx context.Context, want fleet.NodeSpec, shared func() (program, error)) (fleet.Node, error) {
-	if !nodeName.MatchString(want.Name) {
-		return fleet.Node{}, fault.New(fault.Invalid, "node name %q is not lower-case letters, digits and hyphens", want.Name)
-	}
 	unlock, err := b.names.Lock(ctx, want.Name)
 	if err != nil {
 		return fleet.Node{}, err
 	}
 	defer unlock()
-	switch r, err := b.readRecord(want.Name); {
-	case err == nil && (r.Installation != b.opts.Installation || r.ID.Fleet != b.spec.Fleet):
-		return fleet.Node{}, fault.New(fault.Exists, "the name belongs to a node of %s", r.ID.Fleet)
-	case err == nil && r.State == stateStarted:
-		return b.view(ctx, r), nil
-	case err != nil && !errors.Is(err, os.ErrNotExist):
+	r, ok, err := b.nodes.Wanted(fleet.NodeID{Fleet: b.spec.Fleet, Node: want.Name})
+	if err != nil {
 		return fleet.Node{}, err
+	}
+	if ok && r.State == local.Started {
+		return b.view(ctx, r), nil
 	}
 	if err := ctx.Err(); err != nil {
 		return fleet.Node{}, err
@@ -141,36 +114,21 @@ func (b *booter) ensure(ctx context.Context, want fleet.NodeSpec, shared func() 
 	if err != nil {
 		return fleet.Node{}, err
 	}
-	r, err := b.bootNode(ctx, want, p)
+	r, err = b.bootNode(ctx, want, p)
 	if errors.Is(err, sandbox.ErrUnsure) && r.Kind == fleet.Once {
 		b.opts.Log.Warn("a job was ended while it was started, and is not run again", "node", want.Name, "error", err)
 		return b.view(ctx, r), nil
 	}
 	if err != nil {
-		return fleet.Node{}, errors.Join(b.explain(err), b.clear(r))
+		return fleet.Node{}, errors.Join(local.Explain(err, b.opts.Dir), b.clear(r))
 	}
 	b.watch.Send(r.ID.Fleet)
 	return b.view(ctx, r), nil
 }
 
-// explain adds the next step to what the disk refuses.
-func (d *Driver) explain(err error) error {
-	var known *fault.Error
-	switch {
-	case errors.As(err, &known):
-		return err
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return fault.New(fault.NoSpace, "%w", err).WithHint("free space or inodes: df -h %s; df -i %s", d.opts.Dir, d.opts.Dir)
-	case errors.Is(err, fs.ErrPermission):
-		return fault.New(fault.Denied, "%w", err).WithHint("%s must belong to the user of the agent", d.opts.Dir)
-	}
-	return err
-}
-
 // bootNode starts a node. Whatever it returns an error for is to be cleared.
 func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (record, error) {
-	r := record{State: stateBooting, ID: fleet.NodeID{Fleet: b.spec.Fleet, Node: want.Name}, Installation: b.opts.Installation,
-		Kind: b.spec.Kind, Image: b.spec.Image, Slot: want.Slot, StopSignal: b.spec.Stop.Signal, Since: b.opts.Now().UTC(),
+	r := record{Record: local.NewRecord(b.opts.Installation, b.spec, want, b.opts.Now()),
 		Cgroup: shortHash(b.opts.Installation) + "-" + want.Name, Volumes: b.spec.Volumes}
 	if _, err := stopSignal(r.StopSignal); err != nil {
 		return r, err
@@ -201,13 +159,13 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 		Limits:   sandbox.Limits{CPUs: b.spec.Resources.CPUs, Memory: b.spec.Resources.Memory, Pids: b.opts.Pids},
 
 		CgroupName: r.Cgroup,
-		Detach:     &sandbox.Detach{Dir: b.nodeDir(want.Name), LogBytes: b.opts.LogBytes, LogKeep: b.opts.LogKeep},
+		Detach:     &sandbox.Detach{Dir: b.nodes.Dir(want.Name), LogBytes: b.opts.LogBytes, LogKeep: b.opts.LogKeep},
 		Prepare: func(process *sandbox.Process) error {
 			if err := b.network.attach(process.PID, want.Slot); err != nil {
 				return err
 			}
 			failpoint.Pass(failpoint.NodeForked)
-			r.State, r.PID, r.StartTime, r.BootID = stateStarted, process.PID, process.StartTime, process.BootID
+			r.State, r.PID, r.StartTime, r.BootID = local.Started, process.PID, process.StartTime, process.BootID
 			if err := b.writeRecord(r); err != nil {
 				return err
 			}
@@ -227,7 +185,7 @@ func (b *booter) bootNode(ctx context.Context, want fleet.NodeSpec, p program) (
 }
 
 func (d *Driver) inNode(r record, name string) string {
-	return filepath.Join(d.nodeDir(r.ID.Node), name)
+	return filepath.Join(d.nodes.Dir(r.ID.Node), name)
 }
 
 // makeRoom makes a node's folder and volumes.
@@ -246,7 +204,7 @@ func (b *booter) makeRoom(ctx context.Context, r record, root string) ([]sandbox
 
 // makeFolder makes a node's folder, with the record first: from then on a crash leaves something that is found.
 func (d *Driver) makeFolder(r record, root string) error {
-	dir := d.nodeDir(r.ID.Node)
+	dir := d.nodes.Dir(r.ID.Node)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make node folder: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/internal/usertest"
 	"github.com/bootandshoot/release/sandbox"
 )
@@ -28,7 +29,7 @@ func contract(t *testing.T, opts Options, firstSlot int) {
 
 // On the machine's network: what ordinary users have, and root may choose.
 func TestContractOnSharedNetwork(t *testing.T) {
-	contract(t, Options{SharedNetwork: true, PortBase: 23_000, PortCount: 500}, 0)
+	contract(t, Options{SharedNetwork: true, Ports: local.Ports{First: 23_000, Count: 500}}, 0)
 }
 
 func TestContractOnOwnNetwork(t *testing.T) {

@@ -25,14 +25,14 @@ func (d *Driver) Drift(ctx context.Context, id fleet.NodeID, spec fleet.DriftSpe
 }
 
 func (d *Driver) drift(ctx context.Context, id fleet.NodeID, spec fleet.DriftSpec) (fleet.Drift, error) {
-	r, ok, err := d.ours(id)
+	r, ok, err := d.nodes.Ours(id)
 	if err == nil && !ok {
 		err = fleet.ErrNoNode
 	}
 	if err != nil {
 		return fleet.Drift{}, err
 	}
-	if _, err := sandbox.ReadExit(d.nodeDir(id.Node)); err == nil {
+	if _, err := sandbox.ReadExit(d.nodes.Dir(id.Node)); err == nil {
 		return fleet.Drift{}, sandbox.ErrGone // its init may live on for a moment
 	}
 	l, err := d.liveOf(r)

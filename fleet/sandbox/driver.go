@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,9 +23,7 @@ type Options struct {
 	Dir          string // folder of the driver's own; made when missing
 	Installation string
 	Images       *images.Store
-	// PortBase and PortCount are the ports on 127.0.0.1 that nodes on the machine's network get, one a slot.
-	// Default: 20000 and 10000.
-	PortBase, PortCount int
+	Ports        local.Ports // of nodes on the machine's network
 	// Subnet is where nodes with a network of their own live; zero: a free one is chosen and kept.
 	Subnet netip.Prefix
 	// SharedNetwork makes nodes use the machine's network also where they could have their own.
@@ -41,12 +38,10 @@ type Options struct {
 	Now      func() time.Time // default time.Now
 }
 
-// defaultBoots keeps two CPUs busy without making each boot slow.
-const defaultBoots = 8
-
 // Driver runs nodes as sandboxes of this machine.
 type Driver struct {
 	opts    Options
+	nodes   local.Nodes[record]
 	host    string
 	boot    string // the machine's boot id
 	network network
@@ -93,11 +88,9 @@ func newDriver(opts Options) (*Driver, error) {
 	if opts.Dir == "" || opts.Installation == "" || opts.Images == nil {
 		return nil, fault.New(fault.Internal, "folder, installation and images are needed")
 	}
-	if opts.PortBase == 0 {
-		opts.PortBase, opts.PortCount = 20_000, 10_000
-	}
+	opts.Ports = opts.Ports.OrDefault()
 	if opts.Boots == 0 {
-		opts.Boots = defaultBoots
+		opts.Boots = local.DefaultBoots
 	}
 	if opts.Pids == 0 {
 		opts.Pids = 4096
@@ -116,11 +109,9 @@ func newDriver(opts Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{opts: opts, host: host, boot: boot, live: map[string]*live{}, afterRecord: func() {}}
-	for _, dir := range []string{"nodes", "trash"} {
-		if err := os.MkdirAll(d.path(dir), 0o700); err != nil {
-			return nil, fmt.Errorf("make folder: %w", err)
-		}
+	d := &Driver{opts: opts, nodes: local.Nodes[record]{Root: opts.Dir, Installation: opts.Installation}, host: host, boot: boot, live: map[string]*live{}, afterRecord: func() {}}
+	if err := d.nodes.Make(); err != nil {
+		return nil, err
 	}
 	if d.network, err = d.chooseNetwork(); err != nil {
 		return nil, err
@@ -130,7 +121,7 @@ func newDriver(opts Options) (*Driver, error) {
 
 func (d *Driver) chooseNetwork() (network, error) {
 	if d.opts.SharedNetwork || !sandbox.CanConfigureNetwork() {
-		return &sharedNetwork{base: d.opts.PortBase, count: d.opts.PortCount}, nil
+		return &sharedNetwork{ports: d.opts.Ports}, nil
 	}
 	return newOwnNetwork(d.opts)
 }
@@ -141,16 +132,16 @@ func (d *Driver) path(elem ...string) string {
 
 // adopt watches the nodes that run and removes those that never did.
 func (d *Driver) adopt() error {
-	d.sweepTrash()
-	if err := d.sweepUnrecorded(); err != nil {
+	// What has no record was not running: its command begins after the record.
+	if err := d.nodes.Sweep(d.opts.Log, func(string) error { return nil }); err != nil {
 		return err
 	}
-	records, err := d.records()
+	records, err := d.nodes.All()
 	if err != nil {
 		return err
 	}
 	for _, r := range records {
-		if r.State != stateStarted {
+		if r.State != local.Started {
 			if err := d.clear(r); err != nil {
 				return fmt.Errorf("clear half-booted node %s: %w", r.ID.Node, err)
 			}
@@ -170,7 +161,7 @@ func (d *Driver) liveOf(r record) (*live, error) {
 	if l, ok := d.live[r.ID.Node]; ok && l.process.PID == r.PID && l.process.StartTime == r.StartTime {
 		return l, nil
 	}
-	p, err := sandbox.Find(r.PID, r.StartTime, r.BootID, d.nodeDir(r.ID.Node))
+	p, err := sandbox.Find(r.PID, r.StartTime, r.BootID, d.nodes.Dir(r.ID.Node))
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +194,7 @@ func (d *Driver) commandOf(ctx context.Context, name string, l *live) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	pid, err := sandbox.ControlOf(d.nodeDir(name)).CommandPID(ctx)
+	pid, err := sandbox.ControlOf(d.nodes.Dir(name)).CommandPID(ctx)
 	if err != nil {
 		return 0
 	}
@@ -218,13 +209,5 @@ func (d *Driver) Inward(context.Context) (string, error) { return d.network.inwa
 
 // Scope implements fleet.Scoped: the nodes of one folder on this machine.
 func (d *Driver) Scope(context.Context) (string, error) {
-	machine, err := os.ReadFile("/etc/machine-id")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("tell this machine from others: %w", err)
-	}
-	dir, err := filepath.Abs(d.opts.Dir)
-	if err != nil {
-		return "", fmt.Errorf("tell this machine from others: %w", err)
-	}
-	return strings.TrimSpace(fmt.Sprintf("sandboxes of %s in %s %s", d.host, dir, machine)), nil
+	return local.Scope("sandboxes", d.host, d.opts.Dir)
 }

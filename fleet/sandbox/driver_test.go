@@ -18,12 +18,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/sandbox"
 )
 
 func sharedPorts(base int) Options {
-	return Options{SharedNetwork: true, PortBase: base, PortCount: 50}
+	return Options{SharedNetwork: true, Ports: local.Ports{First: base, Count: 50}}
 }
 
 func TestPortTakenByAnotherProgram(t *testing.T) {
@@ -42,18 +43,6 @@ func TestPortTakenByAnotherProgram(t *testing.T) {
 		}
 		check(t, l.Close())
 		check(t, d.Destroy(t.Context(), spec.Fleet))
-	}
-}
-
-func TestSlotOutsideOfThePortRange(t *testing.T) {
-	n := &sharedNetwork{base: 20_000, count: 10}
-	for slot, ok := range map[int]bool{0: true, 9: true, 10: false, -1: false} {
-		if _, _, err := n.place(slot, 0); (err == nil) != ok {
-			t.Errorf("slot %d: %v", slot, err)
-		}
-	}
-	if port, address, err := n.place(3, 8080); err != nil || port != 20_003 || address != "127.0.0.1:20003" {
-		t.Errorf("%d %s %v", port, address, err)
 	}
 }
 
@@ -130,7 +119,7 @@ func TestJobCutOffIsNotRunAgain(t *testing.T) {
 		var started record
 		d.afterRecord = func() {
 			var err error
-			started, err = d.readRecord(spec.Nodes[0].Name)
+			started, err = d.nodes.Read(spec.Nodes[0].Name)
 			check(t, err)
 			cancel()
 		}
@@ -138,7 +127,7 @@ func TestJobCutOffIsNotRunAgain(t *testing.T) {
 		d.afterRecord = func() { t.Error("the job is started a second time") }
 		nodes, err := d.Ensure(t.Context(), spec)
 		check(t, err)
-		now, err := d.readRecord(spec.Nodes[0].Name)
+		now, err := d.nodes.Read(spec.Nodes[0].Name)
 		check(t, err)
 		if len(nodes) != 1 || now.PID != started.PID || now.StartTime != started.StartTime {
 			t.Errorf("started as %+v, now %+v: %+v", started, now, nodes)
@@ -173,7 +162,7 @@ func dieAt(t *testing.T, point string) {
 	d.network = &deadly{network: d.network, point: point, die: die}
 	spec := w.spec(t, d, 1, 0)
 	if point == "record" {
-		r := record{State: stateBooting, ID: fleet.NodeID{Fleet: spec.Fleet, Node: spec.Nodes[0].Name}, Installation: d.opts.Installation}
+		r := record{Record: local.NewRecord(d.opts.Installation, spec, spec.Nodes[0], d.opts.Now())}
 		check(t, d.makeFolder(r, w.dir))
 		die()
 	}
@@ -209,7 +198,7 @@ func TestOtherBootIsGone(t *testing.T) {
 	spec := w.spec(t, d, 1, 0)
 	nodes, err := d.Ensure(t.Context(), spec)
 	check(t, err)
-	r, err := d.readRecord(spec.Nodes[0].Name)
+	r, err := d.nodes.Read(spec.Nodes[0].Name)
 	check(t, err)
 	l, err := d.liveOf(r)
 	check(t, err)
@@ -268,8 +257,8 @@ func TestDamagedRecord(t *testing.T) {
 	spec := w.spec(t, d, 1, 0)
 	name := spec.Nodes[0].Name
 	for _, text := range []string{"", "{", `{"schema":1,"id":{"Node":"other"}}`} {
-		check(t, os.MkdirAll(d.nodeDir(name), 0o700))
-		check(t, os.WriteFile(filepath.Join(d.nodeDir(name), "record.json"), []byte(text), 0o600))
+		check(t, os.MkdirAll(d.nodes.Dir(name), 0o700))
+		check(t, os.WriteFile(filepath.Join(d.nodes.Dir(name), "record.json"), []byte(text), 0o600))
 		d := w.driver(t, "")
 		if fleets, err := d.Fleets(t.Context()); err != nil || len(fleets) != 0 {
 			t.Errorf("%q: fleets %v, %v", text, fleets, err)
@@ -280,12 +269,12 @@ func TestDamagedRecord(t *testing.T) {
 		}
 		check(t, d.Destroy(t.Context(), spec.Fleet))
 	}
-	check(t, os.MkdirAll(d.nodeDir(name), 0o700))
-	check(t, os.WriteFile(filepath.Join(d.nodeDir(name), "record.json"), fmt.Appendf(nil, `{"schema":99,"id":{"Fleet":"a/b/c/d/1","Node":%q}}`, name), 0o600))
+	check(t, os.MkdirAll(d.nodes.Dir(name), 0o700))
+	check(t, os.WriteFile(filepath.Join(d.nodes.Dir(name), "record.json"), fmt.Appendf(nil, `{"schema":99,"id":{"Fleet":"a/b/c/d/1","Node":%q}}`, name), 0o600))
 	if _, err := New(d.opts); !fault.Is(err, fault.Unsupported) {
 		t.Errorf("record of the future: %v", err)
 	}
-	check(t, os.RemoveAll(d.nodeDir(name)))
+	check(t, os.RemoveAll(d.nodes.Dir(name)))
 }
 
 // Nothing is left of a fleet; the ends of its logs went to whoever keeps them (Options).
@@ -400,7 +389,7 @@ func TestLogFilesInOrder(t *testing.T) {
 
 // Unpacking says how far it is, to its end; what is unpacked has nothing to say.
 func TestPrepareReports(t *testing.T) {
-	w := newWorld(t, Options{SharedNetwork: true, PortBase: 23_600, PortCount: 100})
+	w := newWorld(t, Options{SharedNetwork: true, Ports: local.Ports{First: 23_600, Count: 100}})
 	d := w.driver(t, "")
 	spec := fleet.Spec{Fleet: fleet.FleetID{App: "a", Env: "e", Role: "web", Release: "r1", Incarnation: 1}, Image: w.digest}
 	for _, first := range []bool{true, false} {

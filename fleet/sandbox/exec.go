@@ -8,12 +8,13 @@ import (
 	"slices"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/sandbox"
 )
 
 // Exec runs a command beside a node's own.
 func (d *Driver) Exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec) (int, error) {
-	r, ok, err := d.ours(id)
+	r, ok, err := d.nodes.Ours(id)
 	if err == nil && !ok {
 		err = fleet.ErrNoNode
 	}
@@ -28,9 +29,9 @@ func (d *Driver) Exec(ctx context.Context, id fleet.NodeID, spec fleet.ExecSpec)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	exit, err := sandbox.ControlOf(d.nodeDir(id.Node)).Exec(ctx, sandbox.ExecSpec{
+	exit, err := sandbox.ControlOf(d.nodes.Dir(id.Node)).Exec(ctx, sandbox.ExecSpec{
 		Command: spec.Command, Env: environ(spec.Env), TTY: spec.TTY, Columns: spec.Window.Columns, Rows: spec.Window.Rows,
-		Resize: sizes(ctx, spec.Resize), Stdin: spec.Stdin, Stdout: spec.Stdout, Stderr: spec.Stderr,
+		Resize: local.Sizes(ctx, spec.Resize), Stdin: spec.Stdin, Stdout: spec.Stdout, Stderr: spec.Stderr,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("exec in %s: %w", id.Node, err)
@@ -44,30 +45,4 @@ func environ(env map[string]string) []string {
 		list = append(list, k+"="+env[k])
 	}
 	return list
-}
-
-func sizes(ctx context.Context, in <-chan fleet.Window) <-chan [2]int {
-	if in == nil {
-		return nil
-	}
-	out := make(chan [2]int)
-	go func() {
-		defer close(out)
-		for {
-			select {
-			case w, ok := <-in:
-				if !ok {
-					return
-				}
-				select {
-				case out <- [2]int{w.Columns, w.Rows}:
-				case <-ctx.Done():
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out
 }

@@ -25,14 +25,14 @@ const (
 
 // Logs reads a node's output.
 func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOptions) (io.ReadCloser, error) {
-	r, ok, err := d.ours(id)
+	r, ok, err := d.nodes.Ours(id)
 	if err != nil {
 		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
 	}
 	if !ok {
 		return nil, fmt.Errorf("logs of %s: %w", id.Node, fleet.ErrNoNode)
 	}
-	files, err := openLogs(d.nodeDir(id.Node))
+	files, err := openLogs(d.nodes.Dir(id.Node))
 	if err != nil {
 		return nil, fmt.Errorf("logs of %s: %w", id.Node, err)
 	}
@@ -95,14 +95,14 @@ func (d *Driver) copyLogs(ctx context.Context, r record, files []*os.File, opts 
 		last = files[len(files)-1]
 		files = files[:len(files)-1]
 	}
-	f := &follower{dir: d.nodeDir(r.ID.Node), file: last, w: w}
+	f := &follower{dir: d.nodes.Dir(r.ID.Node), file: last, w: w}
 	defer f.close()
 	return f.run(ctx, func() bool { return d.ended(r) })
 }
 
 // ended says whether a node writes no more.
 func (d *Driver) ended(r record) bool {
-	now, err := d.readRecord(r.ID.Node)
+	now, err := d.nodes.Read(r.ID.Node)
 	if err != nil || now.PID != r.PID {
 		return true
 	}
@@ -199,32 +199,18 @@ func (d *Driver) keepTail(r record) error {
 	if d.opts.Tails == nil {
 		return nil
 	}
-	files, err := openLogs(d.nodeDir(r.ID.Node))
+	files, err := openLogs(d.nodes.Dir(r.ID.Node))
 	if err != nil || len(files) == 0 {
 		return err
 	}
 	defer closeFiles(files)
 	var text []byte
 	for i := len(files) - 1; i >= 0 && len(text) < fleet.TailBytes; i-- {
-		part, err := tailOf(files[i], fleet.TailBytes-int64(len(text)))
+		part, err := local.EndOf(files[i], fleet.TailBytes-int64(len(text)))
 		if err != nil {
 			return err
 		}
 		text = append(part, text...)
 	}
 	return d.opts.Tails.Keep(r.ID, r.Kind, bytes.NewReader(text))
-}
-
-// tailOf reads the last whole lines of a file, up to limit bytes.
-func tailOf(f *os.File, limit int64) ([]byte, error) {
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	start := max(0, fi.Size()-limit)
-	text, err := io.ReadAll(io.NewSectionReader(f, start, fi.Size()-start))
-	if start > 0 {
-		text = text[bytes.IndexByte(text, '\n')+1:]
-	}
-	return text, err
 }

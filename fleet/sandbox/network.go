@@ -2,11 +2,8 @@ package sandbox
 
 import (
 	"context"
-	"net"
-	"strconv"
 
 	"github.com/bootandshoot/release/fleet/local"
-	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -29,23 +26,12 @@ type network interface {
 }
 
 // sharedNetwork is the machine's own, with a port a node.
-type sharedNetwork struct{ base, count int }
+type sharedNetwork struct{ ports local.Ports }
 
 func (n *sharedNetwork) mode() sandbox.Network { return sandbox.HostNetwork }
 
 func (n *sharedNetwork) place(slot, declared int) (int, string, error) {
-	if slot < 0 || slot >= n.count || n.base+slot > 65535 {
-		return 0, "", fault.New(fault.NoSpace, "slot %d is outside of the port range %d-%d", slot, n.base, n.base+n.count-1).
-			WithHint("give agent.yaml a larger range in `ports`")
-	}
-	if declared == 0 {
-		return 0, "", nil
-	}
-	port := n.base + slot
-	if err := local.PortFree(port); err != nil {
-		return 0, "", err
-	}
-	return port, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
+	return n.ports.Place(slot, declared)
 }
 
 func (n *sharedNetwork) inward() string                  { return "127.0.0.1" }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +14,6 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/failpoint"
 	"github.com/bootandshoot/release/internal/fault"
-	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -39,7 +35,7 @@ func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 		return err
 	}
 	defer unlock()
-	r, ok, err := d.ours(id)
+	r, ok, err := d.nodes.Ours(id)
 	if err != nil || !ok {
 		return err
 	}
@@ -70,7 +66,7 @@ func (d *Driver) stop(ctx context.Context, r record, grace time.Duration) error 
 	defer timer.Stop()
 	asking, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	if err := sandbox.ControlOf(d.nodeDir(r.ID.Node)).Signal(asking, signal); err != nil {
+	if err := sandbox.ControlOf(d.nodes.Dir(r.ID.Node)).Signal(asking, signal); err != nil {
 		// It may have ended this moment; if not, the kill comes after the grace.
 		d.opts.Log.Debug("stop signal did not arrive", "node", r.ID.Node, "error", err)
 	}
@@ -103,7 +99,6 @@ func (d *Driver) clear(r record) error {
 		}
 	}
 	failpoint.Pass(failpoint.NodeKilled)
-	dir := d.nodeDir(r.ID.Node)
 	if err := d.keepTail(r); err != nil {
 		d.opts.Log.Warn("cannot keep the end of a log", "node", r.ID.Node, "error", err)
 	}
@@ -111,16 +106,7 @@ func (d *Driver) clear(r record) error {
 	if err := sandbox.RemoveCgroup(r.Cgroup); err != nil {
 		d.opts.Log.Warn("cannot remove cgroup", "node", r.ID.Node, "error", err)
 	}
-	// Moved away first, so that a crash leaves no half of a node that looks like a whole one.
-	bin, err := os.MkdirTemp(d.path("trash"), r.ID.Node+"-*")
-	if err != nil {
-		return fmt.Errorf("remove folder: %w", err)
-	}
-	if err := os.Rename(dir, filepath.Join(bin, "node")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove folder: %w", err)
-	}
-	failpoint.Pass(failpoint.NodeTrashed)
-	return removal.Tree(bin)
+	return d.nodes.Discard(r.ID.Node)
 }
 
 func (d *Driver) kill(r record) error {
@@ -143,45 +129,15 @@ func (d *Driver) kill(r record) error {
 	}
 }
 
-func (d *Driver) sweepTrash() {
-	entries, _ := os.ReadDir(d.path("trash"))
-	for _, e := range entries {
-		if err := removal.Tree(d.path("trash", e.Name())); err != nil {
-			d.opts.Log.Warn("cannot empty trash", "folder", e.Name(), "error", err)
-		}
-	}
-}
-
-// sweepUnrecorded removes folders without a whole record: the crash came before the first one was written, or took the
-// machine along.
-func (d *Driver) sweepUnrecorded() error {
-	entries, err := os.ReadDir(d.path("nodes"))
-	if err != nil {
-		return fmt.Errorf("list nodes: %w", err)
-	}
-	for _, e := range entries {
-		if _, err := d.readRecord(e.Name()); !errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err := removal.Tree(d.path("nodes", e.Name())); err != nil {
-			return fmt.Errorf("remove half-made node: %w", err)
-		}
-	}
-	return nil
-}
-
 // Destroy kills and removes all nodes of a fleet. Killing does not wait for a Remove that is in its grace.
 func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
-	records, err := d.records()
+	records, err := d.nodes.Of(id)
 	if err != nil {
 		return fmt.Errorf("destroy fleet %s: %w", id, err)
 	}
 	var group errgroup.Group
 	group.SetLimit(d.opts.Boots)
 	for _, r := range records {
-		if r.ID.Fleet != id {
-			continue
-		}
 		group.Go(func() error {
 			if err := d.kill(r); err != nil {
 				return fmt.Errorf("destroy node %s: %w", r.ID.Node, err)
@@ -195,7 +151,7 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 // foldNetwork takes down what only nodes need when the last one is gone.
 func (d *Driver) foldNetwork() error {
 	return d.network.fold(func() (bool, error) {
-		records, err := d.records()
+		records, err := d.nodes.All()
 		return len(records) == 0, err
 	})
 }

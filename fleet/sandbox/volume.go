@@ -97,7 +97,7 @@ func (d *Driver) over(ctx context.Context, r record) bool {
 	if err != nil {
 		return errors.Is(err, sandbox.ErrGone)
 	}
-	if _, err := sandbox.ReadExit(d.nodeDir(r.ID.Node)); err != nil {
+	if _, err := sandbox.ReadExit(d.nodes.Dir(r.ID.Node)); err != nil {
 		return false
 	}
 	select {
@@ -111,7 +111,7 @@ func (d *Driver) over(ctx context.Context, r record) bool {
 
 // holders are the records of nodes that have a volume.
 func (d *Driver) holders(id fleet.VolumeID) ([]record, error) {
-	records, err := d.records()
+	records, err := d.nodes.All()
 	return slices.DeleteFunc(records, func(r record) bool {
 		return !slices.ContainsFunc(r.Volumes, func(v fleet.VolumeMount) bool { return v.Volume == id })
 	}), err
@@ -140,7 +140,7 @@ func (d *Driver) makeVolume(v fleet.VolumeMount, root string) (string, error) {
 
 // newVolume makes a volume aside, and gives it its name once it is whole: whatever has the name is somebody's data.
 func (d *Driver) newVolume(v fleet.VolumeMount, root, dir string) error {
-	bin, err := os.MkdirTemp(d.path("trash"), "volume-*")
+	bin, err := d.nodes.Aside("volume")
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (d *Driver) removeVolume(id fleet.VolumeID) error {
 	if len(holders) > 0 {
 		return fault.New(fault.Busy, "node %s has it", holders[0].ID.Node)
 	}
-	bin, err := os.MkdirTemp(d.path("trash"), "volume-*")
+	bin, err := d.nodes.Aside("volume")
 	if err != nil {
 		return err
 	}

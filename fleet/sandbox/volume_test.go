@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -55,10 +56,9 @@ func TestVolumeIsSeeded(t *testing.T) {
 // A folder without a record is nobody's to remove, what a crash left of a volume that was being made has no name yet, and no
 // name leads out of the folder.
 func TestVolumeWithoutRecord(t *testing.T) {
-	d := &Driver{opts: Options{Dir: t.TempDir(), Installation: "test"}}
-	for _, name := range []string{"nodes", "trash"} {
-		check(t, os.MkdirAll(d.path(name), 0o700))
-	}
+	root := t.TempDir()
+	d := &Driver{opts: Options{Dir: root, Installation: "test"}, nodes: local.Nodes[record]{Root: root, Installation: "test"}}
+	check(t, d.nodes.Make())
 	v := fleet.VolumeMount{Volume: fleet.VolumeID{App: "shop", Env: "production", Role: "db", Name: "data"}, Path: "/data"}
 	dir, err := d.makeVolume(v, t.TempDir())
 	check(t, err)

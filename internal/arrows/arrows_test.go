@@ -42,7 +42,10 @@ var rules = []rule{
 	{"builder/secrets", nil, "finding secrets needs bytes and nothing else"},
 	{"fleet", []string{"images"}, "the contract of the drivers knows images only"},
 	{"fleet/fleettest", []string{"fleet", "images"}, "the suite knows the contract, not a driver"},
-	{"fleet/docker", []string{"fleet", "images"}, "a driver knows its contract and images, not other drivers or who calls it"},
+	{"fleet/dockerapi", []string{"fleet"}, "what drivers of Docker engines share knows the contract, and none of them"},
+	{"fleet/swarm", []string{"fleet", "fleet/dockerapi", "fleet/local", "images"}, "a driver knows its contract and images, not other drivers or who calls it"},
+	{"fleet/docker", []string{"fleet", "fleet/dockerapi", "images"}, "a driver knows its contract and images, not other drivers or who calls it"},
+	{"fleet/spread", []string{"fleet"}, "spreading nodes over hosts knows the contract, not what runs them there"},
 	{"fleet/ec2", []string{"fleet", "fleet/ec2/ami", "images"}, "a driver knows its contract, images and how they become AMIs"},
 	{"fleet/ec2/ami", nil, "a disk becomes an image of EC2 whoever made it"},
 	{"fleet/ec2/awstest", nil, "an AWS for tests is what AWS documents, and knows no caller"},
@@ -55,6 +58,7 @@ var rules = []rule{
 	{"router", nil, "the contract of the backends stands alone"},
 	{"router/routertest", []string{"router"}, "the suite knows the contract, not a backend"},
 	{"router/haproxy", []string{"router"}, "a backend knows its contract only, and speaks to HAProxy as a person could"},
+	{"router/alb", []string{"router"}, "a backend knows its contract only: whatever makes nodes, it knows their addresses"},
 	{"router/embedded", []string{"router", "router/embedded/http1", "router/embedded/certs", "router/embedded/proxyproto", "router/embedded/websocket"},
 		"a backend knows its contract only: traffic never depends on the agent"},
 	{"router/embedded/http1", nil, "bytes become messages without anything that moves them"},
@@ -103,7 +107,7 @@ var rules = []rule{
 }
 
 // suites may be imported by every test file besides what its package may import.
-var suites = []string{"debian/archive/archivetest", "fleet/ec2/awstest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/load", "test/tools", "test/tools/consultest", "test/tools/kerneltest", "test/tools/pebbletest", "test/tools/postgrestest"}
+var suites = []string{"debian/archive/archivetest", "fleet/ec2/awstest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/engines", "test/load", "test/tools", "test/tools/consultest", "test/tools/kerneltest", "test/tools/pebbletest", "test/tools/postgrestest"}
 
 // testOnly may be imported by test files alone, though they lie below internal.
 var testOnly = []string{"internal/usertest"}
@@ -112,6 +116,7 @@ var testOnly = []string{"internal/usertest"}
 var testsMay = map[string][]string{
 	"internal/scaffold": {"config", "recipes"},                                     // what it writes must load
 	"machine":           {"builder/disk", "debian/deb", "fleet/ec2/ami", "images"}, // what it boots is a real disk, as it is and as EC2 has it
+	"orchestrator":      {"fleet/spread"},                                          // what is decided on hosts is tried with the driver that has them
 	"router/consul":     {"router/embedded", "router/consul/certstore"},            // its edges are real data planes, with their certificates
 }
 
@@ -122,7 +127,8 @@ var clients = []struct {
 	only   []string // folders, with those below them
 	why    string
 }{
-	{"github.com/docker/docker", []string{"fleet/docker", "test"}, "the engine's types stay behind the driver"},
+	{"github.com/docker/docker", []string{"fleet/docker", "fleet/dockerapi", "fleet/swarm", "test"}, "the engine's types stay behind its drivers"},
+	{"github.com/docker/cli", []string{"fleet/docker"}, "how an engine is reached stays behind the driver"},
 	{"go.etcd.io/bbolt", []string{"store/embedded"}, "the file's format stays behind the store"},
 	{"github.com/hashicorp/consul/api", []string{"internal/consulapi", "store/consul", "router/consul"}, "Consul is a store and a backend, nothing more"},
 	{"github.com/aws", []string{"internal/awsapi", "fleet/ec2", "router/alb"}, "AWS is a place for fleets and a balancer, nothing more"},

@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/bootandshoot/release/internal/fault"
 )
 
 // Write replaces the file at path with data. The mode is set exactly, whatever the umask.
@@ -31,8 +34,11 @@ type File struct {
 	done bool
 }
 
-// Create begins a file that Commit will place at path. The folder must exist.
+// Create begins a file that Commit will place at path. The folder must exist, and path must be Replaceable.
 func Create(path string, mode fs.FileMode) (*File, error) {
+	if err := Replaceable(path); err != nil {
+		return nil, err
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", path, err)
@@ -43,6 +49,29 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	return &File{f: f, path: path}, nil
+}
+
+// Replaceable refuses, as invalid, a path where a file would take the place of a device, a pipe or a socket: a /dev/null that
+// has become a file is noticed by every program of the machine. So is /dev/stdout, a link to a descriptor.
+func Replaceable(path string) error {
+	kind := ""
+	if info, err := os.Stat(path); err == nil {
+		switch mode := info.Mode(); {
+		case mode&fs.ModeDevice != 0:
+			kind = "a device"
+		case mode&fs.ModeNamedPipe != 0:
+			kind = "a pipe"
+		case mode&fs.ModeSocket != 0:
+			kind = "a socket"
+		}
+	}
+	if to, err := os.Readlink(path); err == nil && strings.HasPrefix(to, "/proc/") {
+		kind = "a link to a descriptor"
+	}
+	if kind == "" {
+		return nil
+	}
+	return fault.New(fault.Invalid, "write %s: it is %s, which a file would take the place of", path, kind).WithHint("name a file")
 }
 
 var _ io.Writer = (*File)(nil)

@@ -20,10 +20,11 @@ import (
 
 // Options of a client. The zero value is right.
 type Options struct {
-	Region  string         // "": AWS_REGION, the profile's, or the instance's own
-	Client  aws.HTTPClient // nil: one that keeps enough connections for many requests at a time
-	Tries   int            // of a request; 0: 8
-	Backoff time.Duration  // the longest pause between two tries; 0: 20 s
+	Region   string         // "": AWS_REGION, the profile's, or the instance's own
+	Endpoint string         // of every service; "": AWS_ENDPOINT_URL, else AWS's own
+	Client   aws.HTTPClient // nil: one that keeps enough connections for many requests at a time
+	Tries    int            // of a request; 0: 8
+	Backoff  time.Duration  // the longest pause between two tries; 0: 20 s
 }
 
 // connections that are kept open for the next request: more than any caller has requests in flight.
@@ -52,6 +53,9 @@ func Load(ctx context.Context, o Options) (aws.Config, error) {
 		load = append(load, config.WithRegion(o.Region))
 	} else {
 		load = append(load, config.WithEC2IMDSRegion())
+	}
+	if o.Endpoint != "" {
+		load = append(load, config.WithBaseEndpoint(o.Endpoint))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {

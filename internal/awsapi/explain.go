@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -66,8 +67,16 @@ func classify(err error) (fault.Code, string) {
 		return fault.NoSpace, "a quota of the account is reached: ask for more in the Service Quotas console, or remove what is not used (release images gc)"
 	case api.ErrorFault() == smithy.FaultServer || retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool():
 		return fault.Unavailable, "AWS asks for patience, and was asked several times: try again later"
+	case failed(err):
+		return fault.Unavailable, "AWS fails at its own side, and was asked several times: try again later, and see https://health.aws.amazon.com"
 	}
 	return fault.Failed, ""
+}
+
+// failed is whether the service says that it is the one at fault: Unavailable, InternalError and others, by the status of the answer.
+func failed(err error) bool {
+	var answer *smithyhttp.ResponseError
+	return errors.As(err, &answer) && answer.HTTPStatusCode() >= http.StatusInternalServerError
 }
 
 // outside classes what is not an answer of a service.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/bootandshoot/release/internal/fault"
 )
@@ -16,6 +18,9 @@ import (
 func TestExplain(t *testing.T) {
 	answer := func(code string) error {
 		return &smithy.OperationError{ServiceID: "EC2", OperationName: "RegisterImage", Err: &smithy.GenericAPIError{Code: code, Message: "no"}}
+	}
+	failing := func(code string) error {
+		return &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusServiceUnavailable}}, Err: answer(code)}
 	}
 	tests := []struct {
 		err  error
@@ -35,6 +40,8 @@ func TestExplain(t *testing.T) {
 		{answer("RequestLimitExceeded"), fault.Unavailable, "later"},
 		{answer("ThrottlingException"), fault.Unavailable, "later"},
 		{answer("InvalidParameterValue"), fault.Failed, ""},
+		{failing("Unavailable"), fault.Unavailable, "health.aws.amazon.com"},
+		{failing("InsufficientInstanceCapacity"), fault.NoSpace, "zones"},
 		{&net.OpError{Op: "dial", Err: errors.New("refused")}, fault.Unavailable, "AWS_ENDPOINT_URL"},
 		{errors.New("get identity: get credentials: no EC2 IMDS role found"), fault.Denied, "AWS_PROFILE"},
 		{fmt.Errorf("x: %w", fault.New(fault.Busy, "y")), fault.Busy, ""},

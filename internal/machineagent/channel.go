@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,33 +16,41 @@ import (
 
 	"github.com/bootandshoot/release/internal/machinechannel"
 	"github.com/bootandshoot/release/internal/pid1"
+	"github.com/bootandshoot/release/internal/treecopy"
 )
 
-// openPort opens a port of this machine; nil: whoever runs it has none of that name.
-func openPort(name string, flag int) *os.File {
+// portOf is the device of a port of this machine; "": whoever runs it has none of that name.
+func portOf(name string) string {
 	list, err := filepath.Glob("/sys/class/virtio-ports/*/name")
 	if err != nil {
-		return nil
+		return ""
 	}
 	for _, file := range list {
-		got, err := os.ReadFile(file)
-		if err != nil || strings.TrimSpace(string(got)) != name {
-			continue
+		if got, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(got)) == name {
+			return "/dev/" + filepath.Base(filepath.Dir(file))
 		}
-		f, err := os.OpenFile("/dev/"+filepath.Base(filepath.Dir(file)), flag, 0)
-		if err != nil {
-			say("port " + name + ": " + err.Error())
-			return nil
-		}
-		return f
 	}
-	return nil
+	return ""
+}
+
+// openPort opens a port of this machine; nil: there is none of that name.
+func openPort(name string, flag int) *os.File {
+	device := portOf(name)
+	if device == "" {
+		return nil
+	}
+	f, err := os.OpenFile(device, flag, 0)
+	if err != nil {
+		say("port " + name + ": " + err.Error())
+		return nil
+	}
+	return f
 }
 
 // guest is what commands are run in beside the services. [machinechannel.Machine]
 type guest struct {
 	children *children
-	services int // process
+	stop     func(syscall.Signal) error // asks the services to end
 	env      []string
 	dir      string
 	user     string // "" is root
@@ -63,7 +73,7 @@ func (g guest) Stop(signal string) error {
 	if n == 0 {
 		return fmt.Errorf("there is no signal %s", signal)
 	}
-	return syscall.Kill(g.services, n)
+	return g.stop(n)
 }
 
 // Start implements machinechannel.Machine.
@@ -97,6 +107,24 @@ func (g guest) Start(args, env []string, files [3]*os.File, terminal bool) (mach
 		return nil, fmt.Errorf("run %s: %w", args[0], err)
 	}
 	return process{pid, ended}, nil
+}
+
+// CopyOut implements machinechannel.Machine.
+func (g guest) CopyOut(path string, to io.Writer) error {
+	root, err := os.Open("/")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	f, err := treecopy.Open(root, path)
+	if treecopy.IsAbsent(err) {
+		return fs.ErrNotExist
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return treecopy.Write(to, f)
 }
 
 // find looks a program up in the PATH of an environment.

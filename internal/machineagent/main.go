@@ -10,8 +10,15 @@
 //     and as package machinechannel says to whoever runs the machine, who may run commands beside them. When it ends, or the power
 //     button is pressed and it has stopped, the machine powers off: it is replaced, never restarted in place.
 //
-// The console then says that the services start. `machine-agent settings` does the second step alone; the environment then is the file /run/release/environment.
-// `machine-agent ready` says on the console that the services start.
+// The console then says that the services start.
+//
+// Under systemd the same is done in parts, by units of the bake:
+//
+//	machine-agent settings   the second step; the environment is the file /run/release/environment, and where there is the file
+//	                         /run/release/command a command is run instead of the services
+//	machine-agent ready      name servers, where nothing else writes them, and the word on the console
+//	machine-agent channel    the services' output, from the journal, and commands beside them
+//	machine-agent command    the command that is run instead of the services, and how it ended
 package main
 
 import (
@@ -19,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/bootandshoot/release/internal/instance"
@@ -31,29 +39,15 @@ const configFile = "/usr/lib/release/machine.json"
 type config struct {
 	Hostname  string   `json:"hostname"`
 	Env       []string `json:"env"`       // of the image, $PORT included
-	Supervise []string `json:"supervise"` // the supervisor's command
+	Supervise []string `json:"supervise"` // the supervisor's command; under systemd without its file
+	Units     []string `json:"units"`     // of the services, under systemd
 	Dir       string   `json:"dir"`       // that it begins in
 	User      string   `json:"user"`      // of a command that is run instead; "" is root
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "settings" {
-		if err := onlySettings(); err != nil {
-			fmt.Fprintln(os.Stderr, "machine-agent:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if len(os.Args) == 2 && os.Args[1] == "ready" {
-		if err := tellConsole(servicesStart); err != nil {
-			fmt.Fprintln(os.Stderr, "machine-agent:", err)
-			os.Exit(1)
-		}
-		return
-	}
 	if os.Getpid() != 1 {
-		fmt.Fprintln(os.Stderr, "machine-agent: this is the first program of a machine; `machine-agent settings` is for its init system")
-		os.Exit(2)
+		os.Exit(forInit(os.Args[1:]))
 	}
 	if err := live(); err != nil {
 		say("this machine does not start: " + err.Error())
@@ -61,15 +55,46 @@ func main() {
 	powerOff()
 }
 
-// live returns when the services have ended.
-func live() error {
+// forInit does one part of the work for systemd, and gives the exit code.
+func forInit(args []string) int {
+	c, err := readConfig()
+	switch {
+	case err != nil:
+	case slices.Equal(args, []string{"settings"}):
+		err = onlySettings()
+	case slices.Equal(args, []string{"channel"}):
+		err = channel(c)
+	case slices.Equal(args, []string{"command"}):
+		err = onlyCommand(c)
+	case slices.Equal(args, []string{"ready"}):
+		err = errors.Join(nameServers(), tellConsole(servicesStart))
+	default:
+		fmt.Fprintln(os.Stderr, "machine-agent: this is the first program of a machine; settings, ready, channel and command are for its init system")
+		return 2
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "machine-agent:", err)
+		return 1
+	}
+	return 0
+}
+
+func readConfig() (c config, err error) {
 	data, err := os.ReadFile(configFile)
 	if err != nil {
-		return err
+		return c, err
 	}
-	var c config
 	if err := json.Unmarshal(data, &c); err != nil {
-		return fmt.Errorf("read %s: %w", configFile, err)
+		return c, fmt.Errorf("read %s: %w", configFile, err)
+	}
+	return c, nil
+}
+
+// live returns when the services have ended.
+func live() error {
+	c, err := readConfig()
+	if err != nil {
+		return err
 	}
 	if err := mountAll(); err != nil {
 		return err
@@ -87,7 +112,7 @@ func live() error {
 	} else {
 		say(servicesAlone)
 	}
-	return run(c, s.Command, environment(c, s))
+	return run(c, s.Command, environment(c, s), true)
 }
 
 // environment is the image's with the machine's own over it.

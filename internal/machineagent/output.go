@@ -60,14 +60,16 @@ func (o *output) copy(stream string, r io.Reader) {
 	}
 }
 
-func (o *output) line(stream string, text []byte) {
+func (o *output) line(stream string, text []byte) { o.at(o.now(), stream, text) }
+
+func (o *output) at(when time.Time, stream string, text []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if stream == "err" {
 		o.last = string(text)
 	}
 	if o.log != nil {
-		line := o.now().UTC().AppendFormat(nil, time.RFC3339Nano)
+		line := when.UTC().AppendFormat(nil, time.RFC3339Nano)
 		line = append(append(append(line, ' '), stream...), ' ')
 		_, _ = o.log.Write(append(append(line, text...), '\n')) // one write: QEMU appends it whole
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,12 +17,12 @@ import (
 	"github.com/bootandshoot/release/internal/pid1"
 )
 
-// run runs the services, or what the settings say instead, and returns when they have ended. Whoever runs the machine is told how.
-func run(c config, command, env []string) error {
+// run runs the services, or what the settings say instead, and returns when they have ended. Whoever runs the machine is told how. The
+// first program of a machine also answers on the control line, and to the power button.
+func run(c config, command, env []string, first bool) error {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	pressed := make(chan struct{}, 1)
-	watchButton(pressed)
 	dir := c.Dir
 	if dir == "" {
 		dir = "/"
@@ -35,8 +36,11 @@ func run(c config, command, env []string) error {
 	if err != nil {
 		return err
 	}
-	g.services = pid
-	go g.serve()
+	if first {
+		g.stop = func(n syscall.Signal) error { return syscall.Kill(pid, n) }
+		watchButton(pressed)
+		go g.serve()
+	}
 	for {
 		g.children.reap()
 		select {
@@ -45,7 +49,12 @@ func run(c config, command, env []string) error {
 		case <-pressed:
 			_ = syscall.Kill(pid, unix.SIGTERM)
 		case s := <-signals:
-			if n, ok := s.(syscall.Signal); ok && (n == unix.SIGTERM || n == unix.SIGINT || n == unix.SIGPWR) {
+			n, ok := s.(syscall.Signal)
+			switch {
+			case !ok || pid1.Incidental(n):
+			case !first: // systemd sends what was asked for
+				_ = syscall.Kill(pid, n)
+			case n == unix.SIGTERM || n == unix.SIGINT || n == unix.SIGPWR:
 				_ = syscall.Kill(pid, unix.SIGTERM)
 			}
 		}
@@ -90,6 +99,9 @@ func (g guest) startServices(c config, command []string, out *output) (pid int, 
 // Exit codes of a service that could not be started (package supervisor).
 const noAccess, noProgram = 126, 127
 
+// couldNot begins the reason why the supervisor could not start a service.
+const couldNot = "could not start: "
+
 // end tells how the services ended, and gives it as an error for the console. last is the last line of their error output.
 func end(status syscall.WaitStatus, last string) error {
 	e := exitOf(status)
@@ -98,6 +110,9 @@ func end(status syscall.WaitStatus, last string) error {
 		e.Signal, e.Reason = "KILL", "out of memory"
 	case e.Code == noAccess || e.Code == noProgram:
 		e.Reason = last
+		if i := strings.Index(last, couldNot); i >= 0 {
+			e.Reason = last[i:]
+		}
 	}
 	e.At = time.Now().UTC()
 	tellExit(e)

@@ -22,6 +22,7 @@ const (
 	// settingsFile is where the kernel shows what QEMU was given (Documentation/ABI/testing/sysfs-firmware-qemu_fw_cfg).
 	settingsFile    = "/sys/firmware/qemu_fw_cfg/by_name/opt/" + instance.SettingName + "/raw"
 	environmentFile = "/run/release/environment"
+	insteadFile     = "/run/release/command" // is there where a command is run instead of services
 	keysFile        = "/root/.ssh/authorized_keys"
 )
 
@@ -69,6 +70,11 @@ func onlySettings() error {
 	}
 	if err := os.MkdirAll(filepath.Dir(environmentFile), 0o755); err != nil {
 		return err
+	}
+	if len(s.Command) > 0 {
+		if err := os.WriteFile(insteadFile, nil, 0o600); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(environmentFile, []byte(environmentText(s.Environment)), 0o600)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -110,6 +111,23 @@ func (h host) Stop(signal string) error {
 	h.stopped <- signal
 	return nil
 }
+
+func (h host) CopyOut(path string, to io.Writer) error {
+	switch path {
+	case "/none":
+		return fs.ErrNotExist
+	case "/torn":
+		_, _ = io.WriteString(to, "half of it")
+		return errors.New("the disk is bad")
+	}
+	_, err := io.Copy(to, io.LimitReader(endless{}, 5<<20)) // more than SSH lets be under way
+	return err
+}
+
+// endless is as many bytes as anybody wants.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 func (h host) Start(args, env []string, files [3]*os.File, terminal bool) (Process, error) {
 	cmd := exec.Command(args[0], args[1:]...)
@@ -260,6 +278,64 @@ func TestTheEndOfTheContextEndsTheCommand(t *testing.T) {
 	}
 }
 
+// stuck is a line to a machine that answers nothing from some moment on.
+type stuck struct {
+	net.Conn
+	from, closed chan struct{}
+	once         sync.Once
+}
+
+func (s *stuck) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	select {
+	case <-s.from:
+		<-s.closed
+		return 0, net.ErrClosed
+	default:
+		return n, err
+	}
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	select {
+	case <-s.from:
+		<-s.closed
+		return 0, net.ErrClosed
+	default:
+		return s.Conn.Write(b)
+	}
+}
+
+func (s *stuck) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
+}
+
+// What is asked of a machine whose kernel is stuck ends with its context all the same.
+func TestStuckMachine(t *testing.T) {
+	_, path := serveHost(t)
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := &stuck{Conn: conn, from: make(chan struct{}), closed: make(chan struct{})}
+	c, err := Dial(t.Context(), line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	close(line.from)
+	ended := make(chan error, 2)
+	go func() { _, err := c.Run(ctx, Command{Args: []string{"true"}}); ended <- err }()
+	go func() { _, err := c.CopyOut(ctx, "/"); ended <- err }()
+	for range 2 {
+		if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	}
+}
+
 // Whatever the one before left on the line, the next one speaks.
 func TestConnectionsFollowEachOther(t *testing.T) {
 	_, path := serveHost(t)
@@ -393,3 +469,44 @@ func (p *pieces) Read(b []byte) (int, error) {
 }
 
 func (p *pieces) Write(b []byte) (int, error) { return len(b), nil }
+
+// TestCopies reads files, beside another connection's commands and after each other; what is not there, not whole, or given up is told as such.
+func TestCopies(t *testing.T) {
+	_, path := serveHost(t)
+	c := dialPath(t, path)
+	for range 2 {
+		r, err := c.CopyOut(t.Context(), "/file")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, r); err != nil || n != 5<<20 {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.CopyOut(t.Context(), "/none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	r, err := c.CopyOut(t.Context(), "/torn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(r); err == nil || !strings.Contains(err.Error(), "the disk is bad") {
+		t.Errorf("a file that cannot be read whole: %v", err)
+	}
+	_ = r.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	if r, err = c.CopyOut(ctx, "/file"); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := io.ReadAll(r); err == nil {
+		t.Error("a copy that is given up is whole")
+	}
+	_ = r.Close()
+	if code, err := c.Run(t.Context(), Command{Args: []string{"true"}}); err != nil || code != 0 {
+		t.Errorf("a command after that: %d %v", code, err)
+	}
+}

@@ -111,13 +111,15 @@ type Command struct {
 
 // Run runs a command and gives its exit code, 128 and the signal for one that a signal ended. The end of the context ends the command.
 func (c *Client) Run(ctx context.Context, cmd Command) (int, error) {
+	l := within(ctx, c.ssh)
+	defer l.over()
+	code := 0
 	s, err := c.ssh.NewSession()
-	if err != nil {
-		return 0, fmt.Errorf("run a command in the machine: %w", err)
+	if err == nil {
+		defer s.Close()
+		l.of(s)
+		code, err = run(s, cmd)
 	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
-	code, err := run(s, cmd)
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}

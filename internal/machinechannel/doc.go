@@ -11,7 +11,8 @@
 //
 // A serial line has no connections: whoever comes next would read what was meant for the one before. So the caller begins with a mark
 // and 16 random bytes. The machine ends whatever was under way, answers with the same, and from there on both sides speak SSH, where each
-// session runs one command. Its command line is a JSON list of strings. The global request "stop@release", with the name of a signal as
+// session runs one command. Its command line is a JSON list of strings. A session with the request "copy@release", with a path as its payload,
+// sends that file or folder as a tar stream instead, and says on its error output what went wrong. The global request "stop@release", with the name of a signal as
 // its payload, asks the services to end.
 package machinechannel
 
@@ -34,6 +35,7 @@ type Exit struct {
 
 const (
 	stopRequest   = "stop@release"
+	copyRequest   = "copy@release"
 	resizeRequest = "window-change" // RFC 4254 section 6.7
 )
 

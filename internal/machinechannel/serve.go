@@ -15,6 +15,8 @@ import (
 
 // Machine is what a control line is served for.
 type Machine interface {
+	// CopyOut writes the file or folder at a path as a tar stream (package treecopy). No such path is fs.ErrNotExist, and nothing is written then.
+	CopyOut(path string, to io.Writer) error
 	// Stop asks the services to end by a signal, a name without SIG.
 	Stop(signal string) error
 	// Start runs a command beside the services, in a session of its own, with env over theirs. The files are its standard input, output and error

@@ -2,8 +2,10 @@ package machinechannel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -16,7 +18,13 @@ import (
 // cannotStart is the exit code of a command that cannot be run, as shells have it.
 const cannotStart = 127
 
-// session runs one command (RFC 4254 section 6).
+// Ends of a copy.
+const (
+	copyFailed = 1
+	copyAbsent = 2
+)
+
+// session runs one command, or sends files (RFC 4254 section 6).
 type session struct {
 	channel ssh.Channel
 	machine Machine
@@ -38,6 +46,7 @@ type (
 	}
 	sizePayload struct{ Columns, Rows, Width, Height uint32 }
 	execPayload struct{ Command string }
+	exitPayload struct{ Code uint32 }
 )
 
 // serve answers requests until the caller has left; then its command ends.
@@ -45,39 +54,61 @@ func (s *session) serve(ctx context.Context, asked <-chan *ssh.Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for r := range asked {
-		ok := s.request(ctx, r)
+		ok, begin := s.request(ctx, r)
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
+		}
+		if begin != nil {
+			go begin()
 		}
 	}
 }
 
-func (s *session) request(ctx context.Context, r *ssh.Request) bool {
+// request takes a request; begin is what it asks for, once it is answered: what is over at once closes the channel before.
+func (s *session) request(ctx context.Context, r *ssh.Request) (ok bool, begin func()) {
 	switch r.Type {
 	case "env":
 		p, ok := parse[envPayload](r.Payload)
 		s.env = append(s.env, p.Name+"="+p.Value)
-		return ok
+		return ok, nil
 	case "pty-req":
 		p, ok := parse[ptyPayload](r.Payload)
 		s.tty = true
 		s.env = append(s.env, "TERM="+p.Term)
 		s.resize(p.Columns, p.Rows)
-		return ok
+		return ok, nil
 	case resizeRequest:
 		p, ok := parse[sizePayload](r.Payload)
 		s.resize(p.Columns, p.Rows)
-		return ok
+		return ok, nil
 	case "exec":
 		p, ok := parse[execPayload](r.Payload)
 		args, isList := commandLine(p.Command)
 		if !ok || !isList {
-			return false
+			return false, nil
 		}
-		go s.run(ctx, args)
-		return true
+		return true, func() { s.run(ctx, args) }
+	case copyRequest:
+		return true, func() { s.copyOut(string(r.Payload)) }
 	}
-	return false
+	return false, nil
+}
+
+// copyOut sends files. They end where the caller leaves: then nothing more can be written.
+func (s *session) copyOut(path string) {
+	defer s.channel.Close()
+	code := uint32(0)
+	if err := s.machine.CopyOut(path, s.channel); err != nil {
+		if code = copyFailed; errors.Is(err, fs.ErrNotExist) {
+			code = copyAbsent
+		}
+		_, _ = io.WriteString(s.channel.Stderr(), err.Error())
+	}
+	s.exit(code)
+}
+
+func (s *session) exit(code uint32) {
+	_, _ = s.channel.SendRequest("exit-status", false, ssh.Marshal(exitPayload{code}))
 }
 
 func (s *session) resize(columns, rows uint32) {
@@ -102,7 +133,7 @@ func (s *session) run(ctx context.Context, args []string) {
 		stop()
 		done()
 	}
-	_, _ = s.channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{code}))
+	s.exit(code)
 }
 
 // start runs the command with its streams; done is for when it has ended.

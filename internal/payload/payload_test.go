@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -50,10 +52,32 @@ func checkProgram(t *testing.T, name, arch string, machine elf.Machine) {
 	}
 }
 
+// packages are the folders of the module that the programs are made from.
+func packages(t *testing.T) []string {
+	args := []string{"list", "-deps", "-f", "{{if and .Module .Module.Main}}{{.Dir}}{{end}}"}
+	cmd := exec.Command("go", append(args, slices.Collect(maps.Values(sources))...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var folders []string
+	for dir := range strings.Lines(string(out)) {
+		if dir = strings.TrimSpace(dir); dir != "" {
+			folders = append(folders, strings.TrimPrefix(dir, root+"/"))
+		}
+	}
+	return folders
+}
+
 // The same sources in another folder give the same bytes as those that are carried, which are also not out of date then.
 func TestProgramIsReproducible(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"go.mod", "go.sum", "supervisor", "internal/pid1", "internal/bootinit", "internal/machineagent", "internal/instance", "internal/machinechannel"} {
+	for _, name := range append(packages(t), "go.mod", "go.sum") {
 		cp := exec.Command("cp", "-r", "--parents", name, dir)
 		cp.Dir = "../.."
 		if out, err := cp.CombinedOutput(); err != nil {

@@ -5,6 +5,7 @@ package pid1
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,20 @@ func Incidental(s syscall.Signal) bool {
 	}
 	return false
 }
+
+// NoProgram says that an image has no such program; folders is the PATH in which it was looked for, "" for one that is named by its
+// path. It is os.ErrNotExist.
+func NoProgram(name, folders string) error {
+	if folders == "" {
+		return noProgram(fmt.Sprintf("the program %s is not in the image: no such file", name))
+	}
+	return noProgram(fmt.Sprintf("the program %s is not in the image: it is not in PATH %q", name, folders))
+}
+
+type noProgram string
+
+func (e noProgram) Error() string        { return string(e) }
+func (e noProgram) Is(target error) bool { return target == os.ErrNotExist }
 
 // SignalName is the name without SIG, else the number.
 func SignalName(s syscall.Signal) string {

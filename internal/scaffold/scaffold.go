@@ -145,13 +145,15 @@ func exists(dir, name string) bool {
 	return err == nil
 }
 
+// RecipeKind is the Kind of a folder whose recipe.yaml is kept. Whoever can read recipes says what it lacks.
+const RecipeKind = "recipe.yaml, kept"
+
 // ownRecipe is a folder with a recipe to which only the release.yaml is missing.
 func ownRecipe(dir string) (*finding, error) {
 	if !exists(dir, "recipe.yaml") || exists(dir, "release.yaml") {
 		return nil, nil
 	}
-	return &finding{kind: "recipe.yaml, kept", name: filepath.Base(dir), kept: "recipe.yaml",
-		notes: []string{"recipe.yaml has to say ports: and what listens there: services: or entrypoint:"}}, nil
+	return &finding{kind: RecipeKind, name: filepath.Base(dir), kept: "recipe.yaml"}, nil
 }
 
 // empty is what is proposed when nothing is known.

@@ -112,7 +112,7 @@ func TestOwnRecipe(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "web-1")
 	write(t, dir, map[string]string{"recipe.yaml": "name: web\nbase: scratch\n", "Dockerfile": "FROM scratch\n"})
 	p, err := Detect(dir, true)
-	if err != nil || p.Name != "web-1" || len(p.Files) != 1 || len(p.Notes) != 1 {
+	if err != nil || p.Name != "web-1" || len(p.Files) != 1 || p.Kind != RecipeKind {
 		t.Fatalf("%v %+v", err, p)
 	}
 	write(t, dir, map[string]string{p.Files[0].Path: p.Files[0].Content})

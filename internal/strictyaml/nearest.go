@@ -9,7 +9,7 @@ import (
 )
 
 // Nearest is the word that a person most likely meant: the one with the smallest edit distance if that is small for its
-// length, else "".
+// length, else "". Of several it is the one of the same length.
 func Nearest(word string, words []string) string {
 	best, distance := "", 1000
 	for _, w := range slices.Sorted(slices.Values(words)) {
@@ -17,7 +17,8 @@ func Nearest(word string, words []string) string {
 		if len(w) > 2 && (strings.HasSuffix(word, w) || strings.HasPrefix(word, w) || strings.HasPrefix(w, word) && len(word) > 2) {
 			d = min(d, 2)
 		}
-		if d < distance {
+		sooner := d == distance && len(w) == len(word) && len(best) != len(word) // letters swapped, not left out
+		if d < distance || sooner {
 			best, distance = w, d
 		}
 	}

@@ -243,9 +243,9 @@ func TestMergeAndLocate(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
-	words := []string{"fleet", "health", "route", "cutover", "TERM", "size"}
+	words := []string{"fleet", "health", "route", "cutover", "TERM", "size", "stats", "status"}
 	for word, want := range map[string]string{
-		"flet": "fleet", "helath": "health", "routes": "route", "SIGTERM": "TERM", "cut_over": "cutover", "Size": "size", "zzz": "", "": "", "x": "",
+		"flet": "fleet", "helath": "health", "routes": "route", "SIGTERM": "TERM", "cut_over": "cutover", "Size": "size", "stauts": "status", "statu": "stats", "statas": "status", "stat": "stats", "zzz": "", "": "", "x": "",
 	} {
 		if got := strictyaml.Nearest(word, words); got != want {
 			t.Errorf("%q: got %q, want %q", word, got, want)

@@ -73,8 +73,9 @@ type Runner struct {
 	user *User
 }
 
-// runVar names a command's folder to all that it starts, so that it is found after a crash.
-const runVar = "RELEASE_HOOK_FOLDER"
+// FolderVar names a command's folder to all that it starts, so that it is found at the end and after a crash. What is started without
+// it, in a session of its own, is not the hook's.
+const FolderVar = "RELEASE_HOOK_FOLDER"
 
 // endPatience is how long a command has between being asked to end and being killed.
 const endPatience = 2 * time.Second
@@ -123,6 +124,9 @@ func (r *Runner) Run(ctx context.Context, c Command, line func(string)) (Exit, e
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	why := r.await(ctx, c.Timeout, cmd.Process.Pid, ended)
+	if err := killAll([]string{folder}); why == nil { // what has left the session is out of reach of its group
+		why = err
+	}
 	out.finish()
 	return exitOf(cmd.ProcessState), why
 }
@@ -176,7 +180,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 // environment is small on purpose: what the agent was started with may hold secrets.
 func (r *Runner) environment(more map[string]string, folder string) []string {
-	env := []string{"LANG=C.UTF-8", runVar + "=" + folder}
+	env := []string{"LANG=C.UTF-8", FolderVar + "=" + folder}
 	path := os.Getenv("PATH")
 	if path == "" {
 		path = defaultPath

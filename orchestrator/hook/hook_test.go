@@ -94,6 +94,24 @@ func TestTimeoutEndsTheWholeGroup(t *testing.T) {
 	waitGone(t, child)
 }
 
+// A session of its own does not save what a command started, whether the command ends by itself or by its time.
+func TestNothingOutlivesTheCommand(t *testing.T) {
+	for what, c := range map[string]Command{
+		"ended":   {Args: sh(`trap '' TERM; setsid sleep 1000 & echo $!`)},
+		"timeout": {Args: sh(`trap '' TERM; setsid sleep 1000 & echo $!; while :; do sleep 0.1; done`), Timeout: 300 * time.Millisecond},
+	} {
+		lines, _, _ := run(t, newRunner(t, t.TempDir()), t.Context(), c)
+		if len(lines) != 1 {
+			t.Fatalf("%s: %q", what, lines)
+		}
+		child, err := strconv.Atoi(lines[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		waitGone(t, child)
+	}
+}
+
 // What a command leaves in the background ends with it, and does not keep us waiting.
 func TestBackgroundEndsWithTheCommand(t *testing.T) {
 	r := newRunner(t, t.TempDir())

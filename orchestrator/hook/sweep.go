@@ -83,7 +83,7 @@ func killIf(pid int, folders []string) (killed bool, err error) {
 
 func ofFolder(env []byte, folders []string) bool {
 	for pair := range bytes.SplitSeq(env, []byte{0}) {
-		value, ok := strings.CutPrefix(string(pair), runVar+"=")
+		value, ok := strings.CutPrefix(string(pair), FolderVar+"=")
 		for _, folder := range folders {
 			if ok && value == folder {
 				return true

@@ -245,35 +245,49 @@ func (b *Backend) Observe(ctx context.Context) (router.Observation, error) {
 // Forget takes it that an edge serves nobody any more: its record is removed. fault.NotFound for an edge that is not
 // registered, fault.Invalid for one that lives.
 func (b *Backend) Forget(ctx context.Context, id string) error {
-	edges, err := b.edges(ctx)
+	e, err := b.forgettable(ctx, id)
+	if err != nil {
+		return err
+	}
+	var gone bool
+	err = b.try(ctx, func(ctx context.Context) (err error) {
+		gone, _, err = b.client.KV().DeleteCAS(e.pair, writing(ctx))
+		return err
+	})
+	if err == nil && !gone {
+		err = fault.New(fault.Busy, "it came back just now")
+	}
 	if err != nil {
 		return fmt.Errorf("forget edge %s: %w", id, err)
 	}
+	return nil
+}
+
+// MayForget says why Forget would refuse, and does nothing.
+func (b *Backend) MayForget(ctx context.Context, id string) error {
+	_, err := b.forgettable(ctx, id)
+	return err
+}
+
+// forgettable finds an edge that does not live.
+func (b *Backend) forgettable(ctx context.Context, id string) (registered, error) {
+	edges, err := b.edges(ctx)
+	if err != nil {
+		return registered{}, fmt.Errorf("forget edge %s: %w", id, err)
+	}
 	var names []string
 	for _, e := range edges {
-		if e.Edge.ID != id {
-			names = append(names, e.Edge.ID)
-			continue
+		if e.Edge.ID == id && e.live {
+			return e, fault.New(fault.Invalid, "forget edge %s: it lives", id).WithHint("stop it there: release router stop")
 		}
-		if e.live {
-			return fault.New(fault.Invalid, "forget edge %s: it lives", id).WithHint("stop it there: release router stop")
+		if e.Edge.ID == id {
+			return e, nil
 		}
-		var gone bool
-		err := b.try(ctx, func(ctx context.Context) (err error) {
-			gone, _, err = b.client.KV().DeleteCAS(e.pair, writing(ctx))
-			return err
-		})
-		if err == nil && !gone {
-			err = fault.New(fault.Busy, "it came back just now")
-		}
-		if err != nil {
-			return fmt.Errorf("forget edge %s: %w", id, err)
-		}
-		return nil
+		names = append(names, e.Edge.ID)
 	}
 	f := fault.New(fault.NotFound, "forget edge %s: it is not registered", id)
 	if len(names) > 0 {
 		f = f.WithHint("registered are: %s", strings.Join(names, ", "))
 	}
-	return f
+	return registered{}, f
 }

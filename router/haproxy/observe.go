@@ -46,6 +46,18 @@ func (b *Backend) edge(id string) *edge {
 // Forget takes it that an edge serves nobody any more, until it answers again or the agent starts anew. fault.NotFound for an
 // edge that the settings do not name, fault.Invalid for one that answers and for the only one.
 func (b *Backend) Forget(ctx context.Context, id string) error {
+	if err := b.MayForget(ctx, id); err != nil {
+		return err
+	}
+	e := b.edge(id)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.gone = true
+	return nil
+}
+
+// MayForget says why Forget would refuse, and does nothing.
+func (b *Backend) MayForget(ctx context.Context, id string) error {
 	e := b.edge(id)
 	switch {
 	case e == nil:
@@ -57,9 +69,6 @@ func (b *Backend) Forget(ctx context.Context, id string) error {
 	if _, err := e.settled(ctx); !errors.Is(err, router.ErrUnavailable) {
 		return fault.New(fault.Invalid, "forget edge %s: it answers", id).WithHint("take it out of agent.yaml, and start the agent anew")
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.gone = true
 	return nil
 }
 

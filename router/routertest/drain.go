@@ -134,6 +134,9 @@ func testNoLoss(t *testing.T, in Instance) {
 	}
 	close(stop)
 	wg.Wait()
+	if in.Lacks["counters"] != "" {
+		return
+	}
 	r := routeOf(t, edgeOf(t, in.Backend))
 	if r.Requests != uint64(sent.Load()) || r.Failed != 0 {
 		t.Errorf("route counts %+v, sent %d, failed %d", r, sent.Load(), failed.Load())

@@ -16,12 +16,9 @@ import (
 	"github.com/bootandshoot/release/router"
 )
 
-// runFeatures tests what routes may ask for beside weights.
-func runFeatures(t *testing.T, h Harness) {
-	tests := []struct {
-		name string
-		test func(*testing.T, Instance)
-	}{
+// featureCases are what routes may ask for beside weights.
+func featureCases() []trafficCase {
+	return []trafficCase{
 		{"sticky by cookie", testStickyCookie},
 		{"sessions", testSessions},
 		{"sticky by header", testStickyHeader},
@@ -33,9 +30,6 @@ func runFeatures(t *testing.T, h Harness) {
 		{"tcp sticky", testTCPSticky},
 		{"long connections", testLong},
 		{"limits of nodes", testLimits},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { tt.test(t, h.New(t)) })
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,6 +26,11 @@ type Instance struct {
 	Restart func(t *testing.T)
 	// Probes says that edges find dead nodes by themselves, maybe before a request does.
 	Probes bool
+	// Remote says that the edge is no process of this machine: it has no pid.
+	Remote bool
+	// Lacks says why the backend cannot do what a case of the traffic half asks, by the case's name. The counters of "counters" are
+	// not asked for elsewhere either then.
+	Lacks map[string]string
 	// Serves says that an edge on this machine answers on the tables' listen addresses. Without it only the half of the
 	// suite that needs no traffic is run.
 	Serves bool
@@ -38,9 +44,29 @@ func Run(t *testing.T, h Harness) {
 			t.Log("the backend has no edge that serves here: only tables were tested")
 			return
 		}
-		runTraffic(t, h)
-		runFeatures(t, h)
+		cases := append(trafficCases(), featureCases()...)
+		for name := range h.New(t).Lacks {
+			if !slices.ContainsFunc(cases, func(c trafficCase) bool { return c.name == name }) {
+				t.Errorf("the backend lacks %q, which is no case", name)
+			}
+		}
+		for _, tt := range cases {
+			t.Run(tt.name, func(t *testing.T) {
+				in := h.New(t)
+				if why, lacks := in.Lacks[tt.name]; lacks {
+					t.Log("the backend cannot do this: " + why)
+					return
+				}
+				tt.test(t, in)
+			})
+		}
 	})
+}
+
+// trafficCase is one of the half of the suite that needs traffic.
+type trafficCase struct {
+	name string
+	test func(*testing.T, Instance)
 }
 
 const patience = 20 * time.Second

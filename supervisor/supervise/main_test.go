@@ -194,8 +194,8 @@ func TestServiceThatCannotStart(t *testing.T) {
 		code    int
 		want    string
 	}{
-		{supervisor.Service{Name: "a", Cmd: []string{"/no/such/program"}}, 127, "could not start: stat /no/such/program: no such file"},
-		{supervisor.Service{Name: "a", Cmd: []string{"no-such-program"}}, 127, "no-such-program is not in PATH"},
+		{supervisor.Service{Name: "a", Cmd: []string{"/no/such/program"}}, 127, "could not start: the program /no/such/program is not in the image"},
+		{supervisor.Service{Name: "a", Cmd: []string{"no-such-program"}}, 127, "could not start: the program no-such-program is not in the image: it is not in PATH"},
 		{supervisor.Service{Name: "a", Cmd: []string{"/etc/passwd"}}, 126, "run /etc/passwd: permission denied"},
 		{supervisor.Service{Name: "a", Cmd: []string{"/bin/true"}, User: "no-such-user"}, 126, "user no-such-user is not in the image's /etc/passwd"},
 		{supervisor.Service{Name: "a", Cmd: []string{"/bin/true"}, Dir: "/dev/null"}, 126, "make working folder"},

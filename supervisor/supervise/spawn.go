@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootandshoot/release/internal/pid1"
 	"github.com/bootandshoot/release/supervisor"
 )
 
@@ -131,6 +132,9 @@ func lookPath(name, dir string, env []string) (string, error) {
 			name = path.Join(dir, name)
 		}
 		_, err := os.Stat(name)
+		if errors.Is(err, os.ErrNotExist) {
+			err = pid1.NoProgram(name, "")
+		}
 		return name, err
 	}
 	folders, ok := get(env, "PATH")
@@ -143,5 +147,5 @@ func lookPath(name, dir string, env []string) (string, error) {
 			return full, nil
 		}
 	}
-	return "", fmt.Errorf("%s is not in PATH %q: %w", name, folders, os.ErrNotExist)
+	return "", pid1.NoProgram(name, folders)
 }

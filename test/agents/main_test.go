@@ -22,12 +22,7 @@ import (
 // suite is set by TestMain, before any test runs.
 var suite *harness.Suite
 
-func TestMain(m *testing.M) {
-	suite = harness.NewSuite()
-	code := m.Run()
-	suite.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &suite) }
 
 // cluster is some agents that share a store. They end in the order of their leads, which the test cares for.
 type cluster struct {

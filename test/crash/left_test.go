@@ -27,7 +27,7 @@ func (s *story) nothingButWhatRuns() {
 			}
 		}
 		slices.Sort(knows)
-		has = entries(filepath.Join(s.Dir, "s/sandbox/nodes"))
+		has = entries(filepath.Join(s.Dir, "s", s.driver, "nodes"))
 		return slices.Equal(has, knows)
 	})
 }
@@ -52,7 +52,8 @@ func (s *story) nothingLeft() {
 
 // folders are nodes and volumes in the driver's folder, and what was moved away there to be removed.
 func (s *story) folders() (left []string) {
-	for _, dir := range []string{"s/sandbox/nodes", "s/sandbox/volumes", "s/sandbox/trash"} {
+	for _, kind := range []string{"nodes", "volumes", "trash"} {
+		dir := filepath.Join("s", s.driver, kind)
 		for _, name := range entries(filepath.Join(s.Dir, dir)) {
 			left = append(left, filepath.Join(dir, name))
 		}

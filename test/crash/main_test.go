@@ -10,12 +10,7 @@ import (
 // suite is set by TestMain, before any test runs.
 var suite *harness.Suite
 
-func TestMain(m *testing.M) {
-	suite = harness.NewSuite("failpoints")
-	code := m.Run()
-	suite.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &suite, "failpoints") }
 
 // full says whether everything is gone through, not a part.
 func full() bool { return os.Getenv("RELEASE_STRESS") == "full" }

@@ -1,12 +1,10 @@
 package crash
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,7 +13,6 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/internal/failpoint"
-	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/test/harness"
 	"github.com/bootandshoot/release/test/load"
 )
@@ -36,10 +33,14 @@ cutover:
 hooks: {before_cutover: ["true"], on_abort: ["true"]}
 `
 
+// patience bounds the wait for an agent that answers.
+const patience = 2 * time.Minute
+
 // story is one installation that goes through a day, and what becomes of its users.
 type story struct {
 	*harness.Installation
 	t      *testing.T
+	driver string    // of the fleets; its folder has the same name
 	point  string    // where somebody dies, "" for nobody
 	dir    string    // of the fail points
 	killed time.Time // when a node was
@@ -48,20 +49,26 @@ type story struct {
 // tell goes through the day with an agent that dies at a point, "" for none, and gives the answers that users got.
 func tell(t *testing.T, point string) *story {
 	t.Helper()
-	s := &story{Installation: suite.New(t, "sandbox"), t: t, point: point}
-	s.dir = filepath.Join(s.Dir, "points")
-	if err := os.Mkdir(s.dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	s := newStory(t, "sandbox", point)
 	copyImages(t, filepath.Join(s.Dir, "i"))
 	s.app("", "1m")
-	keep(t, s.Installation, "RELEASE_FAILPOINT="+point, "RELEASE_FAILPOINT_DIR="+s.dir)
+	s.Keep("RELEASE_FAILPOINT="+point, "RELEASE_FAILPOINT_DIR="+s.dir)
 	s.asks(0, "up", image(t, "v1"))
 	report := s.underLoad(s.day)
 	s.judge(report)
 	s.nothingButWhatRuns()
 	s.asks(0, "destroy", "-y", "--volumes")
 	s.nothingLeft()
+	return s
+}
+
+func newStory(t *testing.T, driver, point string) *story {
+	t.Helper()
+	s := &story{Installation: suite.New(t, driver), t: t, driver: driver, point: point}
+	s.dir = filepath.Join(s.Dir, "points")
+	if err := os.Mkdir(s.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
@@ -117,31 +124,9 @@ func (s *story) asks(code int, args ...string) {
 	}
 }
 
-// repeat runs a verb until an agent has answered it, as a person would whose connection was lost.
-func (s *story) repeat(args ...string) harness.Output {
-	s.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		out := s.Run(append([]string{"--json"}, args...)...)
-		lines := strings.Split(strings.TrimSpace(out.Stdout), "\n")
-		var r api.OperationResult
-		_ = json.Unmarshal([]byte(lines[len(lines)-1]), &r)
-		again := r.Error != nil && slices.Contains([]string{string(fault.Unavailable), string(fault.Running)}, r.Error.Code)
-		if !again || time.Now().After(deadline) {
-			s.t.Logf("%s: release %s: exit code %d after %s", time.Now().Format("15:04:05.000"), strings.Join(args, " "), out.Code, out.Took.Round(time.Millisecond))
-			return out
-		}
-	}
-}
+func (s *story) repeat(args ...string) harness.Output { return s.Repeat(patience, args...) }
 
-// status asks until an agent answers.
-func (s *story) status() (res api.StatusResult) {
-	s.t.Helper()
-	out := s.repeat("status")
-	if err := json.Unmarshal([]byte(out.Stdout), &res); err != nil || out.Code != 0 {
-		s.t.Errorf("status: exit code %d, %v\n%s", out.Code, err, out.Stderr)
-	}
-	return res
-}
+func (s *story) status() api.StatusResult { return s.PatientStatus(patience) }
 
 // serves holds that nothing is under way and a release has all the traffic.
 func (s *story) serves(release string) {

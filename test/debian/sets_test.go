@@ -22,10 +22,7 @@ var suite *harness.Suite
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
-	suite = harness.NewSuite()
-	code := m.Run()
-	suite.Close()
-	os.Exit(code)
+	harness.Main(m, &suite)
 }
 
 // sets are what people install together, from Debian's popular packages.

@@ -91,6 +91,7 @@ var notRun = map[string]string{
 	"release images pull":     "needs a registry; images/push_test.go does the same",
 	"release run --contract":  "needs a database; test/story does the same",
 	"cosign":                  "needs a registry and cosign; test/supplychain does the same",
+	"aws":                     "needs an account of AWS",
 	"docker load":             "needs a Docker engine; images/engine_test.go does the same",
 }
 

@@ -104,6 +104,10 @@ func weights(t *testing.T, in *harness.Installation, want map[string]int) {
 // looking uses the verbs that change nothing.
 func looking(t *testing.T, in *harness.Installation) {
 	t.Helper()
+	var all api.StatusesResult
+	if code := in.JSON(&all, "status", "--all"); code != 0 || len(all.Apps) != 1 || all.Apps[0].App != "hello" || len(all.Apps[0].Fleets) == 0 {
+		t.Errorf("status --all: exit code %d, %+v", code, all.Apps)
+	}
 	if out := in.Must("status").Stdout; !strings.Contains(out, "r1 100 %") || !strings.Contains(out, "2/2 healthy") || !strings.Contains(out, "next") {
 		t.Errorf("status:\n%s", out)
 	}

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -23,10 +22,7 @@ var suite *harness.Suite
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
-	suite = harness.NewSuite()
-	code := m.Run()
-	suite.Close()
-	os.Exit(code)
+	harness.Main(m, &suite)
 }
 
 // quick is the driver of tests that are not about drivers.

@@ -76,6 +76,11 @@ func TestFreeze(t *testing.T) {
 	if r := result(t, out); r.Error == nil || r.Error.Code != "busy" {
 		t.Errorf("refused: %+v", r)
 	}
+	early := in.Run("up")
+	wants(t, early, 5, "frozen by ", "big sale")
+	if strings.Contains(early.Stderr, "baked") || strings.Contains(early.Stderr, "nothing changed") {
+		t.Errorf("it baked first:\n%s", early.Stderr)
+	}
 	wants(t, in.Run("destroy", "-y"), 5, "frozen by ")
 	in.Operate("scale", "2")
 	if s := in.Status(); s.Freeze == nil || s.Freeze.Reason != "big sale" || s.Freeze.Until.IsZero() || s.Next != "release unfreeze" {
@@ -155,7 +160,7 @@ func TestDryRun(t *testing.T) {
 	}{
 		{[]string{"launch", v1}, 0, "nothing to do for launch r1"},
 		{[]string{"up", v1}, 0, "nothing to do"},
-		{[]string{"up"}, 0, "up r3"},
+		{[]string{"up"}, 0, "cutover r2"},
 		{[]string{"cutover"}, 0, "r2 has all the traffic"},
 		{[]string{"cutover", "--percent", "30"}, 0, "r2 has 30 %, held"},
 		{[]string{"rollback"}, 1, "no earlier release"},
@@ -167,12 +172,20 @@ func TestDryRun(t *testing.T) {
 		{[]string{"pause"}, 1, "nothing is under way"},
 		{[]string{"abort"}, 1, "nothing is under way"},
 		{[]string{"approve"}, 1, "nothing is under way"},
+		{[]string{"agent", "stop"}, 0, "would end; router and nodes would go on"},
+		{[]string{"router", "stop"}, 0, "would end, with "},
+		{[]string{"router", "upgrade"}, 0, "would hand 1 listener"},
+		{[]string{"router", "forget", "alpha"}, 1, "no other router than its own"},
+		{[]string{"host", "forget", "alpha"}, 1, "no other machine than its own"},
+		{[]string{"images", "rm", v1}, 5, "a fleet needs it"},
+		{[]string{"images", "rm", "--force", v1}, 0, "would remove " + v1},
 	} {
 		out := in.Run(append(c.args, "--dry-run")...)
 		if out.Code != c.code || !strings.Contains(out.Stdout+out.Stderr, c.says) {
 			t.Errorf("%s --dry-run: exit code %d, want %d and %q\n%s%s", strings.Join(c.args, " "), out.Code, c.code, c.says, out.Stdout, out.Stderr)
 		}
 	}
+	in.Must("images", "inspect", v1)
 	if s := in.Status(); s.EventSeq != seq || s.Freeze != nil || s.Operation != nil {
 		t.Errorf("something was done: %+v", s)
 	}

@@ -54,7 +54,7 @@ func (b *builder) binary() (string, error) {
 	return b.path, b.err
 }
 
-// Suite is what the tests of one package share: the binary. Make it in TestMain and close it there.
+// Suite is what the tests of one package share: the binary. Main makes it, or NewSuite for tests with a TestMain of their own.
 type Suite struct{ builder *builder }
 
 // NewSuite returns a suite that builds the binary at its first use, with these build tags.
@@ -75,6 +75,14 @@ type Installation struct {
 	Project string // working folder of the commands: hello, copied
 	Listen  string // address of the route
 	Env     []string
+}
+
+// Main runs the tests of a package and keeps their suite. TestMain ends with it.
+func Main(m *testing.M, suite **Suite, tags ...string) {
+	*suite = NewSuite(tags...)
+	code := m.Run()
+	(*suite).Close()
+	os.Exit(code)
 }
 
 // New makes an installation with the hello project. At the end of the test all nodes, the agent and the router are ended,
@@ -224,6 +232,21 @@ func (in *Installation) Status() api.StatusResult {
 		in.t.Fatalf("status: exit code %d: %+v", code, res.Error)
 	}
 	return res
+}
+
+// Serving are the healthy nodes of fleets that take traffic.
+func Serving(s api.StatusResult) (nodes []api.Node) {
+	for _, fl := range s.Fleets {
+		if fl.State != "serving" {
+			continue
+		}
+		for _, n := range fl.Nodes {
+			if n.State == "healthy" {
+				nodes = append(nodes, n)
+			}
+		}
+	}
+	return nodes
 }
 
 // Agent is release agent status.

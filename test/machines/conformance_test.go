@@ -13,6 +13,7 @@ import (
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/fleettest"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/fleet/qemu"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/test/harness"
@@ -27,7 +28,7 @@ entrypoint: [/testnode]
 `
 
 // bakeTestnode bakes the server of the conformance suite as a machine.
-func bakeTestnode(t *testing.T, in *harness.Installation) string {
+func bakeTestnode(t *testing.T, in *harness.Installation, recipe string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "testnode")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -38,12 +39,12 @@ func bakeTestnode(t *testing.T, in *harness.Installation) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build testnode: %v\n%s", err, out)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "recipe.yaml"), []byte(testnodeRecipe), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "recipe.yaml"), []byte(recipe), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var r api.BakeResult
 	if code := in.JSON(&r, "bake", filepath.Join(dir, "recipe.yaml"), "--target", "machine"); code != 0 {
-		t.Fatalf("bake testnode: %d", code)
+		t.Fatalf("bake testnode: exit code %d: %+v", code, r.Error)
 	}
 	return r.Image
 }
@@ -51,21 +52,12 @@ func bakeTestnode(t *testing.T, in *harness.Installation) string {
 // TestConformanceOfQEMU holds the driver to the contract of all drivers, with real machines.
 func TestConformanceOfQEMU(t *testing.T) {
 	in := suite.New(t, "sandbox")
-	image := bakeTestnode(t, in)
+	image := bakeTestnode(t, in, testnodeRecipe)
 	store, err := images.Open(imagesDir(in))
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	base := 22_000 + 500*rand.IntN(20) // machines outlive a run that was killed, and keep their ports
-	driver := func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
-		d, err := qemu.New(t.Context(), qemu.Options{Dir: dir, Installation: installation, Images: store, Tails: kept,
-			PortBase: base, PortCount: 500, Boots: 2, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
+	driver := newDrivers(t, store)
 	t.Run("RemoveWhileBooting", func(t *testing.T) { removedWhileItBoots(t, driver(t, "one", nil), image) })
 	fleettest.Run(t, fleettest.Harness{
 		New:          func(t *testing.T) fleet.Driver { return driver(t, "one", nil) },
@@ -74,7 +66,22 @@ func TestConformanceOfQEMU(t *testing.T) {
 		Installation: "one",
 		Image:        image,
 		KillPID:      true,
+		Forgets:      true,
 	})
+}
+
+// newDrivers makes drivers of one folder.
+func newDrivers(t *testing.T, store *images.Store) func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
+	dir := t.TempDir()
+	base := 22_000 + 500*rand.IntN(20) // machines outlive a run that was killed, and keep their ports
+	return func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
+		d, err := qemu.New(t.Context(), qemu.Options{Dir: dir, Installation: installation, Images: store, Tails: kept,
+			Ports: local.Ports{First: base, Count: 500}, Boots: 2, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
 }
 
 // imagesDir is where the installation keeps its images.

@@ -4,7 +4,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/test/harness"
 	"github.com/bootandshoot/release/test/load"
 )
 
@@ -22,12 +22,12 @@ func TestCutoverOfMachines(t *testing.T) {
 		in.Operate("launch", images[1], "--timeout", "10m")
 		in.Operate("cutover", "--percent", "50")
 		in.Operate("cutover")
-		victim := serving(in.Status())[0]
+		victim := harness.Serving(in.Status())[0]
 		if err := syscall.Kill(victim.PID, syscall.SIGKILL); err != nil {
 			t.Error(err)
 		}
 		in.Until(victim.ID+" to be replaced", patience, func() bool {
-			nodes := serving(in.Status())
+			nodes := harness.Serving(in.Status())
 			return len(nodes) == 2 && nodes[0].ID != victim.ID && nodes[1].ID != victim.ID
 		})
 		in.Operate("rollback")
@@ -44,22 +44,7 @@ func TestCutoverOfMachines(t *testing.T) {
 			t.Errorf("%s answered no request", version)
 		}
 	}
-	if out := in.Must("exec", serving(in.Status())[0].ID, "--", "/hello", "-version"); out.Stdout != "hello v1\n" {
+	if out := in.Must("exec", harness.Serving(in.Status())[0].ID, "--", "/hello", "-version"); out.Stdout != "hello v1\n" {
 		t.Errorf("a command in a machine says %q", out.Stdout)
 	}
-}
-
-// serving are the healthy nodes that take traffic.
-func serving(s api.StatusResult) (nodes []api.Node) {
-	for _, fl := range s.Fleets {
-		if fl.State != "serving" {
-			continue
-		}
-		for _, n := range fl.Nodes {
-			if n.State == "healthy" {
-				nodes = append(nodes, n)
-			}
-		}
-	}
-	return nodes
 }

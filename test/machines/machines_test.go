@@ -23,12 +23,7 @@ import (
 // suite is set by TestMain, before any test runs.
 var suite *harness.Suite
 
-func TestMain(m *testing.M) {
-	suite = harness.NewSuite()
-	code := m.Run()
-	suite.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &suite) }
 
 // patience bounds every wait for a machine: emulated ones on a busy machine are slow.
 const patience = 6 * time.Minute
@@ -55,12 +50,27 @@ func TestHelloAsAMachine(t *testing.T) {
 	if code := in.JSON(&d, "images", "inspect", first); code != 0 || d.Machine == nil || d.Machine.Disk.Format != "raw" || strings.Join(d.Targets, " ") != "container machine" {
 		t.Fatalf("inspect: %d %+v", code, d)
 	}
-	if again := asAnybody(t, in); again != first {
+	if again := asAnybody(t, in, in.Project); again != first {
 		t.Errorf("anybody's bake gives %s, root's %s", again, first)
+	}
+	checked := in.Run("bake", "--check", "--target", "machine")
+	if made := strings.Count(checked.Stderr, "  machine  "); checked.Code != 0 || made != 2 || !strings.Contains(checked.Stdout, "the same image and the same disk") {
+		t.Errorf("a check ends with %d after %d disks:\n%s%s", checked.Code, made, checked.Stdout, checked.Stderr)
 	}
 	t.Run("directly", func(t *testing.T) { boots(t, in, first) })
 	t.Run("by UEFI", func(t *testing.T) { boots(t, in, first, "--firmware") })
 	t.Run("one that fails", func(t *testing.T) { fails(t, in) })
+}
+
+// TestDebianAsAMachine bakes a whole Debian system as root and as anybody: the same disk.
+func TestDebianAsAMachine(t *testing.T) {
+	in := suite.New(t, "sandbox")
+	dir := filepath.Join(in.Project, "site")
+	in.Must("init", "--from", "static-site", dir)
+	first := bake(in, t, "-c", filepath.Join(dir, "release.yaml"), "--target", "machine")
+	if again := asAnybody(t, in, dir); again != first {
+		t.Errorf("anybody's bake gives %s, root's %s", again, first)
+	}
 }
 
 func bake(in *harness.Installation, t *testing.T, flags ...string) string {
@@ -72,14 +82,15 @@ func bake(in *harness.Installation, t *testing.T, flags ...string) string {
 	return r.Image
 }
 
-// asAnybody bakes the project into a store of an ordinary user's, with nothing of the first bake but its lockfile.
-func asAnybody(t *testing.T, in *harness.Installation) string {
+// asAnybody bakes a project into a store of an ordinary user's, with nothing of the first bake but its lockfile.
+func asAnybody(t *testing.T, in *harness.Installation, project string) string {
 	t.Helper()
 	u := usertest.Need(t)
 	home := u.TempDir(t)
-	u.Take(t, home, in.Project, in.Binary)
+	u.Take(t, home, project, in.Binary)
 	cmd := u.Login("bash -s")
-	cmd.Stdin = strings.NewReader(fmt.Sprintf("set -e\ncd %[1]s/hello\nexport HOME=%[1]s RELEASE_IMAGES_DIR=%[1]s/images\numask 077\n%[1]s/release bake --target machine --locked -q\n", home))
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("set -e\ncd %[1]s/%[2]s\nexport HOME=%[1]s RELEASE_IMAGES_DIR=%[1]s/images\numask 077\n%[1]s/release bake --target machine --locked -q\n", home,
+		filepath.Base(project)))
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()

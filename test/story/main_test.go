@@ -2,7 +2,6 @@
 package story
 
 import (
-	"os"
 	"testing"
 
 	"github.com/bootandshoot/release/test/harness"
@@ -11,9 +10,4 @@ import (
 // suite is set by TestMain, before any test runs.
 var suite *harness.Suite
 
-func TestMain(m *testing.M) {
-	suite = harness.NewSuite()
-	code := m.Run()
-	suite.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &suite) }

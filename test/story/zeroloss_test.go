@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/test/harness"
 	"github.com/bootandshoot/release/test/load"
 )
@@ -75,10 +74,10 @@ func shiftBackAndForth(in *harness.Installation, image string) {
 // killNodes kills serving nodes one after the other, each when the one before is made up for.
 func killNodes(in *harness.Installation) {
 	for range nodeKills {
-		victim := serving(in.Status())[0]
+		victim := harness.Serving(in.Status())[0]
 		_ = syscall.Kill(victim.PID, syscall.SIGKILL)
 		in.Until(victim.ID+" to be replaced", 20*time.Second, func() bool {
-			nodes := serving(in.Status())
+			nodes := harness.Serving(in.Status())
 			for _, n := range nodes {
 				if n.ID == victim.ID {
 					return false
@@ -103,20 +102,4 @@ func killAgents(in *harness.Installation, v1, v2 string) {
 			return out.Code == 0 && in.Status().Operation == nil
 		})
 	}
-}
-
-// serving are the healthy nodes of the fleet that serves.
-func serving(s api.StatusResult) []api.Node {
-	var nodes []api.Node
-	for _, fl := range s.Fleets {
-		if fl.State != "serving" {
-			continue
-		}
-		for _, n := range fl.Nodes {
-			if n.State == "healthy" {
-				nodes = append(nodes, n)
-			}
-		}
-	}
-	return nodes
 }

@@ -1,7 +1,6 @@
 package stress
 
 import (
-	"os"
 	"testing"
 
 	"github.com/bootandshoot/release/test/harness"
@@ -10,9 +9,4 @@ import (
 // suite is set by TestMain, before any test runs.
 var suite *harness.Suite
 
-func TestMain(m *testing.M) {
-	suite = harness.NewSuite()
-	code := m.Run()
-	suite.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &suite) }

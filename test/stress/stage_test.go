@@ -160,15 +160,7 @@ func (s *stage) status(a app) (res api.StatusResult, ok bool) {
 func (s *stage) serving(a app) []api.Node {
 	s.t.Helper()
 	status, _ := s.status(a)
-	var list []api.Node
-	for _, fl := range status.Fleets {
-		for _, n := range fl.Nodes {
-			if fl.State == "serving" && n.State == "healthy" {
-				list = append(list, n)
-			}
-		}
-	}
-	return list
+	return harness.Serving(status)
 }
 
 // kill kills a serving node, and waits until another one is in its place.

@@ -30,24 +30,24 @@ type cloud struct {
 
 // anywhere is for tests that hold at any endpoint: those named TestConformance.
 func anywhere(t *testing.T) *cloud {
-	if os.Getenv("AWS_ENDPOINT_URL") != "" {
-		return &cloud{t: t, installation: "test-" + strings.ToLower(crand.Text()[:8]), dir: t.TempDir()}
+	if !awstest.Foreign(t) {
+		return here(t, awstest.Options{Lag: 3 * time.Millisecond})
 	}
-	return here(t, awstest.Options{Lag: 3 * time.Millisecond})
+	cfg, err := awsapi.Load(t.Context(), awsapi.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := awstest.NoBlocks(t, cfg); err != nil {
+		t.Skipf("the endpoint lacks the EBS direct APIs, which this test is of: %v", err)
+	}
+	return &cloud{t: t, installation: "test-" + strings.ToLower(crand.Text()[:8]), dir: t.TempDir()}
 }
 
 // here is for tests that want faults.
 func here(t *testing.T, o awstest.Options) *cloud {
 	s := awstest.Start(t, o)
-	settings(t, s.URL)
+	s.Use(t)
 	return &cloud{t: t, server: s, installation: "test-" + strings.ToLower(crand.Text()[:8]), dir: t.TempDir()}
-}
-
-func settings(t *testing.T, url string) {
-	for name, value := range map[string]string{"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-		"AWS_SESSION_TOKEN": "", "AWS_REGION": "eu-central-1", "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_PROFILE": ""} {
-		t.Setenv(name, value)
-	}
 }
 
 // store is one as a new process would have it.

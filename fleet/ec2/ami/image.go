@@ -144,6 +144,20 @@ func (s *Store) imageOf(i types.Image) Image {
 	return out
 }
 
+// Of is the AMI of what the caller calls an image, available, encrypted or not as asked; empty for none, and for one that is not whole.
+func (s *Store) Of(ctx context.Context, image string, encrypted bool) (Image, error) {
+	found, err := s.images(ctx, filter("tag:"+tagImage, image))
+	if err != nil {
+		return Image{}, awsapi.Explain("look for the AMI of "+image, err)
+	}
+	for _, i := range found {
+		if i.State == "available" && i.Name == s.nameOf(i.Disk, encrypted) {
+			return i, nil
+		}
+	}
+	return Image{}, nil
+}
+
 // named is the installation's image of a name; empty for none.
 func (s *Store) named(ctx context.Context, name string) (Image, error) {
 	found, err := s.images(ctx, filter("name", name))

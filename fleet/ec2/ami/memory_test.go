@@ -76,7 +76,7 @@ func TestMemory(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("the server says %q: %v", line, err)
 	}
-	settings(t, url)
+	(&awstest.Server{URL: url}).Use(t)
 	c := &cloud{t: t, installation: "test-memory", dir: t.TempDir()}
 	s := c.store(func(_ *awsapi.Options, o *Options) { o.Poll = 5 * time.Millisecond })
 	d := Disk{Content: counted{}, Size: blocks * BlockSize, Digest: "sha256:" + strings.Repeat("ab", 32)}

@@ -3,7 +3,6 @@ package ami
 import (
 	"io"
 	"log/slog"
-	"regexp"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/installation"
 )
 
 // Tags of snapshots and images.
@@ -35,18 +35,18 @@ type Disk struct {
 	// Previous is the digest of a disk that was uploaded before, most blocks of which this one shares; "": none. Where nothing is
 	// known of it any more all blocks are sent.
 	Previous string
-	Encrypt  bool   // with Key; a child of an encrypted snapshot always is, by the parent's key
-	Key      string // ARN of a KMS key; "": the account's default key of EBS
+	Encrypt  bool           // with Key; a child of an encrypted snapshot always is, by the parent's key
+	Key      string         // ARN of a KMS key; "": the account's default key of EBS
+	Progress func(Progress) // called now and then while it is uploaded, one call at a time; nil: nobody
 }
 
 // Options of a store.
 type Options struct {
-	Installation string         // id of the installation: [a-z0-9-], at most 40 characters
-	Dir          string         // folder for records; it exists
-	Parallel     int            // requests in flight; 0: 64
-	Poll         time.Duration  // pause between two looks at a state that AWS changes; 0: 2 s
-	Progress     func(Progress) // called now and then, one call at a time; nil: nobody
-	Log          *slog.Logger   // nil: none
+	Installation string        // id of the installation: [a-z0-9-], at most 40 characters
+	Dir          string        // folder for records; it exists
+	Parallel     int           // requests in flight; 0: 64
+	Poll         time.Duration // pause between two looks at a state that AWS changes; 0: 2 s
+	Log          *slog.Logger  // nil: none
 }
 
 // Progress is how far an upload is.
@@ -62,11 +62,9 @@ type Store struct {
 	log    *slog.Logger
 }
 
-var installationID = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)
-
 // New makes a store. It does not talk to AWS. Errors: a bad option (fault.Invalid).
 func New(cfg aws.Config, o Options) (*Store, error) {
-	if len(o.Installation) > 40 || !installationID.MatchString(o.Installation) {
+	if !installation.Valid(o.Installation) {
 		return nil, fault.New(fault.Invalid, "use AWS images: installation id %q is not at most 40 of [a-z0-9-]", o.Installation)
 	}
 	if cfg.Region == "" {
@@ -83,6 +81,9 @@ func New(cfg aws.Config, o Options) (*Store, error) {
 	}
 	return &Store{opts: o, cfg: cfg, region: cfg.Region, ec2: ec2.NewFromConfig(cfg), ebs: ebs.NewFromConfig(cfg), log: o.Log}, nil
 }
+
+// In is the store of another region, of the same account and installation.
+func (s *Store) In(region string) *Store { return s.in(region) }
 
 // in is the store of another region.
 func (s *Store) in(region string) *Store {

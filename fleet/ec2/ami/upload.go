@@ -243,9 +243,9 @@ func (s *Store) put(ctx context.Context, d Disk, plan Plan, id string, record *w
 				if err != nil {
 					return err
 				}
-				if s.opts.Progress != nil {
+				if d.Progress != nil {
 					telling.Lock()
-					s.opts.Progress(Progress{Done: done, Total: len(plan.Moves)})
+					d.Progress(Progress{Done: done, Total: len(plan.Moves)})
 					telling.Unlock()
 				}
 			}

@@ -4,6 +4,9 @@
 //   - EC2 (query requests, XML answers, version 2016-11-15): snapshots, images, tags, launch templates, instances, subnets
 //   - Auto Scaling (query, version 2011-01-01): groups that replace what is unhealthy unless that is suspended
 //   - EBS direct APIs (REST, JSON and raw blocks, version 2019-11-02)
+//   - Elastic Load Balancing (query, version 2015-12-01): Application Load Balancers, which forward real requests by their rules
+//     and weights where a test gives them an address (Options.Listen)
+//   - CloudWatch (Smithy RPC v2 with CBOR): GetMetricData of what target groups counted
 //   - STS (query, version 2011-06-15): GetCallerIdentity
 //   - the instance metadata service, version 2 only: a token first, then data
 //

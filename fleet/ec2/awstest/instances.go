@@ -1,6 +1,7 @@
 package awstest
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -16,6 +17,8 @@ type instance struct {
 	id, image, kind, subnet, zone, ip, token, market, userData, reason, group string
 	began, running                                                            time.Time
 	ending, ended                                                             time.Time // zero: it runs
+	server                                                                    *http.Server
+	hidden                                                                    bool // from lists
 }
 
 // states of an instance, with the codes that EC2 gives them.
@@ -37,6 +40,7 @@ func (i *instance) state() string {
 func (s *Server) terminate(i *instance, reason string) {
 	if i.ending.IsZero() {
 		i.reason, i.ending, i.ended = reason, time.Now(), time.Now().Add(s.opts.Takes)
+		i.silence()
 	}
 }
 
@@ -45,6 +49,26 @@ func (s *Server) Shutdown(region, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.terminate(s.region(region).instances[id], "Client.InstanceInitiatedShutdown")
+}
+
+// Hide has lists lack an instance, as those from an older replica do, or have it again.
+func (s *Server) Hide(region, id string, hidden bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.region(region).instances[id].hidden = hidden
+}
+
+// Living are the ids of the instances that have not ended, listed or not.
+func (s *Server) Living(region string) (ids []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, i := range s.region(region).instances {
+		if i.ending.IsZero() {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // UserData is what an instance was launched with.
@@ -105,7 +129,7 @@ func runInstances(q *request) (any, *Fault) {
 	if f != nil {
 		return nil, f
 	}
-	i := &instance{image: template.data["ImageId"], kind: q.get("InstanceType"), subnet: q.get("SubnetId"), token: q.get("ClientToken"), userData: q.get("UserData")}
+	i := &instance{image: cmp.Or(q.get("ImageId"), template.data["ImageId"]), kind: q.get("InstanceType"), subnet: q.get("SubnetId"), token: q.get("ClientToken"), userData: q.get("UserData")}
 	if market := q.get("InstanceMarketOptions.MarketType"); market != "" {
 		i.market = market
 		q.get("InstanceMarketOptions.SpotOptions.SpotInstanceType")
@@ -157,11 +181,12 @@ func (s *Server) boot(r *region, i *instance, n *subnet) {
 	n.used++
 	i.ip = fmt.Sprintf("172.31.%d.%d", 16*n.number+n.used/250, 4+n.used%250)
 	r.instances[i.id] = i
+	s.answers(r, i)
 }
 
 func describeInstances(q *request) (any, *Fault) {
 	ids := q.list("InstanceId")
-	filters, f := q.filters("Filter", ".Value", "instance-state-name", "instance-id", "image-id", "subnet-id")
+	filters, f := q.filters("Filter", ".Value", "instance-state-name", "instance-id", "image-id", "subnet-id", "client-token")
 	if f != nil {
 		return nil, f
 	}
@@ -173,16 +198,16 @@ func describeInstances(q *request) (any, *Fault) {
 		return nil, f
 	}
 	for _, id := range ids {
-		if i := q.region.instances[id]; i == nil || q.unseen(i.began) {
+		if i := q.region.instances[id]; i == nil || i.hidden || q.unseen(i.began) {
 			return nil, noInstance(id)
 		}
 	}
 	var found []reservation
 	for id, i := range q.region.instances {
-		if q.unseen(i.began) || len(ids) > 0 && !slices.Contains(ids, id) {
+		if i.hidden || q.unseen(i.began) || len(ids) > 0 && !slices.Contains(ids, id) {
 			continue
 		}
-		ok := pass(filters, &i.tagged, map[string]string{"instance-state-name": i.state(), "instance-id": id, "image-id": i.image, "subnet-id": i.subnet})
+		ok := pass(filters, &i.tagged, map[string]string{"instance-state-name": i.state(), "instance-id": id, "image-id": i.image, "subnet-id": i.subnet, "client-token": i.token})
 		if ok {
 			found = append(found, reservationOf(i))
 		}

@@ -51,7 +51,10 @@ func (s *Server) act(c Call, actions map[string]action) (any, *Fault) {
 	if do == nil {
 		return nil, &Fault{http.StatusBadRequest, "InvalidAction", "The action " + c.Action + " is not valid for this endpoint."}
 	}
-	q := &request{Server: s, region: s.region(c.Region), form: c.Params, read: map[string]bool{"Action": true, "Version": true}}
+	if c.Service == "ec2" && c.Params.Get("DryRun") == "true" {
+		return nil, &Fault{http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."}
+	}
+	q := &request{Server: s, region: s.region(c.Region), form: c.Params, read: map[string]bool{"Action": true, "Version": true, "DryRun": true}}
 	return do(q)
 }
 

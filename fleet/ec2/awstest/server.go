@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"sync"
@@ -19,17 +20,25 @@ const Account = "123456789012"
 // Options of a server. The zero value is a fast one.
 type Options struct {
 	Takes time.Duration // how long a change of state takes: pending to completed, pending to available. 0: 5 ms
-	Lag   time.Duration // how long what was made is not found by Describe calls
+	Lag   time.Duration // how long what was made is not found by Describe calls, and tags of a balancer's that were changed are as before
+	// IdleDrain is how long a target without requests drains at most, for tests that have no time; 0: as long as any, as AWS does.
+	IdleDrain time.Duration
 	// BareChildren gives snapshots nothing of their parents, which AWS does not do, and some emulators do.
 	BareChildren bool
 	// UserData is what the metadata service gives as user data; "": none.
 	UserData string
+	// Listen says where a balancer's listener on a port serves users; nil: listeners serve nobody.
+	Listen func(port int) string
+	// Users is the address that all users come from, as balancers see it; "": their own.
+	Users string
+	// Serve gives what an instance answers at a port of its address, which is one on loopback then; nil: instances answer nothing.
+	Serve func(Instance) (port int, answers http.Handler)
 }
 
 // Call is one request as the server understood it.
 type Call struct {
 	N       int    // 1 is the first
-	Service string // as signatures name it: "ec2", "ebs", "sts", "imds"
+	Service string // as signatures name it: "ec2", "ebs", "elasticloadbalancing", "cloudwatch", "sts", "imds"
 	Action  string // "DescribeSnapshots"
 	Region  string
 	Params  url.Values // of query protocols: the form; of REST: the query
@@ -56,6 +65,8 @@ type Server struct {
 	intercept func(Call) *Fault
 	made      int // things with an id, over all regions
 	tokens    map[string]time.Time
+	fronts    []*front
+	loopback  netip.Addr // of the newest instance that answers
 }
 
 // New makes a server without an address: an http.Handler.
@@ -72,6 +83,8 @@ func Start(t testing.TB, opts Options) *Server {
 	s := New(opts)
 	front := httptest.NewServer(s)
 	t.Cleanup(front.Close)
+	t.Cleanup(s.Close)
+	t.Cleanup(s.Silence)
 	s.URL = front.URL
 	return s
 }
@@ -102,6 +115,7 @@ type region struct {
 	templates map[string]*template // by name
 	groups    map[string]*group    // by name
 	subnets   []*subnet
+	balancing balancing
 }
 
 func (s *Server) region(name string) *region {
@@ -110,7 +124,7 @@ func (s *Server) region(name string) *region {
 	}
 	r := &region{name: name, snapshots: map[string]*snapshot{}, started: map[string]startedSnapshot{}, images: map[string]*image{},
 		copied: map[string]copiedImage{}, instances: map[string]*instance{}, launched: map[string]launched{}, templates: map[string]*template{},
-		groups: map[string]*group{}, subnets: subnetsOf(name)}
+		groups: map[string]*group{}, subnets: subnetsOf(name), balancing: newBalancing()}
 	s.regions[name] = r
 	return r
 }
@@ -144,6 +158,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.query(w, r, Call{Service: service, Region: region}, ec2Actions, ec2Wire{})
 	case "autoscaling":
 		s.query(w, r, Call{Service: service, Region: region}, groupActions, queryWire{"http://autoscaling.amazonaws.com/doc/2011-01-01/"})
+	case "elasticloadbalancing":
+		s.query(w, r, Call{Service: service, Region: region}, balancerActions, queryWire{"http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/"})
+	case "monitoring":
+		s.monitoring(w, r, region)
 	case "sts":
 		s.query(w, r, Call{Service: service, Region: region}, stsActions, queryWire{"https://sts.amazonaws.com/doc/2011-06-15/"})
 	default:

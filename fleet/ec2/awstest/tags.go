@@ -1,10 +1,12 @@
 package awstest
 
 import (
+	"maps"
 	"net/http"
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // tag is one, as EC2 writes it.
@@ -15,7 +17,25 @@ type tag struct {
 
 // tagged is what has tags.
 type tagged struct {
-	tags map[string]string
+	tags  map[string]string
+	stale []staleTags // oldest first
+}
+
+// staleTags are what was there before a change, and are shown until it is known everywhere.
+type staleTags struct {
+	until time.Time
+	tags  map[string]string
+}
+
+// changes is called before tags of a balancer's are changed.
+func (t *tagged) changes(lag time.Duration) {
+	t.stale = append(t.shown(), staleTags{time.Now().Add(lag), maps.Clone(t.tags)})
+}
+
+// shown are those that are shown still, or will be.
+func (t *tagged) shown() []staleTags {
+	now := time.Now()
+	return slices.DeleteFunc(t.stale, func(s staleTags) bool { return now.After(s.until) })
 }
 
 func (t *tagged) setTag(key, value string) {

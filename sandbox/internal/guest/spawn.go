@@ -222,7 +222,11 @@ func lookPath(name, dir string, env []string) (string, error) {
 		if !path.IsAbs(full) {
 			full = path.Join(dir, name)
 		}
-		if _, err := os.Stat(full); err != nil {
+		_, err := os.Stat(full)
+		if errors.Is(err, os.ErrNotExist) {
+			return "", pid1.NoProgram(full, "")
+		}
+		if err != nil {
 			return "", fmt.Errorf("find program: %w", err)
 		}
 		return full, nil
@@ -233,7 +237,7 @@ func lookPath(name, dir string, env []string) (string, error) {
 			return full, nil
 		}
 	}
-	return "", fmt.Errorf("find program: %s is not in PATH %q: %w", name, getenv(env, "PATH"), os.ErrNotExist)
+	return "", pid1.NoProgram(name, getenv(env, "PATH"))
 }
 
 // DefaultPath is where programs are looked for when the environment has no PATH.

@@ -1,0 +1,6 @@
+//go:build race
+
+package ec2
+
+// every is how many calls there are from one that the process dies at to the next: the race detector is slow.
+const every = 8
