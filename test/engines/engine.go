@@ -95,7 +95,7 @@ func (e *Engine) plugIn() {
 	}
 }
 
-// engine starts the engine in the machine and waits until it answers.
+// engine starts the engine in the machine and waits until it answers, over the network too: neighbours may know another machine by its address.
 func (e *Engine) engine() error {
 	tls := filepath.Join(e.dir, "tls")
 	args := []string{"exec", "dockerd", "--data-root", filepath.Join(e.dir, "data"), "--exec-root", "/run/docker", "--pidfile", "/run/docker.pid",
@@ -108,6 +108,9 @@ func (e *Engine) engine() error {
 	deadline := time.Now().Add(startWithin)
 	for {
 		err := e.ping()
+		if err == nil {
+			err = e.dial()
+		}
 		if err == nil {
 			return nil
 		}
@@ -133,6 +136,14 @@ func (e *Engine) ping() error {
 		return errors.New(res.Status)
 	}
 	return nil
+}
+
+func (e *Engine) dial() error {
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(e.Address, "2376"), time.Second)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // Run runs a line of sh in the machine, in the background; its output is in the engine's log.
