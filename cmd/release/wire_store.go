@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -67,6 +69,9 @@ type identity struct {
 	Name string `json:"name"` // the host's name when the folder was new, and some letters
 }
 
+// nameForm is what agents are called: as other edges are, since an agent's name is that of its router, and part of keys in the store.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+
 // agentName is the agent's name among those of an installation, minted once for each state folder.
 func agentName(dir string) (string, error) {
 	path := filepath.Join(dir, identityFile)
@@ -75,6 +80,10 @@ func agentName(dir string) (string, error) {
 	if err == nil {
 		if err := json.Unmarshal(b, &id); err != nil || id.Name == "" {
 			return "", fault.New(fault.Failed, "read the agent's name: %s is damaged", path).WithHint("remove it: the agent gets another name")
+		}
+		if !nameForm.MatchString(id.Name) {
+			return "", fault.New(fault.Invalid, "read the agent's name: %s has %q, which is not 1 to 63 of letters, digits, ., _ and -, beginning with a letter or a digit", path, id.Name).
+				WithHint("put back the name that the agent had, or remove the file: the agent gets another name")
 		}
 		return id.Name, nil
 	}
@@ -85,12 +94,20 @@ func agentName(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("mint the agent's name: %w", err)
 	}
-	id.Name = strings.ToLower(host + "-" + rand.Text()[:4])
+	id.Name = mintName(host)
 	if b, err = json.Marshal(id); err != nil {
 		return "", fmt.Errorf("mint the agent's name: %w", err)
 	}
 	return id.Name, atomicfile.Write(path, b, 0o600)
 }
+
+// mintName makes a name out of a host's, of which the kernel allows 64 bytes of any kind.
+func mintName(host string) string {
+	host = strings.Trim(notInNames.ReplaceAllString(host, "-"), "-_.")
+	return strings.ToLower(cmp.Or(host[:min(len(host), 58)], "agent") + "-" + rand.Text()[:4])
+}
+
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
 // lockTime is how long a predecessor that is just ending is waited for.
 const lockTime = 2 * time.Second
