@@ -172,28 +172,42 @@ func (r *round) already(req asked, release string, percent int) *Operation {
 	return op
 }
 
+// endedByDestroy is why an operation ended when somebody destroys the app.
+func (s *State) endedByDestroy(op, destroy *Operation) *Failure {
+	what := string(op.Kind)
+	if op.Release != "" {
+		what += " of " + op.Release
+	}
+	return &Failure{Code: fault.RolledBack,
+		Message: fmt.Sprintf("%s (%s): ended by %s, in which %s destroys %s", what, op.ID, destroy.ID, destroy.By, s.Key),
+		Hint:    fmt.Sprintf("ask %s before anything is launched anew · see what is left: release status · then: release up", destroy.By)}
+}
+
 // beginDestroy ends what is under way and shoots everything.
 func (r *round) beginDestroy(req asked) (*Operation, error) {
 	if under := r.s.exclusive(); under != nil && under.Kind == KindDestroy {
 		under.Volumes = under.Volumes || req.Volumes
 		return under, nil
 	}
-	for _, op := range r.s.Operations {
-		if !op.Auto { // nobody asked for it, so nobody is told that it failed
-			op.Failure = &Failure{Code: fault.RolledBack, Message: "aborted: " + req.By + " destroys the app"}
-		}
+	ended := slices.Clone(r.s.Operations)
+	for _, op := range ended {
 		r.leaveMigration(op, "the app was destroyed")
 		r.settle(op)
 		op.Phase = PhaseDone
 	}
 	r.takeFound()
-	if len(r.s.Fleets)+len(r.s.Tasks) == 0 && r.f.Found.Fleets == 0 && (!req.Volumes || len(r.s.Volumes) == 0) {
+	if len(ended)+len(r.s.Fleets)+len(r.s.Tasks) == 0 && r.f.Found.Fleets == 0 && (!req.Volumes || len(r.s.Volumes) == 0) {
 		return r.already(req, "", 0), nil
 	}
 	r.s.leaveFound()
 	r.stopTasks(req.By + ", who destroys the app")
 	op := r.operation(req, PhaseShoot)
 	op.Volumes = req.Volumes
+	for _, other := range ended {
+		if !other.Auto { // nobody asked for it, so nobody is told that it failed
+			other.Failure = r.s.endedByDestroy(other, op)
+		}
+	}
 	r.sayOp("begin", op, "destroy by %s", req.By)
 	return op, nil
 }

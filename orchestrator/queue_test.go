@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,29 @@ func TestQueueOfDestroyAbortsNothing(t *testing.T) {
 			t.Fatalf("%+v, %v", a.op, a.err)
 		}
 		r.wait(a.op)
+	})
+}
+
+// What a destroy ends says so to whoever waits for it: which operation, whose, and what to do.
+func TestDestroyIsNamedByWhatItEnds(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		r.up(1, 1, approvals)
+		up := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1, approvals)})
+		scale := r.submit(Request{Kind: KindScale, Size: 2})
+		destroy, err := r.o.Submit(t.Context(), Request{Kind: KindDestroy, Key: shop, By: "eve@laptop"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, op := range map[string]Operation{"up of r2 (" + up.ID + ")": up, "scale (" + scale.ID + ")": scale} {
+			f := r.wait(op).Failure
+			if f == nil || f.Code != fault.RolledBack || f.Message != want+": ended by "+destroy.ID+", in which eve@laptop destroys shop/production" ||
+				!strings.Contains(f.Hint, "release status") || !strings.Contains(f.Hint, "release up") {
+				t.Errorf("%s ended with %+v", op.ID, f)
+			}
+		}
+		if f := r.wait(destroy).Failure; f != nil {
+			t.Errorf("the destroy: %s", f.Message)
+		}
 	})
 }
 
