@@ -2,12 +2,12 @@ package orchestrator
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
+	"github.com/bootandshoot/release/internal/nodename"
 )
 
 func (r *round) beginScale(req asked) (*Operation, error) {
@@ -83,23 +83,16 @@ func (r *round) beginReplace(req asked) (*Operation, error) {
 
 // node finds a living node by its name or a unique part of it.
 func (s *State) node(name string) (*Node, error) {
-	var found []*Node
+	var nodes []*Node
+	var names []string
 	for _, fl := range s.Fleets {
 		for _, n := range fl.Nodes {
-			if n.Name == name {
-				return n, nil
-			}
-			if strings.HasPrefix(n.Name, name) || strings.HasSuffix(n.Name, "-"+name) {
-				found = append(found, n)
-			}
+			nodes, names = append(nodes, n), append(names, n.Name)
 		}
 	}
-	if len(found) == 1 {
-		return found[0], nil
+	i, err := nodename.Find(s.Key.String(), name, names)
+	if err != nil {
+		return nil, err
 	}
-	what := "no node"
-	if len(found) > 1 {
-		what = fmt.Sprintf("%d nodes", len(found))
-	}
-	return nil, fault.New(fault.NotFound, "%s has %s named %q", s.Key, what, name).WithHint("release status lists the nodes")
+	return nodes[i], nil
 }

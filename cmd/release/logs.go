@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/nodename"
 )
 
 // logsFlags are the flags of logs.
@@ -77,7 +77,7 @@ func (c *cli) logs(ctx context.Context, app *config.App, nodes []string, f logsF
 			return err
 		}
 		if nodes = nodesOf(s, f.release); len(nodes) == 0 {
-			return fault.New(fault.NotFound, "show logs of %s/%s: there is no such node", app.App, app.Env).WithHint("release status lists the nodes")
+			return noLogs(ctx, client, appOf(app), f.release, false, releasesWithNodes(s))
 		}
 	}
 	opts := api.LogOptions{Tail: f.tail, Follow: f.follow}
@@ -111,25 +111,28 @@ func (c *cli) previousNodes(ctx context.Context, client *api.Client, app *config
 	if err != nil {
 		return nil, err
 	}
-	var all []string
+	var all, releases []string
 	for _, n := range kept {
+		releases = append(releases, n.Release)
 		if release == "" || n.Release == release {
 			all = append(all, n.ID)
 		}
 	}
 	if len(all) == 0 {
-		return nil, fault.New(fault.NotFound, "show the last output of nodes of %s/%s that are gone: none is kept", app.App, app.Env).
-			WithHint("release logs shows what nodes say that are there")
+		return nil, noLogs(ctx, client, appOf(app), release, true, releases)
 	}
 	if len(names) == 0 {
 		return all, nil
 	}
 	var chosen []string
 	for _, name := range names {
-		i := slices.IndexFunc(all, func(id string) bool { return id == name || strings.HasSuffix(id, "-"+name) })
-		if i < 0 {
+		i, err := nodename.Find("those gone of "+app.App+"/"+app.Env, name, all)
+		if fault.Is(err, fault.NotFound) {
 			return nil, fault.New(fault.NotFound, "show the last output of %s: nothing is kept of such a node", name).
 				WithHint("there is that of %s", strings.Join(all, ", "))
+		}
+		if err != nil {
+			return nil, err
 		}
 		chosen = append(chosen, all[i])
 	}

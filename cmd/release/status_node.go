@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/api"
-	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
+	"github.com/bootandshoot/release/internal/nodename"
 )
 
 // nodeStatus shows one node and compares it with its image.
@@ -32,29 +32,19 @@ func (c *cli) nodeStatus(ctx context.Context, client *api.Client, app api.App, n
 
 // nodeOf finds a node by its name or a unique part of it.
 func nodeOf(s api.Status, name string) (api.Fleet, api.Node, error) {
-	type place struct {
-		fleet api.Fleet
-		node  api.Node
-	}
-	var found []place
+	var fleets []api.Fleet
+	var nodes []api.Node
+	var names []string
 	for _, fl := range s.Fleets {
 		for _, n := range fl.Nodes {
-			switch {
-			case n.ID == name:
-				return fl, n, nil
-			case strings.HasPrefix(n.ID, name) || strings.HasSuffix(n.ID, "-"+name):
-				found = append(found, place{fl, n})
-			}
+			fleets, nodes, names = append(fleets, fl), append(nodes, n), append(names, n.ID)
 		}
 	}
-	if len(found) == 1 {
-		return found[0].fleet, found[0].node, nil
+	i, err := nodename.Find(s.App+"/"+s.Env, name, names)
+	if err != nil {
+		return api.Fleet{}, api.Node{}, err
 	}
-	what := "no node"
-	if len(found) > 1 {
-		what = fmt.Sprintf("%d nodes", len(found))
-	}
-	return api.Fleet{}, api.Node{}, fault.New(fault.NotFound, "%s/%s has %s named %q", s.App, s.Env, what, name).WithHint("release status lists the nodes")
+	return fleets[i], nodes[i], nil
 }
 
 func (o *output) nodeStatusLines(r api.NodeResult, now time.Time) []string {
