@@ -61,6 +61,14 @@ type NodeResult struct {
 	Drift   Drift  `json:"drift"` // as it is now, with all changes
 }
 
+// ExecResult is the result of exec. What the command printed are the events of type log before it.
+type ExecResult struct {
+	Head
+	Node     string  `json:"node"` // as it was named
+	ExitCode int     `json:"exit_code"`
+	Seconds  float64 `json:"seconds"`
+}
+
 // EventsResult is the result of events: how many were shown, and the last one's number.
 type EventsResult struct {
 	Head

@@ -168,6 +168,36 @@ func TestExitCodesAndMessages(t *testing.T) {
 	}
 }
 
+// A program that names no verb is told so: help is for people.
+func TestVerbMissingForPrograms(t *testing.T) {
+	var groups []string
+	var collect func(cmd *cobra.Command)
+	collect = func(cmd *cobra.Command) {
+		if cmd.HasSubCommands() && !strings.Contains(cmd.Use, "[run]") { // those run themselves
+			groups = append(groups, cmd.CommandPath())
+		}
+		for _, sub := range cmd.Commands() {
+			collect(sub)
+		}
+	}
+	collect(newRoot(newCLI(nil, nil, nil, os.LookupEnv)))
+	if len(groups) < 3 {
+		t.Fatal(groups)
+	}
+	for _, path := range groups {
+		args := strings.TrimPrefix(path, "release")
+		for _, got := range []ran{run(t, t.TempDir(), args+" --json"), run(t, t.TempDir(), args, "RELEASE_JSON=1")} {
+			conforms(t, got.stdout)
+			if got.code != 2 || !strings.Contains(got.stdout, `"message":"`+path+`: the verb is missing"`) {
+				t.Errorf("%s: exit code %d\n%s", path, got.code, got.stdout)
+			}
+		}
+		if got := run(t, t.TempDir(), args); got.code != 0 || !strings.Contains(got.stdout, "Usage:") {
+			t.Errorf("%s: exit code %d\n%s", path, got.code, got.stdout)
+		}
+	}
+}
+
 // checkJSON runs the same with --json: one result on standard output, with the error when there is one.
 func checkJSON(t *testing.T, dir, args string, code int, env []string) {
 	t.Helper()

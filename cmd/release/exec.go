@@ -20,13 +20,17 @@ func (c *cli) execVerb() *cobra.Command {
 		Use: "exec NODE -- COMMAND [ARGS...]", Short: "Run a command in a node, beside its own processes",
 		Long: `Runs a command in a node with the node's root, environment and limits, and ends with its exit code. On a
 terminal the command gets one too. It is meant for looking: what it changes is drift, which status tells, and is lost with the
-node.`,
-		Example:           "  release exec k3f9q -- cat /etc/hostname\n  release exec k3f9q -it -- /bin/sh",
+node. With --json each line that it prints is an event of type log, and the result has its exit code.`,
+		Example:           "  release exec k3f9q -- cat /etc/hostname\n  release exec k3f9q -it -- /bin/sh\n  release exec k3f9q --json -- cat /etc/hostname",
 		Args:              execArgs,
 		ValidArgsFunction: c.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("tty") {
 				tty = c.interactive() && stdoutIsTerminal(c) && !c.out.json
+			}
+			if tty && c.out.json {
+				return fault.New(fault.Invalid, "%s: --tty and --json exclude each other: what a terminal shows is no lines", cmd.CommandPath()).
+					WithHint("leave one of them out; --json=false undoes RELEASE_JSON")
 			}
 			if !cmd.Flags().Changed("interactive") {
 				stdin = true
@@ -67,6 +71,9 @@ func (c *cli) exec(ctx context.Context, node string, x api.Exec, stdin bool) err
 			return err
 		}
 		defer restore()
+	}
+	if c.out.json {
+		return c.execJSON(ctx, client, appOf(app), node, x, streams)
 	}
 	code, err := client.Exec(ctx, appOf(app), node, x, streams)
 	if err != nil {

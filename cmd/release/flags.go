@@ -116,9 +116,17 @@ func onlyVerbs(cmd *cobra.Command, args []string) error {
 	return e
 }
 
+// needsVerb shows people the verbs that they may choose from. A program is told that one is missing.
+func (c *cli) needsVerb(cmd *cobra.Command, _ []string) error {
+	if !c.out.json {
+		return cmd.Help()
+	}
+	return fault.New(fault.Invalid, "%s: the verb is missing", cmd.CommandPath()).WithHint("%s --help lists the verbs", cmd.CommandPath())
+}
+
 // group makes a command that only holds verbs.
-func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: onlyVerbs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+func (c *cli) group(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: onlyVerbs, RunE: c.needsVerb}
 	cmd.AddCommand(verbs...)
 	return cmd
 }

@@ -24,7 +24,7 @@ func (c *cli) hostVerb() *cobra.Command {
 		Use: "host", Short: "Other machines that nodes run on: list, drain, give one up", Args: onlyVerbs,
 		Long: `The hosts that apps spread their nodes over (fleet.hosts in release.yaml), and other machines with agents that share a store
 with this one, of which each sees the nodes of its own machine or engine.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: c.needsVerb,
 	}
 	cmd.AddCommand(c.hostList(), c.hostStatus(), c.hostDrain(), c.hostForget())
 	return cmd

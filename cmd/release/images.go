@@ -17,7 +17,7 @@ import (
 )
 
 func (c *cli) imagesVerb() *cobra.Command {
-	return group("images", "List, compare, look into, move and remove images",
+	return c.group("images", "List, compare, look into, move and remove images",
 		c.imagesLs(), c.imagesInspect(), c.imagesDiff(), c.imagesTree(), c.imagesCat(), c.imagesShell(), c.imagesBoot(), c.imagesSBOM(), c.imagesProvenance(), c.imagesKeygen(), c.imagesSign(), c.imagesVerify(), c.imagesPush(), c.imagesPull(), c.imagesExport(), c.imagesRm(), c.imagesGC())
 }
 

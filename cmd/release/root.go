@@ -28,7 +28,7 @@ func newRoot(c *cli) *cobra.Command {
 		Long:  rootLong, Example: rootExample,
 		SilenceErrors: true, SilenceUsage: true,
 		Args:              onlyVerbs,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:              c.needsVerb,
 		PersistentPreRunE: c.begin,
 		Version:           programVersion(),
 	}

@@ -27,7 +27,7 @@ const schemaFile = "../../docs/schema/output.schema.json"
 // lineTypes are all objects that --json prints, by what they are.
 func lineTypes() []any {
 	return []any{
-		api.OperationResult{}, api.StatusResult{}, api.StatusesResult{}, api.NodeResult{}, api.EventsResult{}, api.HistoryResult{}, api.ShowResult{}, releaseDiffResult{}, api.StatsResult{}, api.BakeResult{}, api.AgentResult{},
+		api.OperationResult{}, api.StatusResult{}, api.StatusesResult{}, api.NodeResult{}, api.ExecResult{}, api.EventsResult{}, api.HistoryResult{}, api.ShowResult{}, releaseDiffResult{}, api.StatsResult{}, api.BakeResult{}, api.AgentResult{},
 		api.ImagesResult{}, api.DoctorResult{}, imageDetails{}, diffResult{}, treeResult{}, pushResult{}, pullResult{}, gcResult{}, signResult{}, verifyResult{}, documentResult{}, keyResult{}, transferEvent{}, quarantineResult{}, copyResult{}, lockResult{}, outdatedResult{}, initResult{}, validateResult{}, configResult{}, versionResult{},
 		routerResult{}, forgetResult{}, forgottenResult{}, hostsResult{}, drainedResult{}, api.TaskResult{}, api.TasksResult{}, api.FailedResult{}, api.Event{}, bakeEvent{}, logLine{}, topResult{}, topEvent{}, freezeResult{}, planResult{}, steerResult{}, bootResult{}, bootEvent{},
 	}

@@ -134,6 +134,14 @@ func looking(t *testing.T, in *harness.Installation) {
 	if out := in.Run("exec", node.ID, "--", "/no/such/file"); out.Code == 0 || !strings.Contains(out.Stdout+out.Stderr, "no such file") {
 		t.Errorf("exec of a program that is not there: %+v", out)
 	}
+	x := in.Run("exec", "--json", node.ID, "--", "/hello")
+	line, result, _ := strings.Cut(x.Stdout, "\n")
+	if x.Code != 1 || !strings.HasPrefix(line, `{"type":"log","node":"`+node.ID+`"`) || !strings.Contains(line, "address already in use") ||
+		!strings.HasPrefix(result, `{"type":"result","schema":"release/v1","node":"`+node.ID+`","exit_code":1,"seconds":`) {
+		t.Errorf("exec --json: %+v", x)
+	}
+	wants(t, in.Run("logs", "--release", "r99"), 1, "no release r99", "there is output of r1, r2")
+	wants(t, in.Run("replace", "hello"), 2, `"hello" may be any of 4 nodes of hello/production`, node.ID, "its last part")
 }
 
 // past looks at what was done.
