@@ -13,6 +13,7 @@ import (
 
 	"github.com/bootandshoot/release/config"
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -292,10 +293,11 @@ func TestUnhealthyNodesHaveALedger(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		r.up(1, 2)
 		victim := r.running("r1")[0]
-		r.router.OnApply(func(table router.Table) {
-			if len(table.Routes[0].Fleets[0].Nodes) == 2 { // its successor is in
+		r.driver.OnCall(func(_ context.Context, c fleettest.Call) error {
+			if c.Method == fleettest.Ensure { // its successor boots
 				r.router.CountRoute("shop/production/web", func(rt *router.RouteTraffic) { rt.Requests, rt.Failed = 9, 3 })
 			}
+			return nil
 		})
 		r.setSick(victim, true)
 		op := r.repaired()
