@@ -92,12 +92,13 @@ func probe(ctx context.Context, a Accelerator, patience time.Duration) (ok bool,
 	return false, "", err
 }
 
-// processor is QEMU's machine and CPU for an accelerator.
+// processor is QEMU's machine and CPU for an accelerator. An emulated one says of its instructions for copying strings (erms, fsrm) that they
+// are not fast, since they are not: a kernel copies by others then.
 func processor(a Accelerator) []string {
 	if a == KVM {
 		return []string{"-machine", "q35", "-accel", "kvm", "-cpu", "host"}
 	}
-	return []string{"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"}
+	return []string{"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,erms=off,fsrm=off"}
 }
 
 func haveQEMU() error {

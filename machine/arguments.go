@@ -124,7 +124,7 @@ func (s Spec) arguments() []string {
 		"-chardev", "socket,id=events,server=on,wait=off,path="+eventSock, "-mon", "chardev=events,mode=control",
 		"-chardev", "file,id=console,append=on,path="+consoleFile, "-serial", "chardev:console")
 	if s.Kernel != nil {
-		args = append(args, "-kernel", s.Kernel.Image, "-initrd", s.Kernel.Initrd, "-append", s.Kernel.Cmdline)
+		args = append(args, "-kernel", s.Kernel.Image, "-initrd", s.Kernel.Initrd, "-append", s.cmdline())
 	} else {
 		args = append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(s.Firmware.Code),
 			"-drive", "if=pflash,unit=1,format=raw,file="+varsFile)
@@ -137,6 +137,19 @@ func (s Spec) arguments() []string {
 	}
 	args = append(args, s.ports()...)
 	return append(args, s.network()...)
+}
+
+// emulated are words for the kernel of an emulated machine. It does not panic when its timer is late since this machine is busy, as under KVM and
+// other hypervisors, where Linux says so to itself; and it leaves out to test its own cryptography at every boot, which takes half a second.
+const emulated = " no_timer_check cryptomgr.notests"
+
+// cmdline is the kernel's.
+func (s Spec) cmdline() string {
+	const longest = 2047 // COMMAND_LINE_SIZE on amd64, without its end
+	if line := s.Kernel.Cmdline + emulated; s.Accelerator == Emulation && len(line) <= longest {
+		return line
+	}
+	return s.Kernel.Cmdline
 }
 
 // disk is a drive and its device. A machine that boots a kernel has no order of booting: QEMU aborts if it is given both.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 
@@ -21,13 +22,53 @@ import (
 )
 
 // Prepare looks whether the image is a machine, and here whole: its root is checked by the machine itself, block by block, but what
-// checks it is not. There is nothing to unpack.
+// checks it is not. Of the image only the kernel is unpacked.
 func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
-	if _, err := d.load(spec); err != nil {
+	m, err := d.load(spec)
+	if err != nil {
 		return fmt.Errorf("prepare image %s: %w", spec.Image, err)
 	}
 	if err := d.check(ctx, images.Digest(spec.Image)); err != nil {
 		return fmt.Errorf("prepare image %s: %w", spec.Image, err)
+	}
+	d.kernel(m)
+	return nil
+}
+
+// kernel is the file that a machine boots: the kernel unpacked where QEMU can enter it so, else as the image has it.
+func (d *Driver) kernel(m images.Machine) string {
+	image := d.blob(m.Kernel)
+	plain, err := machine.PlainKernel(image, d.kernels())
+	switch {
+	case fault.Is(err, fault.Unsupported):
+		d.opts.Log.Debug("the kernel unpacks itself", "reason", err)
+	case err != nil:
+		d.opts.Log.Warn("the kernel unpacks itself", "error", err)
+	default:
+		return plain
+	}
+	return image
+}
+
+func (d *Driver) kernels() string { return filepath.Join(d.opts.Dir, "kernels") }
+
+func (d *Driver) blob(b images.Descriptor) string {
+	return d.opts.Images.BlobPath(images.Digest(b.Digest))
+}
+
+// sweepKernels removes what was unpacked of images that are gone, and what a crash left half-written.
+func (d *Driver) sweepKernels() error {
+	list, err := os.ReadDir(d.kernels())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range list {
+		if d.opts.Images.Has(images.Digest("sha256:" + e.Name())) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(d.kernels(), e.Name())); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -138,12 +179,11 @@ func (d *Driver) bootNode(ctx context.Context, spec fleet.Spec, want fleet.NodeS
 	if _, err := machine.Clear(ctx, d.machineDir(want.Name)); err != nil { // of an earlier try
 		return r, err
 	}
-	blob := func(b images.Descriptor) string { return d.opts.Images.BlobPath(images.Digest(b.Digest)) }
 	_, err = machine.Start(ctx, machine.Spec{
 		Dir: d.machineDir(want.Name), Accelerator: d.accelerator,
 		CPUs: max(1, int(math.Ceil(spec.Resources.CPUs))), Memory: memory(spec.Resources.Memory),
-		Kernel:   &machine.Kernel{Image: blob(m.Kernel), Initrd: blob(m.Initrd), Cmdline: m.Cmdline},
-		Disks:    []machine.Disk{{Path: blob(m.Disk.Descriptor), Format: machine.Format(m.Disk.Format), ReadOnly: true}},
+		Kernel:   &machine.Kernel{Image: d.kernel(m), Initrd: d.blob(m.Initrd), Cmdline: m.Cmdline},
+		Disks:    []machine.Disk{{Path: d.blob(m.Disk.Descriptor), Format: machine.Format(m.Disk.Format), ReadOnly: true}},
 		Forwards: forwards,
 		Settings: []machine.Setting{{Name: instance.SettingName, Data: settings}},
 		Ports: []machine.Port{{Name: machinechannel.LogPort, File: logFile}, {Name: machinechannel.ExitPort, File: exitFile},

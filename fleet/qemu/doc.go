@@ -11,6 +11,7 @@
 //	nodes/NAME/machine       the folder of its machine (package machine), with
 //	nodes/NAME/machine/log   the output of its services, and
 //	nodes/NAME/machine/exit  how they ended, both written by the machine (package machinechannel)
+//	kernels/DIGEST           an image's kernel unpacked, by the digest of the packed one; made when missing
 //	trash/                   folders of removed nodes on their way out
 //
 // A record is written twice: "booting" before anything else is done for the node, and "started" when QEMU runs. A crash in between may

@@ -119,6 +119,9 @@ func newDriver(ctx context.Context, opts Options) (*Driver, error) {
 	if err := d.nodes.Make(); err != nil {
 		return nil, err
 	}
+	if err := d.sweepKernels(); err != nil {
+		return nil, fmt.Errorf("remove unpacked kernels: %w", err)
+	}
 	return d, d.adopt(ctx)
 }
 

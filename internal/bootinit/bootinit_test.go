@@ -3,7 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -67,6 +71,22 @@ func TestDevicesAreFoundByPartition(t *testing.T) {
 	for name, want := range map[string]string{"esp": "dev/vda1", "root-1": "dev/vda2", "root": "", "not there yet": ""} {
 		if got := findDevice(files, func(_, uevent string) bool { return partitionName(uevent) == name }); got != want {
 			t.Errorf("partition %s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestVendorOfDevices(t *testing.T) {
+	dir := t.TempDir()
+	for i, vendor := range []string{"0x1af4", amazon} {
+		if made(dir, vendor) {
+			t.Errorf("%s is there before it is", vendor)
+		}
+		device := filepath.Join(dir, fmt.Sprintf("0000:00:0%d.0", i))
+		if err := errors.Join(os.Mkdir(device, 0o755), os.WriteFile(filepath.Join(device, "vendor"), []byte(vendor+"\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if !made(dir, vendor) {
+			t.Errorf("%s is not found", vendor)
 		}
 	}
 }
