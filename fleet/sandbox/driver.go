@@ -47,7 +47,7 @@ type Driver struct {
 	network network
 	names   local.Locks
 	watch   local.Hints
-	volumes sync.Mutex // held from when a node's volumes are found free until its record names them
+	volumes *local.Volumes[record]
 	// afterRecord is called between the record of a started node and its leave to run. Tests die there.
 	afterRecord func()
 
@@ -110,6 +110,7 @@ func newDriver(opts Options) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{opts: opts, nodes: local.Nodes[record]{Root: opts.Dir, Installation: opts.Installation}, host: host, boot: boot, live: map[string]*live{}, afterRecord: func() {}}
+	d.volumes = d.keeper(d.nodes)
 	if err := d.nodes.Make(); err != nil {
 		return nil, err
 	}

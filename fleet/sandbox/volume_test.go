@@ -58,18 +58,19 @@ func TestVolumeIsSeeded(t *testing.T) {
 func TestVolumeWithoutRecord(t *testing.T) {
 	root := t.TempDir()
 	d := &Driver{opts: Options{Dir: root, Installation: "test"}, nodes: local.Nodes[record]{Root: root, Installation: "test"}}
+	d.volumes = d.keeper(d.nodes)
 	check(t, d.nodes.Make())
 	v := fleet.VolumeMount{Volume: fleet.VolumeID{App: "shop", Env: "production", Role: "db", Name: "data"}, Path: "/data"}
-	dir, err := d.makeVolume(v, t.TempDir())
+	data, err := d.makeVolume(v, t.TempDir())
 	check(t, err)
-	kept := filepath.Join(dir, "data", "kept")
+	kept := filepath.Join(data, "kept")
 	check(t, os.WriteFile(kept, nil, 0o644))
 	again, err := d.makeVolume(v, t.TempDir())
 	check(t, err)
-	if list, err := d.Volumes(t.Context()); err != nil || len(list) != 1 || again != dir {
+	if list, err := d.Volumes(t.Context()); err != nil || len(list) != 1 || again != data {
 		t.Errorf("volumes: %v, %v, %s", list, err, again)
 	}
-	check(t, os.Remove(filepath.Join(dir, "volume.json")))
+	check(t, os.Remove(filepath.Join(filepath.Dir(data), "volume.json")))
 	if _, err := d.makeVolume(v, t.TempDir()); !fault.Is(err, fault.Exists) {
 		t.Errorf("a folder without record: %v", err)
 	}
