@@ -17,6 +17,7 @@ func TestLibrary(t *testing.T) {
 	root, user := newBaker(t, ""), newBaker(t, ordinaryUser)
 	for _, name := range library.Names() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			root.run(t, "init", "--from", name, name)
 			first := root.bake(t, name+"/recipe.yaml")
 			root.run(t, "validate", name+"/recipe.yaml")

@@ -43,22 +43,23 @@ func TestPopularSets(t *testing.T) {
 		t.Fatal("this test bakes as two users: run it as root")
 	}
 	root, user := newBaker(t, ""), newBaker(t, ordinaryUser)
-	for _, set := range sets {
+	for i, set := range sets {
 		t.Run(set, func(t *testing.T) {
+			t.Parallel()
+			file := fmt.Sprintf("set-%d.yaml", i)
 			recipe := fmt.Sprintf("base: {debian: bookworm}\npackages: [%s]\n", strings.ReplaceAll(set, " ", ", "))
-			root.write(t, "set.yaml", recipe)
-			_ = os.Remove(root.path("set.yaml.lock"))
-			first := root.bake(t, "set.yaml")
+			root.write(t, file, recipe)
+			first := root.bake(t, file)
 			if out := root.run(t, "images", "shell", first, "--", "/bin/sh", "-c", checkSystem); strings.TrimSpace(out) != "" {
 				t.Errorf("the system is not whole:\n%s", out)
 			}
-			lock, err := os.ReadFile(root.path("set.yaml.lock"))
+			lock, err := os.ReadFile(root.path(file + ".lock"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			user.write(t, "set.yaml", recipe)
-			user.write(t, "set.yaml.lock", string(lock))
-			if second := user.bake(t, "set.yaml"); second != first {
+			user.write(t, file, recipe)
+			user.write(t, file+".lock", string(lock))
+			if second := user.bake(t, file); second != first {
 				t.Errorf("root made %s, %s made %s\n%s", first, ordinaryUser, second, difference(t, root, user, first, second))
 			}
 		})
@@ -158,7 +159,6 @@ func difference(t *testing.T, root, user *baker, first, second string) string {
 	t.Helper()
 	layout := "other-" + strings.TrimPrefix(second, "sha256:")[:12]
 	user.run(t, "images", "export", second, "-o", user.path(layout))
-	root.write(t, "other.yaml", fmt.Sprintf("base: {image: %s}\n", user.path(layout)))
-	_ = os.Remove(root.path("other.yaml.lock"))
-	return root.run(t, "images", "diff", first, root.bake(t, "other.yaml"), "--files")
+	root.write(t, layout+".yaml", fmt.Sprintf("base: {image: %s}\n", user.path(layout)))
+	return root.run(t, "images", "diff", first, root.bake(t, layout+".yaml"), "--files")
 }
