@@ -107,5 +107,6 @@ func (o *Orchestrator) routedAsAsked() bool {
 // routed says whether the edges have one app's routes as its state asks.
 func (o *Orchestrator) routed(key Key, s *State) bool {
 	t := &o.world.table
-	return sameRoutes(t.own[key], s.routes(stickyKey(o.secret, key))) && slices.Equal(closingOf(t.effective.Closing, key), s.closing())
+	return sameRoutes(t.own[key], s.routes(stickyKey(o.secret, key))) && slices.Equal(closingOf(t.effective.Closing, key), s.closing()) &&
+		tellsFailed(failedOf(t.effective.Failed, key), s.failed())
 }

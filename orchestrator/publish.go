@@ -123,7 +123,7 @@ func (o *Orchestrator) syncTable(ctx context.Context) error {
 	if t.pending == nil && !claim && o.routedAsAsked() {
 		return nil
 	}
-	routes, closing, changed := o.wanted(now)
+	table, changed := o.wanted(now)
 	if len(changed) == 0 && t.pending == nil && !claim {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (o *Orchestrator) syncTable(ctx context.Context) error {
 		o.complain("apply table over that of a later leadership", err)
 		return conflictOnly(err)
 	}
-	table := router.Table{Schema: router.Schema, Version: o.nextVersion(), Routes: routes, Closing: closing}
+	table.Schema, table.Version = router.Schema, o.nextVersion()
 	t.applying, t.pending = true, &table
 	t.index(now)
 	go func() {
@@ -177,35 +177,49 @@ func conflictOnly(err error) error {
 	return nil
 }
 
-// wanted is the routes of all states and what is to be closed, and which apps' differ from what the edges have. Routes that the backend refused a
+// wanted is the routes of all states, what is to be closed and what failed, and which apps' differ from what the edges have. Routes that the backend refused a
 // moment ago stay as they are, and so do routes whose app no record knows. When the last table was refused without it
 // being clear for whose sake, one app is changed at a time.
-func (o *Orchestrator) wanted(now time.Time) (routes []router.Route, closing []router.Closing, changed []Key) {
+func (o *Orchestrator) wanted(now time.Time) (table router.Table, changed []Key) {
 	t := &o.world.table
 	for _, route := range t.effective.Routes {
 		if key, ok := routeKey(route.Name); !ok || o.apps[key] == nil {
-			routes = append(routes, route)
+			table.Routes = append(table.Routes, route)
 		}
 	}
 	for _, key := range o.Keys() {
 		have := t.own[key]
 		want := o.apps[key].state.routes(stickyKey(o.secret, key))
 		haveClosing, wantClosing := closingOf(t.effective.Closing, key), o.apps[key].state.closing()
-		same := sameRoutes(have, want) && slices.Equal(haveClosing, wantClosing)
+		haveFailed, wantFailed := failedOf(t.effective.Failed, key), o.apps[key].state.failed()
+		same := sameRoutes(have, want) && slices.Equal(haveClosing, wantClosing) && tellsFailed(haveFailed, wantFailed)
 		if same {
 			delete(t.refused, key)
 			delete(t.waiting, key)
 		}
 		if same || now.Before(t.refused[key].until) || now.Before(t.waiting[key].until) || len(changed) > 0 && len(t.refused) > 0 {
-			routes, closing = append(routes, have...), append(closing, haveClosing...)
-			continue
+			want, wantClosing, wantFailed = have, haveClosing, haveFailed
+		} else {
+			changed = append(changed, key)
 		}
-		changed = append(changed, key)
-		routes, closing = append(routes, want...), append(closing, wantClosing...)
+		table.Routes = append(table.Routes, want...)
+		table.Closing, table.Failed = append(table.Closing, wantClosing...), append(table.Failed, wantFailed...)
 	}
-	slices.SortFunc(routes, func(a, b router.Route) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(closing, func(a, b router.Closing) int { return strings.Compare(a.Node, b.Node) })
-	return routes, closing, changed
+	slices.SortFunc(table.Routes, func(a, b router.Route) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(table.Closing, func(a, b router.Closing) int { return strings.Compare(a.Node, b.Node) })
+	slices.SortFunc(table.Failed, func(a, b router.Failed) int { return strings.Compare(a.Node, b.Node) })
+	return table, changed
+}
+
+// failedOf is an app's part of what failed.
+func failedOf(all []router.Failed, key Key) []router.Failed {
+	var own []router.Failed
+	for _, f := range all {
+		if k, ok := fleetKey(f.Fleet); ok && k == key {
+			own = append(own, f)
+		}
+	}
+	return own
 }
 
 // closingOf is an app's part of what is to be closed.

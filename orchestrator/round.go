@@ -64,7 +64,7 @@ func (r *round) sayNode(what string, fl *Fleet, n *Node, format string, args ...
 }
 
 func (r *round) setNode(n *Node, state NodeState, reason string) {
-	n.State, n.Reason, n.Since = state, reason, r.f.Now
+	n.State, n.Reason, n.Since, n.Gone = state, reason, r.f.Now, false
 }
 
 func (r *round) setFleet(fl *Fleet, state FleetState, format string, args ...any) {

@@ -235,6 +235,9 @@ func tableText(t router.Table) string {
 	for _, c := range t.Closing {
 		b.WriteString(" closing " + short(c.Node))
 	}
+	for _, f := range t.Failed {
+		b.WriteString(map[bool]string{false: " unwell ", true: " gone "}[f.Gone] + short(f.Node))
+	}
 	return b.String()
 }
 

@@ -21,6 +21,7 @@ const (
 	inv3Routed      = "3: nothing is shot that a table names"
 	inv3Connections = "3: connections end before their node is shot"
 	inv3Early       = "3: long connections have their time"
+	inv3Left        = "3: who failed is out of the table"
 	inv3Served      = "3: a route with a healthy node keeps one"
 	inv3Gated       = "3: only nodes that answered well get requests"
 	inv3Shot        = "3: no table names a node that was shot"
@@ -253,6 +254,7 @@ func (w *simWorld) checkTable(p *process, before, table router.Table, running ma
 	}
 	w.keepsServing(before, table, running)
 	w.closesInTime(table)
+	w.failedHaveLeft(table)
 	w.splitAlike(before, table)
 }
 
@@ -317,6 +319,16 @@ func (w *simWorld) closesInTime(table router.Table) {
 		had, ever := w.weight[c.Node]
 		if since := time.Since(had); !asked && ever && !destroyed && w.long[c.Node] > 0 && since < simLong-decideAndSend {
 			w.violate(inv3Early, "the long connections of %s are ended %s after it lost its traffic", c.Node, since)
+		}
+	}
+}
+
+// failedHaveLeft: 3. Requests are taken back from nodes that are out of the table.
+func (w *simWorld) failedHaveLeft(table router.Table) {
+	shares := w.shares(table)
+	for _, f := range table.Failed {
+		if _, there := shares[f.Node]; there {
+			w.violate(inv3Left, "table %s has %s and says that it failed", table.Version, f.Node)
 		}
 	}
 }

@@ -108,6 +108,7 @@ type Node struct {
 	Stray     bool       `json:"stray,omitempty"`      // it is to be replaced, since it differs from its image
 	Moves     string     `json:"moves,omitempty"`      // why it is to be replaced on another host
 	ForDrift  bool       `json:"for_drift,omitempty"`  // the node that it replaces differed from its image
+	Gone      bool       `json:"gone,omitempty"`       // unhealthy: its host, or who could tell of it, is out of sight too
 	Drift     *NodeDrift `json:"drift,omitempty"`      // how it differs from its image; nil: not that anybody knows. Never changed in place
 	// Quarantine is set on a node that is in quarantine, or goes there once it is made up for.
 	Quarantine Quarantine `json:"quarantine,omitzero"`

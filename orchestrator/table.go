@@ -215,6 +215,38 @@ func (s *State) closing() []router.Closing {
 	return closing
 }
 
+// failed are the nodes that left the table because they failed: what waits there goes elsewhere or is refused, and is not left to
+// hang. One that is unhealthy may still be at work; it is gone when nobody sees its host either. Those that drain, or are shot, finish.
+func (s *State) failed() []router.Failed {
+	var failed []router.Failed
+	for _, fl := range s.Fleets {
+		if fl.State == FleetShooting {
+			continue
+		}
+		for _, n := range fl.Nodes {
+			dead := n.State == NodeDead && n.LeavesAt.IsZero()
+			if n.WasServed && (dead || n.State == NodeUnhealthy) {
+				failed = append(failed, router.Failed{Fleet: fl.ID.String(), Node: n.Name, Gone: dead || n.Gone})
+			}
+		}
+	}
+	slices.SortFunc(failed, func(a, b router.Failed) int { return strings.Compare(a.Node, b.Node) })
+	return failed
+}
+
+// tellsFailed says whether a table tells of all nodes that failed. That it tells of some that are not there any more is no reason for
+// another one.
+func tellsFailed(have, want []router.Failed) bool {
+	told := map[string]router.Failed{}
+	for _, f := range have {
+		told[f.Node] = f
+	}
+	return !slices.ContainsFunc(want, func(f router.Failed) bool {
+		t, is := told[f.Node]
+		return !is || f.Gone && !t.Gone
+	})
+}
+
 // confirmed says whether every edge routes as the state asks.
 func (r *round) confirmed() bool { return sameRoutes(r.s.routes(r.f.StickyKey), r.f.Routes) }
 

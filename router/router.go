@@ -57,6 +57,21 @@ type Table struct {
 	Version Version   `json:"version"`
 	Routes  []Route   `json:"routes"`            // sorted by name
 	Closing []Closing `json:"closing,omitempty"` // sorted by node
+	Failed  []Failed  `json:"failed,omitempty"`  // sorted by node; those that the routes name are not meant
+}
+
+// Failed says that a node left the table because it failed: who waits for it might wait for ever, as a host whose line is cut says
+// nothing. A node that is not named drains, and is left to finish. Of a request there nothing of whose answer has come:
+//
+//   - a safe one (RFC 9110, 9.2.1) goes to another node that is free for it, within the route's budget of retries; else it stays;
+//   - where the node is Gone, one that may be repeated goes to another node, and any other is answered 502 at once.
+//
+// Answers under way and long connections stay as they are. A backend that cannot take requests back leaves them all where they are.
+type Failed struct {
+	Fleet string `json:"fleet"`
+	Node  string `json:"node"`
+	// Gone: it is dead, or its host is out of sight too. Else it may still work on what it has, however badly it answers probes.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // Closing asks the edges to end the long connections of a node that left the table: in order (WebSocket close 1001, end of

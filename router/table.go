@@ -20,6 +20,7 @@ func (t Table) Canonical() Table {
 		t.Routes[i] = t.Routes[i].canonical()
 	}
 	t.Closing = sorted(t.Closing, func(c Closing) string { return c.Node })
+	t.Failed = sorted(t.Failed, func(f Failed) string { return f.Node })
 	return t
 }
 

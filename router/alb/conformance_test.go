@@ -29,6 +29,7 @@ func cannot() map[string]string {
 		"tcp":                                               "that is a Network Load Balancer's",
 		"tcp sticky":                                        "that is a Network Load Balancer's",
 		"long connections":                                  "it does not end them in order",
+		"nodes that failed":                                 "it takes no request back from a node",
 		"limits of nodes":                                   "it has no limit of requests of a node",
 	}
 }

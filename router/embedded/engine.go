@@ -125,6 +125,7 @@ func (e *engine) swap(c *compiled) {
 	e.listeners.retain(c)
 	e.memory.serveAll(true)
 	e.memory.closeLong(c.table.Closing)
+	e.memory.fail(c)
 }
 
 // follow makes a table effective in a process that has handed over: its listeners and its disk are its successor's.
@@ -142,6 +143,7 @@ func (e *engine) follow(t router.Table) error {
 	e.memory.keep(e, c)
 	e.memory.serveAll(true)
 	e.memory.closeLong(c.table.Closing)
+	e.memory.fail(c)
 	return nil
 }
 

@@ -53,6 +53,13 @@ func (g *guard) disarm() {
 	}
 }
 
+// resume goes on with the limit that was there before fireIf, unless there is another one by now.
+func (g *guard) resume(due int64) {
+	if g.due.CompareAndSwap(fired, due) {
+		g.refresh()
+	}
+}
+
 func (g *guard) refresh() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

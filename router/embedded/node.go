@@ -27,6 +27,8 @@ type node struct {
 	skipUntil     atomic.Int64
 	ejected       atomic.Bool // skipped because of bad answers, not for lack of connections
 
+	failed atomic.Int32 // a failure: why it left the table
+
 	// hastyUntil: the node closes connections right after use without saying so, so requests that may not be repeated
 	// get new ones until then, an instant.
 	hastyUntil atomic.Int64
@@ -120,6 +122,7 @@ func (n *node) enter() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.gone = false
+	n.failed.Store(inOrder)
 }
 
 // enterFlight counts one more request, unless the node has as many as it may. It never counts one too many, not even for an

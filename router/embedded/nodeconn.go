@@ -25,6 +25,7 @@ type nodeConn struct {
 	source
 	reads   guard
 	writes  guard
+	waiting recallable
 	node    *node
 	stall   time.Duration
 	used    bool         // it has carried a request before
@@ -78,6 +79,7 @@ func (c *nodeConn) close(e *engine) {
 func (c *nodeConn) sweep(now time.Time) {
 	c.reads.check(now)
 	c.writes.checkMoving(now, c.stall, c.raw)
+	c.recall()
 }
 
 // begin marks the start of a request.

@@ -48,11 +48,20 @@ func (x *exchange) tryH2C() (*answer, error) {
 		return nil, err
 	}
 	timer := time.AfterFunc(x.timeout(), cancel)
+	wait := x.waitH2C(cancel)
 	res, err := x.node.h2cTransport(x.e).RoundTrip(req)
+	failed := wait.end()
+	if failed != nil && err == nil {
+		_ = res.Body.Close() // it cannot be read any more
+		err = failed
+	}
 	if err != nil {
 		expired := !timer.Stop()
 		cancel()
 		x.takeBack()
+		if failed != nil && x.ctx.Err() == nil {
+			return nil, failed
+		}
 		if expired && x.ctx.Err() == nil {
 			return nil, context.DeadlineExceeded
 		}

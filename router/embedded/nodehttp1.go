@@ -14,6 +14,9 @@ import (
 
 const maxAnswerHead = 256 << 10
 
+// untilSent is no limit: the wait for an answer while the request's body goes on. It has one all the same, so that the wait can be ended.
+const untilSent = 365 * 24 * time.Hour
+
 // tryHTTP1 sends the request over HTTP/1.1 and waits for the head of the answer.
 func (x *exchange) tryHTTP1() (*answer, error) {
 	now := x.e.now()
@@ -26,11 +29,18 @@ func (x *exchange) tryHTTP1() (*answer, error) {
 	a.start(c)
 	c.begin()
 	x.front.watch(&c.reads)
-	if err := x.sendHead(c, a, now); err != nil && !c.readable() {
-		a.drop(x)
-		return nil, err
+	c.waiting.begin(x.req.Method)
+	err = x.sendHead(c, a, now)
+	if err == nil || c.readable() {
+		err = x.awaitHead(c, a)
+	} else {
+		err = c.unsent(err)
 	}
-	if err := x.awaitHead(c, a); err != nil {
+	c.waiting.end()
+	if err != nil {
+		if errors.Is(err, errFailed) {
+			_ = c.SetLinger(0) // what it has not acknowledged must not reach it when it is back
+		}
 		a.drop(x)
 		return nil, err
 	}
@@ -96,6 +106,9 @@ func (x *exchange) awaitHead(c *nodeConn, a *answer) error {
 		n, err := http1.ParseResponse(c.in.bytes(), x.req.Method, &a.head)
 		if errors.Is(err, http1.ErrMore) {
 			if err := c.fill(x.e.now); err != nil {
+				if err = x.recalled(c, err); err == nil {
+					continue
+				}
 				if err = x.continueAnyway(c, a, err); err != nil {
 					return err
 				}
@@ -209,6 +222,7 @@ func (x *exchange) startPump(c *nodeConn, a *answer) error {
 	p := &pump{done: make(chan struct{})}
 	a.pump = p
 	e, b, timeout := x.e, x.body, x.timeout()
+	c.reads.arm(e.now(), untilSent)
 	go func() {
 		defer close(p.done)
 		p.err = p.send(e, c, from, b.length, b.trailer)

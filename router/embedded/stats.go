@@ -19,6 +19,7 @@ const (
 	causeTimeout
 	causeClient // the client went away or sent a broken body: nobody's failure
 	causeLocal  // this process had no descriptor for a connection
+	causeFailed // the node left the table because it failed; it counts as causeTimeout
 )
 
 // histogram counts latencies lock-free in router.LatencyBounds' buckets.

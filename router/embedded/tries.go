@@ -67,7 +67,7 @@ func (x *exchange) settle(failed error) (last, final error) {
 		return nil, errors.Join(errClient, x.body.failure(), failed)
 	}
 	x.lastCause = why
-	if !x.mayRepeat(why) {
+	if !errors.Is(failed, errTakenBack) && !x.mayRepeat(why) {
 		return nil, failed
 	}
 	x.choice.tried = append(x.choice.tried, x.node)
@@ -112,6 +112,9 @@ func (x *exchange) classify(err error) cause {
 	if exhausted(err) {
 		return causeLocal
 	}
+	if errors.Is(err, errFailed) {
+		return causeFailed
+	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
 		return causeConnect
@@ -126,6 +129,9 @@ func (x *exchange) classify(err error) cause {
 func (x *exchange) countFailure(why cause) {
 	if why == causeClient || why == causeLocal {
 		return
+	}
+	if why == causeFailed {
+		why = causeTimeout
 	}
 	x.node.stats.fail(why)
 	x.target.stats.failed[why].Add(1)
@@ -146,7 +152,7 @@ func (x *exchange) mayRepeat(why cause) bool {
 	switch why {
 	case causeConnect:
 		return x.tries < maxConnectTries
-	case causeReset:
+	case causeReset, causeFailed:
 		return !x.begun && idempotent(x.req.Method) && x.tries-x.connect < maxTries && x.route.stats.budget.spend()
 	}
 	return false

@@ -29,6 +29,7 @@ func featureCases() []trafficCase {
 		{"tcp", testTCP},
 		{"tcp sticky", testTCPSticky},
 		{"long connections", testLong},
+		{"nodes that failed", testFailed},
 		{"limits of nodes", testLimits},
 	}
 }

@@ -62,8 +62,8 @@ func TestHosts(t *testing.T) {
 }
 
 // TestUnplugged cuts the network line of a host that serves: what runs there runs on, unseen, and calls of it hang instead of failing.
-// Its node is made up for elsewhere; when the line is mended the one that was left is removed. A request that went there before its node
-// had left the route hangs, as long as its client likes (docs/hosts.md); while it does others are sent there only when the rest is as busy.
+// Its node is made up for elsewhere; when the line is mended the one that was left is removed. Requests that went there before its node
+// had left the route are answered by the other one.
 func TestUnplugged(t *testing.T) {
 	c := newCluster(t, "alpha", "beta")
 	beta := c.hosts[1]
@@ -71,7 +71,7 @@ func TestUnplugged(t *testing.T) {
 	c.Operate("up")
 	c.spread("r1", map[string]int{"alpha": 1, "beta": 1})
 	left := c.containers(beta)
-	c.loadedBut(3, "a host unplugged", func() {
+	c.loaded("a host unplugged", func() {
 		beta.Unplug()
 		c.settled("r1", map[string]int{"alpha": 2})
 	})
@@ -91,18 +91,12 @@ func TestUnplugged(t *testing.T) {
 // loaded lets something happen while users ask, who must not notice.
 func (c *cluster) loaded(what string, happens func()) {
 	c.t.Helper()
-	c.loadedBut(0, what, happens)
-}
-
-// loadedBut lets so many requests hang.
-func (c *cluster) loadedBut(hang int, what string, happens func()) {
-	c.t.Helper()
 	report, err := load.During(context.Background(), load.Options{URL: "http://" + c.Listen + "/", Rate: 50}, happens)
 	if err != nil {
 		c.t.Error(err)
 	}
 	c.t.Logf("%s: %s", what, report)
-	if len(report.Failures) > hang || report.Sent < 10 {
+	if len(report.Failures) > 0 || report.Sent < 10 {
 		c.t.Errorf("%s: %d of %d requests failed, the first: %+v", what, len(report.Failures), report.Sent, report.Failures)
 	}
 }
