@@ -165,8 +165,8 @@ type Steered struct {
 	Done []string `json:"done"`
 }
 
-// Waiting is a request that waits for its turn.
-type Waiting struct {
+// Queued is a request that waits for its turn.
+type Queued struct {
 	Kind    string    `json:"kind"`
 	By      string    `json:"by"`
 	Since   time.Time `json:"since"`
@@ -341,7 +341,7 @@ type Status struct {
 	Tasks      []Task      `json:"tasks,omitempty"`      // commands under way in nodes of their own
 	Jobs       []Job       `json:"jobs,omitempty"`       // those of the release that has the traffic
 	Freeze     *Freeze     `json:"freeze,omitempty"`     // nobody may begin an operation
-	Queue      []Waiting   `json:"queue,omitempty"`      // who waits for the operation to end, the next one first
+	Queue      []Queued    `json:"queue,omitempty"`      // who waits for the operation to end, the next one first
 	Next       string      `json:"next,omitempty"`       // the command that a person would type next
 	Found      []Found     `json:"found,omitempty"`      // fleets of the app that no record knows
 	Database   *Database   `json:"database,omitempty"`   // of an app whose migrations ran

@@ -133,7 +133,7 @@ func statusOf(st orchestrator.Status, now time.Time) api.Status {
 	out.Jobs = jobsOf(st.Jobs)
 	out.Freeze = freezeOf(s.Frozen(now))
 	for _, w := range st.Queue {
-		out.Queue = append(out.Queue, api.Waiting{Kind: string(w.Kind), By: w.By, Since: w.Since, Release: w.Release, Image: w.Image})
+		out.Queue = append(out.Queue, api.Queued{Kind: string(w.Kind), By: w.By, Since: w.Since, Release: w.Release, Image: w.Image})
 	}
 	out.Database = databaseOf(s.Database)
 	out.Found = FoundOf(st.Found)

@@ -188,7 +188,7 @@ func (o *Orchestrator) Status(ctx context.Context, key Key) (Status, error) {
 		return Status{}, err
 	}
 	v := o.views[key]
-	return Status{State: *s, Found: found, Jobs: s.jobs(), Routes: v.routes, Traffic: v.traffic, Nodes: v.nodes, Drained: v.flight, Long: v.long, Counted: v.counted, Queue: o.waiting(key)}, nil
+	return Status{State: *s, Found: found, Jobs: s.jobs(), Routes: v.routes, Traffic: v.traffic, Nodes: v.nodes, Drained: v.flight, Long: v.long, Counted: v.counted, Queue: o.queued(key)}, nil
 }
 
 // Operation is one that is under way or ended (Ended is set).

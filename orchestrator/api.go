@@ -63,7 +63,7 @@ type Status struct {
 	Found   []Found        // fleets of the app that no record knows
 	Jobs    []JobStatus    // of the release that jobs run with
 	Counted Ledger         // what the edges counted since the app is known
-	Queue   []Waiting      // who waits for what is under way, the next one first
+	Queue   []Queued       // who waits for what is under way, the next one first
 }
 
 // Deadline is when what is left on a fleet that lost its traffic is ended at the latest; zero for any other, and as long as its

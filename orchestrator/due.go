@@ -96,8 +96,7 @@ func (o *Orchestrator) routedAsAsked() bool {
 			a.routing = now
 		}
 		if a.routing.same {
-			delete(t.refused, key)
-			delete(t.waiting, key)
+			t.inOrder(key)
 		}
 		same = same && a.routing.same
 	}

@@ -52,7 +52,7 @@ type Orchestrator struct {
 	apps    map[Key]*app
 	views   map[Key]view
 	found   []Found
-	queue   map[Key][]*Waiting
+	queue   map[Key][]*Queued
 	changed chan struct{}
 }
 
@@ -88,7 +88,7 @@ func New(opts Options) (*Orchestrator, error) {
 	o := &Orchestrator{
 		opts: opts, log: opts.Log, prober: healthcheck.NewProber(healthcheck.Options{Log: opts.Log, Check: opts.Check}),
 		inbox: make(chan func(), 64), ready: make(chan struct{}), over: make(chan struct{}),
-		lookNow: make(chan struct{}, 1), newHosts: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), looks: newLooker(), apps: map[Key]*app{}, views: map[Key]view{}, queue: map[Key][]*Waiting{},
+		lookNow: make(chan struct{}, 1), newHosts: make(chan struct{}, 1), boots: make(chan struct{}, opts.Boots), looks: newLooker(), apps: map[Key]*app{}, views: map[Key]view{}, queue: map[Key][]*Queued{},
 		changed: make(chan struct{}),
 	}
 	o.world = newWorld()

@@ -121,10 +121,12 @@ func (o *Orchestrator) syncTable(ctx context.Context) error {
 	}
 	claim := t.unclaimed() && o.shoots()
 	if t.pending == nil && !claim && o.routedAsAsked() {
+		o.abandon(ctx)
 		return nil
 	}
 	table, changed := o.wanted(now)
 	if len(changed) == 0 && t.pending == nil && !claim {
+		o.abandon(ctx)
 		return nil
 	}
 	if err := o.mayOverrule(ctx); err != nil {
@@ -194,8 +196,7 @@ func (o *Orchestrator) wanted(now time.Time) (table router.Table, changed []Key)
 		haveFailed, wantFailed := failedOf(t.effective.Failed, key), o.apps[key].state.failed()
 		same := sameRoutes(have, want) && slices.Equal(haveClosing, wantClosing) && tellsFailed(haveFailed, wantFailed)
 		if same {
-			delete(t.refused, key)
-			delete(t.waiting, key)
+			t.inOrder(key)
 		}
 		if same || now.Before(t.refused[key].until) || now.Before(t.waiting[key].until) || len(changed) > 0 && len(t.refused) > 0 {
 			want, wantClosing, wantFailed = have, haveClosing, haveFailed
@@ -267,7 +268,7 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 		o.look()
 		return
 	case errors.As(err, &waiting):
-		o.awaited(changed, waiting)
+		o.awaited(table, changed, waiting)
 		return
 	case errors.Is(err, router.ErrStale):
 		t.known = false // another table is in effect: read it, and go on from there
@@ -301,7 +302,7 @@ func (o *Orchestrator) applied(table router.Table, changed []Key, err error) {
 }
 
 // awaited notes whose nodes the backend waits for. The table is not in effect: the routes of others are applied without those, at once.
-func (o *Orchestrator) awaited(changed []Key, why *router.Waiting) {
+func (o *Orchestrator) awaited(table router.Table, changed []Key, why *router.Waiting) {
 	t := &o.world.table
 	now := o.opts.Now()
 	t.dropped(now)
@@ -314,12 +315,49 @@ func (o *Orchestrator) awaited(changed []Key, why *router.Waiting) {
 		t.retry = now.Add(applyAgain)
 	}
 	for _, key := range whose {
-		t.waiting[key] = refusal{err: why, until: now.Add(applyAgain)}
+		routes := t.waiting[key].routes
+		for _, r := range table.Routes {
+			if k, ok := routeKey(r.Name); ok && k == key && !slices.Contains(routes, r.Name) {
+				routes = append(routes, r.Name)
+			}
+		}
+		t.waiting[key] = refusal{err: why, until: now.Add(applyAgain), routes: routes}
 		if r, was := t.refused[key]; was { // it has not been taken since
 			r.last = now
 			t.refused[key] = r
 		}
 	}
+}
+
+// inOrder notes that the edges have an app's routes as its state asks.
+func (t *tableSeen) inOrder(key Key) {
+	t.abandoned = append(t.abandoned, t.waiting[key].routes...)
+	delete(t.refused, key)
+	delete(t.waiting, key)
+}
+
+// abandon tells the backend which routes it need not prepare nodes for any more: their apps went back to what they had. While it is
+// under way no table is applied, which could want the same nodes again.
+func (o *Orchestrator) abandon(ctx context.Context) {
+	t := &o.world.table
+	routes := t.abandoned
+	t.abandoned = nil
+	b, can := o.opts.Router.(router.Abandoner)
+	if !can || len(routes) == 0 {
+		return
+	}
+	t.applying = true
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+		defer cancel()
+		err := b.Abandon(ctx, routes)
+		o.post(func() {
+			t.applying = false
+			if err != nil {
+				o.complain("take back nodes that a load balancer was to find healthy", err)
+			}
+		})
+	}()
 }
 
 // dropped forgets the table that was being applied: it is not in effect. The one of before may be, when its answer was late: that is read.

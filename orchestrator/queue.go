@@ -10,9 +10,9 @@ import (
 // errUnderWay is why a request is refused that may wait for its turn.
 var errUnderWay = errors.New("another operation is under way")
 
-// Waiting is a request that waits for its turn. The queue is the requests themselves: who goes leaves it, and after a crash of
+// Queued is a request that waits for its turn. The queue is the requests themselves: who goes leaves it, and after a crash of
 // the agent those who still wait ask again.
-type Waiting struct {
+type Queued struct {
 	Kind    Kind
 	By      string
 	Since   time.Time
@@ -49,7 +49,7 @@ func (o *Orchestrator) inTurn(ctx context.Context, req Request) (Operation, erro
 }
 
 // turn is the operation under way, and whether nobody waits longer than w.
-func (o *Orchestrator) turn(key Key, w *Waiting) (under *Operation, first bool) {
+func (o *Orchestrator) turn(key Key, w *Queued) (under *Operation, first bool) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	if a := o.apps[key]; a != nil {
@@ -58,8 +58,8 @@ func (o *Orchestrator) turn(key Key, w *Waiting) (under *Operation, first bool) 
 	return under, o.queue[key][0] == w
 }
 
-func (o *Orchestrator) enqueue(req Request) *Waiting {
-	w := &Waiting{Kind: req.Kind, By: req.By, Since: o.opts.Now(), Release: req.Release, Image: req.Image}
+func (o *Orchestrator) enqueue(req Request) *Queued {
+	w := &Queued{Kind: req.Kind, By: req.By, Since: o.opts.Now(), Release: req.Release, Image: req.Image}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.queue[req.Key] = append(o.queue[req.Key], w)
@@ -67,19 +67,19 @@ func (o *Orchestrator) enqueue(req Request) *Waiting {
 }
 
 // unqueue lets the next one know that its turn may have come.
-func (o *Orchestrator) unqueue(key Key, w *Waiting) {
+func (o *Orchestrator) unqueue(key Key, w *Queued) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.queue[key] = slices.DeleteFunc(o.queue[key], func(x *Waiting) bool { return x == w })
+	o.queue[key] = slices.DeleteFunc(o.queue[key], func(x *Queued) bool { return x == w })
 	if len(o.queue[key]) == 0 {
 		delete(o.queue, key)
 	}
 	o.announce()
 }
 
-// waiting lists who waits, the next one first. The caller holds the lock.
-func (o *Orchestrator) waiting(key Key) []Waiting {
-	var list []Waiting
+// queued lists who waits, the next one first. The caller holds the lock.
+func (o *Orchestrator) queued(key Key) []Queued {
+	var list []Queued
 	for _, w := range o.queue[key] {
 		list = append(list, *w)
 	}

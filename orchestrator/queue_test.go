@@ -31,7 +31,7 @@ func (r *rig) inTurn(ctx context.Context, req Request) <-chan answer {
 	return done
 }
 
-func (r *rig) queue() []Waiting {
+func (r *rig) queue() []Queued {
 	r.t.Helper()
 	st, err := r.o.Status(context.Background(), shop)
 	if err != nil {

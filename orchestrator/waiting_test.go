@@ -16,7 +16,15 @@ import (
 // slowFeet is a router that does not find the nodes of r2 of the shop ready.
 type slowFeet struct {
 	*routertest.Fake
-	slow atomic.Bool
+	slow      atomic.Bool
+	abandoned chan []string // nil: nobody asks
+}
+
+func (s *slowFeet) Abandon(_ context.Context, routes []string) error {
+	if s.abandoned != nil {
+		s.abandoned <- routes
+	}
+	return nil
 }
 
 func (s *slowFeet) Apply(ctx context.Context, t router.Table) error {
@@ -57,6 +65,36 @@ func TestOneAppWaitsAlone(t *testing.T) {
 		feet.slow.Store(false)
 		if op := r.wait(slow); op.Failure != nil || r.weights()["r2"] != 100 {
 			t.Errorf("then: %+v %v", op.Failure, r.weights())
+		}
+	})
+}
+
+// An app that goes back to what it had, while nodes of another table are waited for, wants those no more: the backend is told at once.
+func TestWhoIsWaitedForIsAbandoned(t *testing.T) {
+	feet := &slowFeet{}
+	inFrontOf(t, func(r *rig) { feet.Fake, feet.abandoned, r.front = r.router, make(chan []string, 10), feet }, func(t *testing.T, r *rig) {
+		r.up(1, 1)
+		feet.slow.Store(true)
+		slow := r.submit(Request{Kind: KindUp, Image: image(2), Config: shopConfig(1)})
+		r.until("the shop to wait", func(s *State) bool {
+			return len(s.Operations) > 0 && strings.Contains(s.Operations[0].Waits, "does not find it healthy yet")
+		})
+		if n := len(feet.abandoned); n != 0 {
+			t.Fatalf("abandoned while it is waited for, or before: %v", <-feet.abandoned)
+		}
+		began := time.Now()
+		if err := r.steer("abort"); err != nil {
+			t.Fatal(err)
+		}
+		if routes := <-feet.abandoned; len(routes) != 1 || routes[0] != "shop/production/web" || time.Since(began) > time.Second {
+			t.Errorf("%v is abandoned after %s", routes, time.Since(began))
+		}
+		if op := r.wait(slow); op.Failure == nil || r.weights()["r1"] != 100 {
+			t.Errorf("then: %+v %v", op.Failure, r.weights())
+		}
+		time.Sleep(time.Minute)
+		if n := len(feet.abandoned); n != 0 {
+			t.Errorf("abandoned again: %v", <-feet.abandoned)
 		}
 	})
 }

@@ -77,6 +77,7 @@ type tableSeen struct {
 	applying  bool
 	refused   map[Key]refusal // routes that the backend does not take
 	waiting   map[Key]refusal // routes whose nodes the backend waits for
+	abandoned []string        // names of routes that it waited for, and waits no more
 	retry     time.Time
 	known     bool                   // the backend was read, and nothing since says that another table is in effect
 	unread    error                  // why it could not be read last
@@ -92,6 +93,7 @@ type refusal struct {
 	err         error
 	first, last time.Time
 	until       time.Time // not tried again before
+	routes      []string  // names of all that the backend waited for
 }
 
 func (r refusal) fact() Refusal { return Refusal{Err: r.err, Span: r.last.Sub(r.first)} }

@@ -297,6 +297,13 @@ type Backend interface {
 	Observe(ctx context.Context) (Observation, error)
 }
 
+// Abandoner is implemented by backends that prepare nodes for a table of which Apply says *Waiting.
+type Abandoner interface {
+	// Abandon says that no such table is applied any more for the sake of these routes, by name: what was prepared for one and is in no
+	// table that is in effect is undone. It may be repeated. After an error it is undone later, by the backend itself.
+	Abandon(ctx context.Context, routes []string) error
+}
+
 // Prechecker is implemented by backends that can say before a fleet is booted why its route could not be served.
 type Prechecker interface {
 	// Precheck changes nothing. Its error says what stands in the way now: an address that is another program's

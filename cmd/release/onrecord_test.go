@@ -16,7 +16,7 @@ func TestOnRecord(t *testing.T) {
 		releases = append(releases, api.Release{ID: id, Image: "web " + id, Images: map[string]string{"worker": "worker " + id}, State: "completed"})
 	}
 	releases[6].State = "aborted"
-	status := api.Status{Fleets: []api.Fleet{{ID: "fleet", Image: "web r1"}}, Queue: []api.Waiting{{Image: "web r9"}}}
+	status := api.Status{Fleets: []api.Fleet{{ID: "fleet", Image: "web r1"}}, Queue: []api.Queued{{Image: "web r9"}}}
 	known := onRecord{fleets: map[string]bool{}, images: map[string]bool{}}
 	known.add(status, releases)
 	for image, want := range map[string]bool{"web r1": true, "web r2": false, "worker r2": false, "web r3": true, "worker r3": true, "web r7": false, "worker r8": true, "web r9": true} {

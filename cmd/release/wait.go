@@ -89,7 +89,7 @@ func queueText(s api.Status) string {
 }
 
 // queueLines lists who waits.
-func (o *output) queueLines(queue []api.Waiting, now time.Time) []string {
+func (o *output) queueLines(queue []api.Queued, now time.Time) []string {
 	var lines []string
 	for i, w := range queue {
 		what := w.Kind

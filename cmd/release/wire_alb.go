@@ -27,6 +27,7 @@ type lateALB struct {
 var (
 	_ router.Backend    = (*lateALB)(nil)
 	_ router.Prechecker = (*lateALB)(nil)
+	_ router.Abandoner  = (*lateALB)(nil)
 )
 
 func (l *lateALB) open(ctx context.Context) (*alb.Backend, error) {
@@ -87,6 +88,15 @@ func (l *lateALB) Precheck(ctx context.Context, r router.Route) error {
 		return err
 	}
 	return b.Precheck(ctx, r)
+}
+
+// Abandon is that of the load balancer.
+func (l *lateALB) Abandon(ctx context.Context, routes []string) error {
+	b, err := l.open(ctx)
+	if err != nil {
+		return err
+	}
+	return b.Abandon(ctx, routes)
 }
 
 // albPatience bounds a look at the load balancer.

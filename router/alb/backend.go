@@ -46,9 +46,9 @@ type Backend struct {
 	metrics  *cloudwatch.Client
 	instance string // of the counters
 
-	mu    sync.Mutex            // one that changes anything at a time
-	since map[string]patience   // by target; guarded by mu
-	joins map[leaving]time.Time // when a table was last applied that waits for it; guarded by mu
+	mu    sync.Mutex          // one that changes anything at a time
+	since map[string]patience // by target; guarded by mu
+	joins map[leaving]joiner  // guarded by mu
 
 	known knowledge
 }
@@ -56,6 +56,7 @@ type Backend struct {
 var (
 	_ router.Backend    = (*Backend)(nil)
 	_ router.Prechecker = (*Backend)(nil)
+	_ router.Abandoner  = (*Backend)(nil)
 )
 
 // New makes a backend. It does not talk to AWS. Errors: a bad option (fault.Invalid).
@@ -81,7 +82,7 @@ func New(cfg aws.Config, o Options) (*Backend, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Backend{opts: o, elb: elb.NewFromConfig(cfg), metrics: cloudwatch.NewFromConfig(cfg), instance: o.Now().UTC().Format(time.RFC3339Nano),
-		since: map[string]patience{}, joins: map[leaving]time.Time{}, known: newKnowledge(o.Now())}, nil
+		since: map[string]patience{}, joins: map[leaving]joiner{}, known: newKnowledge(o.Now())}, nil
 }
 
 // errAgain is of what was found out of date: it is looked at anew.

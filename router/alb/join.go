@@ -27,7 +27,7 @@ func (b *Backend) announce(ctx context.Context, v *view, before *record, w *want
 		if has[l.target()] {
 			continue
 		}
-		b.joins[l] = time.Now() // stays while tables of others are applied
+		b.joins[l] = joiner{time.Now(), w.groups[l.Group].route} // stays while tables of others are applied
 		if v.asked(v.groups[l.Group]) && !slices.Contains(all[:known], l) {
 			all = append(all, l) // may get requests: on record first
 		}
@@ -65,8 +65,44 @@ func (v *view) asked(g *group) bool {
 // keepJoining is how long a node that joined is kept for a table that is not applied again meanwhile.
 const keepJoining = 15 * time.Second
 
+// joiner is a node that joined for a table which waits for it.
+type joiner struct {
+	at    time.Time // when one was last applied
+	route string
+}
+
 // joining is whether a table waits for a node that joined, which may be another one than is applied just now.
-func (b *Backend) joining(l leaving) bool { return time.Since(b.joins[l]) < keepJoining }
+func (b *Backend) joining(l leaving) bool { return time.Since(b.joins[l].at) < keepJoining }
+
+// Abandon implements router.Abandoner: who joined for these routes drains. What AWS does not do now is done after the next look.
+func (b *Backend) Abandon(ctx context.Context, routes []string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	any := false
+	for l, j := range b.joins {
+		if slices.Contains(routes, j.route) {
+			b.joins[l], any = joiner{route: j.route}, true
+		}
+	}
+	if !any {
+		return nil
+	}
+	defer b.known.outdated()
+	return b.repeat(ctx, "take back who joined", func() error {
+		v, err := b.look(ctx)
+		if err != nil {
+			return err
+		}
+		rec, err := b.record(v)
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			rec = &record{}
+		}
+		return b.lapse(ctx, v, rec)
+	})
+}
 
 // dismiss forgets who joined for a table: it is written, or refused.
 func (b *Backend) dismiss(w *wanted) {

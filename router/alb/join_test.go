@@ -139,8 +139,8 @@ func joinBeside(t *testing.T, waits func(listen string, joins *routertest.TestNo
 		t.Errorf("it is waited for since %s, and was since %s", now.from, since.from)
 	}
 	b.mu.Lock()
-	for l := range b.joins {
-		b.joins[l] = time.Now().Add(-keepJoining)
+	for l, j := range b.joins {
+		b.joins[l] = joiner{time.Now().Add(-keepJoining), j.route}
 	}
 	b.mu.Unlock()
 	routertest.Eventually(t, "it drains when nobody asks any more", func() bool { c.inFlight(b, joins); return drains() })
@@ -176,6 +176,63 @@ func TestDroppedAtOnce(t *testing.T) {
 	if state := c.states(b, table)[joins.Address]; state == "initial" {
 		t.Errorf("it is %s", state)
 	}
+}
+
+// TestAbandoned: who joined for a route drains as soon as it is said that nobody wants its table any more; those of others do not.
+func TestAbandoned(t *testing.T) {
+	for name, more := range map[string]bool{"a fleet with weight": true, "a new fleet": false} {
+		t.Run(name, func(t *testing.T) {
+			c := here(t, awstest.Options{Takes: time.Hour, IdleDrain: time.Hour})
+			listen := routertest.FreeListen(t)
+			c.apply(provided{c.backend(func(o *Options, _ *awsapi.Options) { o.HealthyWithin, o.Drain = -1, time.Second }), c}, joined(1, listen, nil))
+			joins := routertest.DeadNode(t, "joins")
+			table := joined(2, listen, nil)
+			if more {
+				table = joined(2, listen, joins)
+			} else {
+				table.Routes[0].Fleets = append([]router.Fleet{routertest.FleetOf(2, 100, joins)}, table.Routes[0].Fleets...)
+			}
+			b := c.backend(func(o *Options, _ *awsapi.Options) { o.Wait, o.Drain = 0, time.Second })
+			if err := b.Apply(t.Context(), table); !waits(err) {
+				t.Fatal(err)
+			}
+			if err := b.Abandon(t.Context(), []string{"wiki/production/web"}); err != nil || c.states(b, table)[joins.Address] != "initial" {
+				t.Errorf("another route is given up: %v, it is %q", err, c.states(b, table)[joins.Address])
+			}
+			for range 2 {
+				if err := b.Abandon(t.Context(), []string{table.Routes[0].Name}); err != nil {
+					t.Fatal(err)
+				}
+				if states := c.states(b, table); states[joins.Address] == "initial" || more && states["127.0.0.1:7"] != "initial" {
+					t.Errorf("they are %v", states)
+				}
+			}
+		})
+	}
+}
+
+// TestAbandonedWhileAWSIsAway: the next look makes up for it.
+func TestAbandonedWhileAWSIsAway(t *testing.T) {
+	c := here(t, awstest.Options{Takes: time.Hour, IdleDrain: time.Hour})
+	listen := routertest.FreeListen(t)
+	c.apply(provided{c.backend(func(o *Options, _ *awsapi.Options) { o.HealthyWithin, o.Drain = -1, time.Second }), c}, joined(1, listen, nil))
+	joins := routertest.DeadNode(t, "joins")
+	b := c.backend(func(o *Options, a *awsapi.Options) { o.Wait, a.Tries = 0, 1 })
+	table := joined(2, listen, joins)
+	if err := b.Apply(t.Context(), table); !waits(err) {
+		t.Fatal(err)
+	}
+	c.server.Intercept(func(call awstest.Call) *awstest.Fault {
+		if call.Action != "DeregisterTargets" {
+			return nil
+		}
+		return &awstest.Fault{Status: 503, Code: "ServiceUnavailable", Message: "later"}
+	})
+	if err := b.Abandon(t.Context(), []string{table.Routes[0].Name}); !errors.Is(err, router.ErrUnavailable) {
+		t.Errorf("while AWS is away: %v", err)
+	}
+	c.server.Intercept(nil)
+	routertest.Eventually(t, "it drains", func() bool { c.inFlight(b, joins); return c.states(b, table)[joins.Address] != "initial" })
 }
 
 // states are those of the targets of a table's first fleet.
