@@ -60,7 +60,7 @@ func (b *Backend) count(ctx context.Context, v *view, rec *record, draining []le
 	if now.Sub(c.asked) < b.opts.Count {
 		return
 	}
-	from := later(c.began, now.Add(-late)).Truncate(time.Minute)
+	from := slices.MaxFunc([]time.Time{c.began, now.Add(-late)}, time.Time.Compare).Truncate(time.Minute)
 	var queries []types.MetricDataQuery
 	of := map[string][2]string{} // group and metric by id of a query
 	for i, name := range sortedKeys(v.groups) {
@@ -90,13 +90,6 @@ func (b *Backend) count(ctx context.Context, v *view, rec *record, draining []le
 		}
 	}
 	c.share(b.nodes(rec.Table), rec.Table, draining, now)
-}
-
-func later(x, y time.Time) time.Time {
-	if x.After(y) {
-		return x
-	}
-	return y
 }
 
 // afterColons is the last part of an ARN.

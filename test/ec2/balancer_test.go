@@ -1,16 +1,19 @@
 package ec2
 
 import (
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 
 	"github.com/bootandshoot/release/fleet/ec2/awstest"
 	"github.com/bootandshoot/release/internal/awsapi"
+	"github.com/bootandshoot/release/test/load"
 )
 
 // balanced is a cloud whose agent routes by a load balancer.
@@ -35,6 +38,32 @@ func balance(t *testing.T, c *cloud) *balanced {
 		t.Fatal(err)
 	}
 	return &balanced{c, elb.NewFromConfig(cfg), awstest.Balancer(t, cfg, "front", int(netip.MustParseAddrPort(c.Listen).Port()))}
+}
+
+// death is that of a node that served.
+type death struct {
+	address string
+	at      time.Time
+}
+
+// noticed is how long the balancer's health checks take at most to find a death, as docs/alb.md says: two, 5 seconds apart.
+const noticed = 10 * time.Second
+
+// lostOnly holds that users lost no request but those that the balancer sent to a node that had died, or that the node had then, until the
+// health checks found it.
+func (b *balanced) lostOnly(report load.Report, dead death) {
+	b.t.Helper()
+	lost := b.server.Undelivered()
+	for _, u := range lost {
+		if u.Address != dead.address || u.Failed.Before(dead.at) || u.Began.After(dead.at.Add(noticed)) {
+			b.t.Errorf("a request is lost at %s, from %s to %s; %s died at %s", u.Address, u.Began, u.Failed, dead.address, dead.at)
+		}
+	}
+	if report.Failed != len(lost) || report.ByStatus[http.StatusBadGateway] != len(lost) {
+		b.t.Errorf("users lost %d of %d requests, and the balancer did not deliver %d; by status %v, the first: %+v", report.Failed, report.Sent, len(lost), report.ByStatus,
+			report.Failures[:min(len(report.Failures), 10)])
+	}
+	b.t.Logf("%d requests were lost at the node that died", len(lost))
 }
 
 // cleared holds that the balancer has nothing of a fleet any more: what keeps the table stays.

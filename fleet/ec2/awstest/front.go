@@ -92,11 +92,28 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: cookie, Value: url.QueryEscape(g.arn), MaxAge: d.Forward.Sticky.Duration, Path: "/"})
 	}
 	began := time.Now()
-	status := f.forward(w, r, net.JoinHostPort(t.id, strconv.Itoa(t.port)))
+	address := net.JoinHostPort(t.id, strconv.Itoa(t.port))
+	status := f.forward(w, r, address)
 	f.server.mu.Lock()
 	defer f.server.mu.Unlock()
 	t.busy--
+	if status == 0 && r.Context().Err() == nil {
+		f.server.lost = append(f.server.lost, Undelivered{Address: address, Began: began, Failed: time.Now()})
+	}
 	g.samples = append(g.samples, Sample{At: began, Status: status, Seconds: time.Since(began).Seconds()})
+}
+
+// Undelivered is a request that a balancer answered with 502, since its target did not.
+type Undelivered struct {
+	Address       string // of the target, with its port
+	Began, Failed time.Time
+}
+
+// Undelivered are all so far.
+func (s *Server) Undelivered() []Undelivered {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lost)
 }
 
 // forward is the target's status, or 0 when no connection could be made.

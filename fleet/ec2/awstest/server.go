@@ -66,6 +66,7 @@ type Server struct {
 	made      int // things with an id, over all regions
 	tokens    map[string]time.Time
 	fronts    []*front
+	lost      []Undelivered
 	loopback  netip.Addr // of the newest instance that answers
 }
 

@@ -21,7 +21,7 @@ type target struct {
 // state is the target's, with the service's reason and its description.
 func (s *Server) state(g *targetGroup, t *target) (state, reason, description string) {
 	now := time.Now()
-	switch since := later(t.began, g.used); {
+	switch since := slices.MaxFunc([]time.Time{t.began, g.used}, time.Time.Compare); {
 	case !t.leaving.IsZero():
 		return "draining", "Target.DeregistrationInProgress", "Target deregistration is in progress"
 	case g.used.IsZero():
@@ -32,13 +32,6 @@ func (s *Server) state(g *targetGroup, t *target) (state, reason, description st
 		return "unhealthy", t.sick, "Request timed out"
 	}
 	return "healthy", "", ""
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // settle lets targets go whose deregistration delay is over, which is not shorter for one that has no request, and notes since when the group is used.
