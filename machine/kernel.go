@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/fault"
@@ -89,8 +90,8 @@ func unpack(packed []byte, size int) ([]byte, error) {
 	var kernel []byte
 	var err error
 	switch {
-	case bytes.HasPrefix(packed, lz4Magic):
-		kernel, err = unpackLZ4(packed, size)
+	case bytes.HasPrefix(packed, []byte{0x02, 0x21, 0x4c, 0x18}): // the legacy frame, in which kernels are packed
+		kernel, err = readSize(lz4.NewReader(bytes.NewReader(packed)), size)
 	case bytes.HasPrefix(packed, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		kernel, err = unpackZstd(packed, size)
 	default:
@@ -111,9 +112,14 @@ func unpackZstd(packed []byte, size int) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
+	return readSize(r, size)
+}
+
+// readSize reads what should have size bytes, and at most one more.
+func readSize(r io.Reader, size int) ([]byte, error) {
 	var out bytes.Buffer
 	out.Grow(size + bytes.MinRead)
-	_, err = out.ReadFrom(io.LimitReader(r, int64(size)+1))
+	_, err := out.ReadFrom(io.LimitReader(r, int64(size)+1))
 	return out.Bytes(), err
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 
 	"github.com/bootandshoot/release/internal/fault"
 )
@@ -55,21 +56,20 @@ func bzImage(packed []byte, size int) []byte {
 	return append(le.AppendUint32(b, uint32(size)), "behind it"...)
 }
 
-// lz4Stored is a frame of one block without a match but the last bytes, which repeat the seven before them.
-func lz4Stored(plain []byte) []byte {
-	const repeated = 7*10 + 5
-	literals := plain[:len(plain)-repeated-5]
-	length := func(n int) (b []byte) {
-		for n -= 15; n >= 255; n -= 255 {
-			b = append(b, 255)
-		}
-		return append(b, byte(n))
+func lz4Packed(t testing.TB, plain []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := lz4.NewWriter(&out)
+	if err := w.Apply(lz4.LegacyOption(true)); err != nil {
+		t.Fatal(err)
 	}
-	block := append([]byte{0xff}, length(len(literals))...)
-	block = append(append(block, literals...), 7, 0)
-	block = append(block, length(repeated-4)...)
-	block = append(append(block, 5<<4), plain[len(plain)-5:]...)
-	return append(binary.LittleEndian.AppendUint32(bytes.Clone(lz4Magic), uint32(len(block))), block...)
+	if _, err := w.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 func zstdPacked(t *testing.T, plain []byte) []byte {
@@ -84,7 +84,7 @@ func zstdPacked(t *testing.T, plain []byte) []byte {
 func TestPlainKernel(t *testing.T) {
 	const pvh = 18
 	plain := plainELF("Xen", pvh)
-	for name, packed := range map[string][]byte{"lz4": lz4Stored(plain), "zstd": zstdPacked(t, plain)} {
+	for name, packed := range map[string][]byte{"lz4": lz4Packed(t, plain), "zstd": zstdPacked(t, plain)} {
 		image, dir := filepath.Join(t.TempDir(), name), filepath.Join(t.TempDir(), "kernels")
 		if err := os.WriteFile(image, bzImage(packed, len(plain)), 0o600); err != nil {
 			t.Fatal(err)
@@ -113,13 +113,13 @@ func TestKernelsThatAreBootedAsTheyAre(t *testing.T) {
 	plain, none, other := plainELF("Xen", 18), plainELF("Xen", 17), plainELF("Xex", 18)
 	for name, image := range map[string][]byte{
 		"no kernel":      []byte("text"),
-		"no note":        bzImage(lz4Stored(none), len(none)),
-		"another's note": bzImage(lz4Stored(other), len(other)),
-		"no ELF":         bzImage(lz4Stored(bytes.Repeat([]byte("seven7 "), 99)), 99*7),
-		"another length": bzImage(lz4Stored(plain), len(plain)+1),
-		"too short":      bzImage(lz4Stored(plain), len(plain)-1),
+		"no note":        bzImage(lz4Packed(t, none), len(none)),
+		"another's note": bzImage(lz4Packed(t, other), len(other)),
+		"no ELF":         bzImage(lz4Packed(t, bytes.Repeat([]byte("seven7 "), 99)), 99*7),
+		"another length": bzImage(lz4Packed(t, plain), len(plain)+1),
+		"too short":      bzImage(lz4Packed(t, plain), len(plain)-1),
 		"gzip":           bzImage([]byte("\x1f\x8b\x08"), len(plain)),
-		"cut off":        bzImage(lz4Stored(plain), len(plain))[:1100],
+		"cut off":        bzImage(lz4Packed(t, plain), len(plain))[:1100],
 	} {
 		if _, err := unpackKernel(image); !fault.Is(err, fault.Unsupported) {
 			t.Errorf("%s: %v", name, err)
@@ -129,7 +129,7 @@ func TestKernelsThatAreBootedAsTheyAre(t *testing.T) {
 
 func FuzzUnpackKernel(f *testing.F) {
 	plain := plainELF("Xen", 18)
-	f.Add(bzImage(lz4Stored(plain), len(plain)))
+	f.Add(bzImage(lz4Packed(f, plain), len(plain)))
 	f.Fuzz(func(t *testing.T, image []byte) {
 		if kernel, err := unpackKernel(image); err == nil && !entersByPVH(kernel) {
 			t.Error("a kernel without an entry")
