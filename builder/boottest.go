@@ -145,7 +145,7 @@ func (t *bootTrial) spec(ctx context.Context, m images.Machine, dir string) (mac
 	}
 	for i, label := range volumes {
 		name := filepath.Join(dir, fmt.Sprintf("volume%d", i))
-		if err := makeVolume(ctx, name, label); err != nil {
+		if err := machine.MakeVolume(ctx, name, label, volumeSize); err != nil {
 			return spec, err
 		}
 		spec.Disks = append(spec.Disks, machine.Disk{Path: name})

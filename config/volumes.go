@@ -17,7 +17,11 @@ type Volume struct {
 	Name   string `yaml:"name,required" json:"name" doc:"Name of the volume: 1 to 20 of a-z, 0-9 and -, beginning with a letter." pattern:"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"`
 	Path   string `yaml:"path,required" json:"path" doc:"Where nodes have it: an absolute path." pattern:"^/"`
 	Writer string `yaml:"writer" json:"writer" doc:"one: at most one node has it at any time, over all releases, and it is handed over in the cutover. many: all nodes of the role have it." default:"one" enum:"one,many"`
+	Size   Bytes  `yaml:"size,omitempty" json:"size,omitempty" doc:"The most that it can hold, where driver is qemu: at least 16MiB. It takes only the space that is used; a volume that is there grows, and never shrinks. Default: 10GiB."`
 }
+
+// leastVolume is the smallest that is worth its journal.
+const leastVolume Bytes = 16 << 20
 
 // OneWriter says whether the nodes of the fleet have a volume that is for one of them at a time.
 func (f Fleet) OneWriter() bool {
@@ -42,10 +46,25 @@ func (c *checker) volumes(f *Fleet) {
 		if c.decodes(new(string), "fleet", "volumes", i, "path") {
 			c.volumePath(f, i, at)
 		}
+		if v.Size != 0 && c.decodes(new(Bytes), "fleet", "volumes", i, "size") {
+			c.volumeSize(f, i, at)
+		}
 	}
 	if f.OneWriter() && f.Size > 1 {
 		c.fail(c.at("fleet", "size"), "fleet.size must be 1, not %d: of a volume with one writer only one node can have it", f.Size).
 			WithHint("let all nodes have it, if the app can do that: writer: many")
+	}
+}
+
+// volumeSize checks the size of one that has one.
+func (c *checker) volumeSize(f *Fleet, i int, at string) {
+	pos := c.at("fleet", "volumes", i, "size")
+	switch {
+	case f.Driver != DriverQEMU:
+		c.fail(pos, "%s.size: only volumes of machines have a size, with fleet.driver qemu", at).
+			WithHint("leave it out: elsewhere a volume is a folder, and holds what the disk does")
+	case f.Volumes[i].Size < leastVolume:
+		c.fail(pos, "%s.size must be at least %s", at, leastVolume)
 	}
 }
 

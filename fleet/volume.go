@@ -39,6 +39,9 @@ type VolumeMount struct {
 	// OneWriter: at most one node has it at any time. Ensure of another one fails with fault.Busy while a node that has it
 	// runs, or may still run.
 	OneWriter bool
+	// Size is the most that it can hold, in bytes, where the driver bounds that; 0 is the driver's default. One that is there grows, and
+	// never shrinks.
+	Size int64
 }
 
 // Volume is one that a driver keeps.

@@ -88,7 +88,7 @@ func (s *State) mounts(fl *Fleet, task bool) []fleet.VolumeMount {
 			continue
 		}
 		id := fleet.VolumeID{App: fl.ID.App, Env: fl.ID.Env, Role: fl.ID.Role, Name: c.Name}
-		list = append(list, fleet.VolumeMount{Volume: id, Path: c.Path, OneWriter: one})
+		list = append(list, fleet.VolumeMount{Volume: id, Path: c.Path, OneWriter: one, Size: int64(c.Size)})
 	}
 	return list
 }

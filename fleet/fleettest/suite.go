@@ -35,6 +35,8 @@ type Harness struct {
 	Closed bool
 	// Forgets says that the files of a node that has ended are gone with it.
 	Forgets bool
+	// OneWriter says that a volume is one node's at a time, and one of many writers refused.
+	OneWriter bool
 	// MemoryLimits says that a memory limit is enforced here: testnode is ended when it takes more.
 	MemoryLimits bool
 }

@@ -141,6 +141,14 @@ func (s *suite) volumeOfMany(t *testing.T) {
 		return
 	}
 	v := s.volume(t, k, false)
+	if s.OneWriter {
+		refused := s.spec(t, d, 1)
+		with(v)(&refused)
+		if _, err := d.Ensure(t.Context(), refused); !fault.Is(err, fault.Unsupported) {
+			t.Errorf("a volume of many writers: %v", err)
+		}
+		return
+	}
 	_, nodes := s.boot(t, d, 2, with(v))
 	ask(t, nodes[0], "/write", "path", "/srv/data/file", "text", "to all")
 	if text := ask(t, nodes[1], "/read", "path", "/srv/data/file"); text != "to all" {

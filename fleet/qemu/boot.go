@@ -106,8 +106,8 @@ func comesUp(m images.Machine) error {
 	if len(m.Volumes) == 0 {
 		return nil
 	}
-	return fault.New(fault.Unsupported, "its machine waits for the data volume %s, and nodes that are machines of this machine have none", m.Volumes[0]).
-		WithHint("bake an image without machine.volumes for fleet.driver qemu, or run this one where its disk is")
+	return fault.New(fault.Unsupported, "its machine waits for the disk %s, which nodes that are machines of this machine do not have", m.Volumes[0]).
+		WithHint("bake an image without machine.volumes for fleet.driver qemu, and give the fleet volumes; or run this one where its disk is")
 }
 
 // Ensure boots the nodes that do not exist yet, several at a time.
@@ -151,12 +151,8 @@ func (d *Driver) ensure(ctx context.Context, spec fleet.Spec, want fleet.NodeSpe
 }
 
 // bootNode starts a node. Whatever it returns an error for is to be cleared.
-func (d *Driver) bootNode(ctx context.Context, spec fleet.Spec, want fleet.NodeSpec, m images.Machine) (local.Record, error) {
-	r := local.NewRecord(d.opts.Installation, spec, want, d.opts.Now())
-	if len(spec.Volumes) > 0 {
-		return r, fault.New(fault.Unsupported, "nodes that are machines of this machine have no volumes").
-			WithHint("keep the state elsewhere, or use the fleet driver docker or sandbox")
-	}
+func (d *Driver) bootNode(ctx context.Context, spec fleet.Spec, want fleet.NodeSpec, m images.Machine) (record, error) {
+	r := record{Record: local.NewRecord(d.opts.Installation, spec, want, d.opts.Now()), Volumes: spec.Volumes}
 	port, address, err := d.opts.Ports.Place(r.Slot, spec.Port)
 	if err != nil {
 		return r, err
@@ -169,10 +165,8 @@ func (d *Driver) bootNode(ctx context.Context, spec fleet.Spec, want fleet.NodeS
 	if err != nil {
 		return r, err
 	}
-	if err := os.Mkdir(d.nodes.Dir(want.Name), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return r, fmt.Errorf("make node folder: %w", err)
-	}
-	if err := d.nodes.Write(r, true); err != nil {
+	volumes, words, err := d.makeRoom(ctx, r)
+	if err != nil {
 		return r, err
 	}
 	failpoint.Pass(failpoint.NodeRecorded)
@@ -182,8 +176,8 @@ func (d *Driver) bootNode(ctx context.Context, spec fleet.Spec, want fleet.NodeS
 	_, err = machine.Start(ctx, machine.Spec{
 		Dir: d.machineDir(want.Name), Accelerator: d.accelerator,
 		CPUs: max(1, int(math.Ceil(spec.Resources.CPUs))), Memory: memory(spec.Resources.Memory),
-		Kernel:   &machine.Kernel{Image: d.kernel(m), Initrd: d.blob(m.Initrd), Cmdline: m.Cmdline},
-		Disks:    []machine.Disk{{Path: d.blob(m.Disk.Descriptor), Format: machine.Format(m.Disk.Format), ReadOnly: true}},
+		Kernel:   &machine.Kernel{Image: d.kernel(m), Initrd: d.blob(m.Initrd), Cmdline: m.Cmdline + words},
+		Disks:    append([]machine.Disk{{Path: d.blob(m.Disk.Descriptor), Format: machine.Format(m.Disk.Format), ReadOnly: true}}, volumes...),
 		Forwards: forwards,
 		Settings: []machine.Setting{{Name: instance.SettingName, Data: settings}},
 		Ports: []machine.Port{{Name: machinechannel.LogPort, File: logFile}, {Name: machinechannel.ExitPort, File: exitFile},
@@ -199,6 +193,14 @@ func (d *Driver) bootNode(ctx context.Context, spec fleet.Spec, want fleet.NodeS
 	}
 	_, err = d.liveOf(r) // which a list of nodes may have found first
 	return r, err
+}
+
+// makeFolder makes a node's folder, with the record first: from then on a crash leaves something that is found.
+func (d *Driver) makeFolder(r record) error {
+	if err := os.Mkdir(d.nodes.Dir(r.ID.Node), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make node folder: %w", err)
+	}
+	return d.nodes.Write(r, true)
 }
 
 // memory is what a machine gets, whole MiB.

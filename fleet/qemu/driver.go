@@ -39,9 +39,10 @@ const (
 // Driver runs nodes as machines of this machine.
 type Driver struct {
 	opts        Options
-	nodes       local.Nodes[local.Record]
+	nodes       local.Nodes[record]
 	host        string
 	accelerator machine.Accelerator
+	volumes     *local.Volumes[record]
 	names       local.Locks
 	watch       local.Hints
 
@@ -57,14 +58,15 @@ type live struct {
 }
 
 var (
-	_ fleet.Driver   = (*Driver)(nil)
-	_ fleet.Targeted = (*Driver)(nil)
-	_ fleet.Scoped   = (*Driver)(nil)
-	_ fleet.Inward   = (*Driver)(nil)
-	_ fleet.Watcher  = (*Driver)(nil)
-	_ fleet.Logger   = (*Driver)(nil)
-	_ fleet.Execer   = (*Driver)(nil)
-	_ fleet.Copier   = (*Driver)(nil)
+	_ fleet.Driver       = (*Driver)(nil)
+	_ fleet.Targeted     = (*Driver)(nil)
+	_ fleet.Scoped       = (*Driver)(nil)
+	_ fleet.Inward       = (*Driver)(nil)
+	_ fleet.Watcher      = (*Driver)(nil)
+	_ fleet.Logger       = (*Driver)(nil)
+	_ fleet.Execer       = (*Driver)(nil)
+	_ fleet.Copier       = (*Driver)(nil)
+	_ fleet.VolumeKeeper = (*Driver)(nil)
 )
 
 // Available says whether machines can be run here; a *fault.Error tells what is missing.
@@ -105,7 +107,8 @@ func newDriver(ctx context.Context, opts Options) (*Driver, error) {
 		return nil, err
 	}
 	opts.Dir = dir
-	d := &Driver{opts: opts, nodes: local.Nodes[local.Record]{Root: dir, Installation: opts.Installation}, live: map[string]*live{}, checked: map[images.Digest]bool{}}
+	d := &Driver{opts: opts, nodes: local.Nodes[record]{Root: dir, Installation: opts.Installation}, live: map[string]*live{}, checked: map[images.Digest]bool{}}
+	d.volumes = d.keeper(d.nodes)
 	if d.host, err = os.Hostname(); err != nil {
 		return nil, fmt.Errorf("read host name: %w", err)
 	}
@@ -153,7 +156,7 @@ func (d *Driver) adopt(ctx context.Context) error {
 }
 
 // settleJob is for a job whose start was cut off. If its machine ran, however it ended, the command may have begun, and is not run again.
-func (d *Driver) settleJob(ctx context.Context, r local.Record) error {
+func (d *Driver) settleJob(ctx context.Context, r record) error {
 	dir := d.machineDir(r.ID.Node)
 	ran, err := machine.Clear(ctx, dir)
 	if err != nil {
@@ -171,7 +174,7 @@ func (d *Driver) settleJob(ctx context.Context, r local.Record) error {
 var errGone = errors.New("the machine has ended")
 
 // liveOf finds a node's machine and watches it; errGone when it ended.
-func (d *Driver) liveOf(r local.Record) (*live, error) {
+func (d *Driver) liveOf(r record) (*live, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l, ok := d.live[r.ID.Node]; ok && !l.machine.Gone() {

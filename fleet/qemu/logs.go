@@ -24,7 +24,7 @@ const (
 	boundEvery = 10 * time.Second
 )
 
-func (d *Driver) logName(r local.Record) string {
+func (d *Driver) logName(r record) string {
 	return filepath.Join(d.machineDir(r.ID.Node), logFile)
 }
 
@@ -51,7 +51,7 @@ func (d *Driver) Logs(ctx context.Context, id fleet.NodeID, opts fleet.LogOption
 }
 
 // copyLog writes what there is, and with Follow what comes.
-func (d *Driver) copyLog(ctx context.Context, r local.Record, f *os.File, opts fleet.LogOptions, w io.Writer) error {
+func (d *Driver) copyLog(ctx context.Context, r record, f *os.File, opts fleet.LogOptions, w io.Writer) error {
 	in := bufio.NewReaderSize(written{f}, 64<<10)
 	if err := skipHole(f, in); err != nil {
 		return err

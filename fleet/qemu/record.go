@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
-	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/internal/machinechannel"
 	"github.com/bootandshoot/release/machine"
 )
@@ -27,14 +26,14 @@ func (d *Driver) machineDir(node string) string { return filepath.Join(d.nodes.D
 
 // Nodes lists a fleet's nodes by name.
 func (d *Driver) Nodes(ctx context.Context, id fleet.FleetID) ([]fleet.Node, error) {
-	return d.nodes.List(ctx, id, func(_ context.Context, r local.Record) fleet.Node { return d.view(r) })
+	return d.nodes.List(ctx, id, func(_ context.Context, r record) fleet.Node { return d.view(r) })
 }
 
 // Fleets lists this installation's fleets.
 func (d *Driver) Fleets(ctx context.Context) ([]fleet.Fleet, error) { return d.nodes.Fleets(ctx) }
 
 // view is a node as it is now.
-func (d *Driver) view(r local.Record) fleet.Node {
+func (d *Driver) view(r record) fleet.Node {
 	n := r.View(d.host)
 	l, err := d.liveOf(r)
 	switch {
@@ -50,7 +49,7 @@ func (d *Driver) view(r local.Record) fleet.Node {
 }
 
 // exitOf is how the node's services ended, as the machine has said; else how the machine itself did; nil: nobody knows.
-func (d *Driver) exitOf(r local.Record) *fleet.Exit {
+func (d *Driver) exitOf(r record) *fleet.Exit {
 	dir := d.machineDir(r.ID.Node)
 	if e, at, err := readExit(filepath.Join(dir, exitFile)); err == nil {
 		return &fleet.Exit{Code: e.Code, Signal: e.Signal, Reason: e.Reason, At: at}

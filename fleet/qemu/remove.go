@@ -41,6 +41,7 @@ func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 	if err := d.stop(ctx, r, grace); err != nil {
 		return err
 	}
+	d.settle(ctx, r)
 	if err := d.clear(ctx, r); err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ const answerPatience = 3 * time.Second
 
 // stop asks a node to end and waits up to grace: its services by their signal, or the machine, when it does not listen, by its power
 // button.
-func (d *Driver) stop(ctx context.Context, r local.Record, grace time.Duration) error {
+func (d *Driver) stop(ctx context.Context, r record, grace time.Duration) error {
 	l, err := d.liveOf(r)
 	if errors.Is(err, errGone) || err == nil && grace <= 0 {
 		return nil
@@ -88,7 +89,7 @@ func (d *Driver) ask(ctx context.Context, l *live, signal string, patience time.
 }
 
 // clear kills what runs of a node and removes all it left; the end of its output is handed on. It may be repeated.
-func (d *Driver) clear(ctx context.Context, r local.Record) error {
+func (d *Driver) clear(ctx context.Context, r record) error {
 	if err := d.kill(ctx, r.ID.Node); err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (d *Driver) kill(ctx context.Context, node string) error {
 }
 
 // keepTail hands on the end of a node's output, which outlives it.
-func (d *Driver) keepTail(r local.Record) error {
+func (d *Driver) keepTail(r record) error {
 	if d.opts.Tails == nil {
 		return nil
 	}
@@ -135,6 +136,7 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	group.SetLimit(d.opts.Boots)
 	for _, r := range records {
 		group.Go(func() error {
+			d.settle(ctx, r)
 			if err := d.kill(ctx, r.ID.Node); err != nil {
 				return fmt.Errorf("destroy node %s: %w", r.ID.Node, err)
 			}

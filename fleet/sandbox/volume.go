@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/local"
+	"github.com/bootandshoot/release/internal/volumeseed"
 	"github.com/bootandshoot/release/sandbox"
 )
 
@@ -65,7 +66,7 @@ func (d *Driver) makeVolume(v fleet.VolumeMount, root string) (string, error) {
 		if err := os.Mkdir(data, 0o755); err != nil {
 			return err
 		}
-		if err := seed(root, v.Path, data); err != nil {
+		if err := volumeseed.Fill(root, v.Path, data); err != nil {
 			return err
 		}
 		return syncTree(data)

@@ -29,7 +29,7 @@ func TestCommandLine(t *testing.T) {
 		root:                                 good,
 		"console=ttyS0 quiet " + root + "\n": good,
 		"init=/srv/app " + root:              with(func(l *commandLine) { l.init = "/srv/app" }),
-		root + " release.data=a:/srv/a release.data=b:/b/c": with(func(l *commandLine) { l.data = []volume{{"a", "/srv/a"}, {"b", "/b/c"}} }),
+		root + " release.data=a:/srv/a release.data=b:seed:/b/c": with(func(l *commandLine) { l.data = []volume{{"a", "/srv/a", false}, {"b", "/b/c", true}} }),
 	} {
 		got, err := parseCommandLine(text)
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(commandLine{}, volume{})); err != nil || diff != "" {
@@ -38,7 +38,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "release.root=", "release.root=" + hash, "release.root=" + hash + ":0", "release.root=" + hash[1:] + ":1", "release.root=z" + hash[1:] + ":1",
-		root + " " + root, root + " init=app", root + " release.data=a", root + " release.data=:/a", root + " release.data=a:/", root + " release.data=a:/b/../c",
+		root + " " + root, root + " init=app", root + " release.data=a", root + " release.data=:/a", root + " release.data=a:/", root + " release.data=a:/b/../c", root + " release.data=a:seed:b",
 	} {
 		if line, err := parseCommandLine(text); err == nil {
 			t.Errorf("%q is taken for %+v", text, line)

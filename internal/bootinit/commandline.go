@@ -17,7 +17,10 @@ type commandLine struct {
 }
 
 // volume is a file system that keeps what is written.
-type volume struct{ label, path string }
+type volume struct {
+	label, path string
+	seed        bool // a new one gets what the image has at its path
+}
 
 const (
 	hashDigits = 64 // of SHA-256
@@ -69,10 +72,11 @@ func (l *commandLine) setRoot(value string) error {
 
 func (l *commandLine) addData(value string) error {
 	label, at, _ := strings.Cut(value, ":")
+	at, seed := strings.CutPrefix(at, "seed:")
 	if label == "" || !path.IsAbs(at) || path.Clean(at) != at || at == "/" {
-		return fmt.Errorf("%q is not LABEL:/PATH", value)
+		return fmt.Errorf("%q is not LABEL:/PATH or LABEL:seed:/PATH", value)
 	}
-	l.data = append(l.data, volume{label, at})
+	l.data = append(l.data, volume{label, at, seed})
 	return nil
 }
 

@@ -5,7 +5,8 @@
 //  2. The partitions root-<id> and hash-<id> of the command line's root hash, and a dm-verity device over them. A block that is
 //     not what it was makes the kernel panic, whenever it is read.
 //  3. That device as ext4, read-only, and over it an overlay in memory: what the system writes is gone with the machine.
-//  4. The data volumes of the command line, each found by the label of its ext4.
+//  4. The data volumes of the command line, each found by the label of its ext4. One of release.data=LABEL:seed:/PATH grows with its disk, and gets
+//     what the image has at its path when it is new.
 //  5. The new root becomes /, and the system's first program runs in this one's place.
 //
 // Where a step fails the console says which and why, and the machine powers off: it is replaced, not repaired.

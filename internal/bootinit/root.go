@@ -52,29 +52,6 @@ func layRoot(device, at string) error {
 	return mount{"overlay", at, "overlay", 0, "lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work"}.do()
 }
 
-// mountData mounts a data volume within the new root. A link in the image may lead elsewhere in it, but not out of it.
-func mountData(v volume, root string) error {
-	device, err := labelled(v.label)
-	if err != nil {
-		return err
-	}
-	within, err := os.OpenRoot(root)
-	if err != nil {
-		return err
-	}
-	defer within.Close()
-	name := v.path[1:]
-	if err := within.MkdirAll(name, 0o755); err != nil {
-		return fmt.Errorf("make %s for the volume %s: %w", v.path, v.label, err)
-	}
-	dir, err := within.Open(name)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return mount{device, fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), "ext4", unix.MS_NODEV | unix.MS_NOSUID, ""}.do()
-}
-
 // enter makes a folder the root and runs the system's first program.
 func enter(root, program string) error {
 	for _, dir := range []string{"/dev", "/proc", "/sys"} {

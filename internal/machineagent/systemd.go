@@ -105,6 +105,9 @@ func shutDown(c *children, units []string, n syscall.Signal) error {
 	if err := systemctl(c, "daemon-reload"); err != nil {
 		return err
 	}
+	if n == syscall.SIGKILL { // a service that is being stopped already has heard another one
+		_ = systemctl(c, append([]string{"kill", "--signal=KILL", "--"}, units...)...) // an error says that one of them has ended
+	}
 	return systemctl(c, "--no-block", "poweroff")
 }
 

@@ -23,7 +23,7 @@ const testnodeRecipe = `name: testnode
 base: scratch
 env: {IMAGE_ENV: from-image}
 ports: [8080]
-copy: [{from: ./testnode, to: /testnode}]
+copy: [{from: ./testnode, to: /testnode}, {from: ./seed, to: /srv/seeded/file}]
 entrypoint: [/testnode]
 `
 
@@ -39,8 +39,10 @@ func bakeTestnode(t *testing.T, in *harness.Installation, recipe string) string 
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build testnode: %v\n%s", err, out)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "recipe.yaml"), []byte(recipe), 0o644); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"recipe.yaml": recipe, "seed": "of the image"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var r api.BakeResult
 	if code := in.JSON(&r, "bake", filepath.Join(dir, "recipe.yaml"), "--target", "machine"); code != 0 {
@@ -59,6 +61,7 @@ func TestConformanceOfQEMU(t *testing.T) {
 	}
 	driver := newDrivers(t, store)
 	t.Run("RemoveWhileBooting", func(t *testing.T) { removedWhileItBoots(t, driver(t, "one", nil), image) })
+	t.Run("VolumeOfImage", func(t *testing.T) { volumeOfImage(t, driver(t, "one", nil), image) })
 	fleettest.Run(t, fleettest.Harness{
 		New:          func(t *testing.T) fleet.Driver { return driver(t, "one", nil) },
 		Other:        func(t *testing.T) fleet.Driver { return driver(t, "another", nil) },
@@ -67,6 +70,7 @@ func TestConformanceOfQEMU(t *testing.T) {
 		Image:        image,
 		KillPID:      true,
 		Forgets:      true,
+		OneWriter:    true,
 	})
 }
 

@@ -1,4 +1,5 @@
-package sandbox
+// Package volumeseed fills new volumes with what an image has where they are mounted.
+package volumeseed
 
 import (
 	"errors"
@@ -11,9 +12,9 @@ import (
 	"syscall"
 )
 
-// seed fills a new volume with what the image has at a path, owners and modes included; nothing if the image has no folder
+// Fill fills a new volume with what the image has at a path, owners and modes included; nothing if the image has no folder
 // there. Links are copied as they are, and the path is followed inside of the image only.
-func seed(root, at, data string) error {
+func Fill(root, at, data string) error {
 	in, err := os.OpenRoot(root)
 	if err != nil {
 		return err
