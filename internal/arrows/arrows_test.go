@@ -102,12 +102,13 @@ var rules = []rule{
 	{"test/tools/pebbletest", []string{"test/tools"}, "an ACME server is run without anything of ours"},
 	{"test/tools/consultest", []string{"test/tools"}, "Consul is run without anything of ours"},
 	{"test/tools/kerneltest", nil, "a package of Debian's is downloaded without anything of ours"},
+	{"test/tools/diskdiff", nil, "disks are bytes"},
 	{"test/tools/postgrestest", nil, "PostgreSQL is run without anything of ours"},
 	{"internal", nil, "what all may import imports none of them"},
 }
 
 // suites may be imported by every test file besides what its package may import.
-var suites = []string{"debian/archive/archivetest", "fleet/ec2/awstest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/engines", "test/load", "test/tools", "test/tools/consultest", "test/tools/kerneltest", "test/tools/pebbletest", "test/tools/postgrestest"}
+var suites = []string{"debian/archive/archivetest", "fleet/ec2/awstest", "fleet/fleettest", "router/routertest", "store/storetest", "store/embedded", "test/engines", "test/load", "test/tools", "test/tools/consultest", "test/tools/diskdiff", "test/tools/kerneltest", "test/tools/pebbletest", "test/tools/postgrestest"}
 
 // testOnly may be imported by test files alone, though they lie below internal.
 var testOnly = []string{"internal/usertest"}

@@ -3,10 +3,8 @@
 package machines
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/bootandshoot/release/api"
 	"github.com/bootandshoot/release/test/harness"
+	"github.com/bootandshoot/release/test/tools/diskdiff"
 )
 
 const (
@@ -29,7 +28,6 @@ const (
 	files    = 10_000 // of 30 kB
 	sizeOf   = 30_000
 	changes  = 7
-	block    = 512 << 10 // what EC2 stores as a whole
 	diskStep = "machine"
 	bootStep = "boot the machine"
 )
@@ -126,28 +124,11 @@ func changed(t *testing.T, before, now string) float64 {
 		t.Fatal(err)
 	}
 	defer is.Close()
-	var all, differ int
-	old, b, zero := make([]byte, block), make([]byte, block), make([]byte, block)
-	for at := int64(0); ; at += block {
-		n, err := is.ReadAt(b, at)
-		if err != nil && !errors.Is(err, io.EOF) {
-			t.Fatal(err)
-		}
-		if n == 0 {
-			return float64(differ) / float64(all)
-		}
-		clear(old)
-		if _, err := was.ReadAt(old[:n], at); err != nil && !errors.Is(err, io.EOF) {
-			t.Fatal(err)
-		}
-		if bytes.Equal(b[:n], zero[:n]) {
-			continue
-		}
-		all++
-		if !bytes.Equal(b[:n], old[:n]) {
-			differ++
-		}
+	differ, all, err := diskdiff.Count(was, is)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return float64(differ) / float64(all)
 }
 
 func median(list []float64) float64 { return slices.Sorted(slices.Values(list))[len(list)/2] }
