@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/ec2/awstest"
 )
 
 func sameNodes(t *testing.T, want, got []fleet.Node) {
@@ -72,6 +73,11 @@ func TestConformanceFleet(t *testing.T) {
 	if fleets, err := c.driver().Fleets(t.Context()); err != nil || len(fleets) != 0 {
 		t.Errorf("destroyed fleets are listed: %+v %v", fleets, err)
 	}
+}
+
+// TestElsewhere: the tests that hold at any endpoint make there what an account lacks: a network, and an image without the EBS direct APIs.
+func TestElsewhere(t *testing.T) {
+	awstest.Elsewhere(t, awstest.Options{NoBlocks: true}, "^TestConformance(Fleet|Ours)$", "ec2:CreateVolume", "ec2:CreateSnapshot", "ec2:DeleteVolume")
 }
 
 func TestConformanceEnsureAtOnce(t *testing.T) {

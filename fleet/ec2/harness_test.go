@@ -80,6 +80,12 @@ func (c *cloud) emptyImage() {
 	if err != nil {
 		c.t.Fatalf("make a snapshot: %v", err)
 	}
+	completed := ec2.NewSnapshotCompletedWaiter(api, func(o *ec2.SnapshotCompletedWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 5*time.Second
+	})
+	if err := completed.Wait(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{aws.ToString(snapshot.SnapshotId)}}, 10*time.Minute); err != nil {
+		c.t.Fatalf("wait for the snapshot: %v", err)
+	}
 	disk, err := machineDisk(image1)
 	if err != nil {
 		c.t.Fatal(err)

@@ -2,6 +2,7 @@ package alb
 
 import (
 	"testing"
+	"time"
 
 	"github.com/bootandshoot/release/fleet/ec2/awstest"
 	"github.com/bootandshoot/release/router/routertest"
@@ -32,6 +33,11 @@ func cannot() map[string]string {
 		"nodes that failed":                                 "it takes no request back from a node",
 		"limits of nodes":                                   "it has no limit of requests of a node",
 	}
+}
+
+// TestElsewhere: the suite finds or makes at a foreign endpoint what it needs.
+func TestElsewhere(t *testing.T) {
+	awstest.Elsewhere(t, awstest.Options{Takes: time.Millisecond, IdleDrain: time.Microsecond}, "^TestConformance$", "elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeleteLoadBalancer")
 }
 
 func TestConformance(t *testing.T) {

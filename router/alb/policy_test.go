@@ -1,11 +1,7 @@
 package alb
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -34,41 +30,6 @@ func TestPolicy(t *testing.T) {
 		}
 		return err
 	})
-	made := map[string]bool{}
-	for _, call := range c.server.Calls()[began:] {
-		made[call.Name()] = true
-	}
-	allowed := policy(t)
-	for name := range made {
-		if !slices.Contains(allowed, name) {
-			t.Errorf("%s is called, and the policy does not allow it", name)
-		}
-	}
-	for _, name := range allowed {
-		if !made[name] {
-			t.Errorf("%s is allowed, and never called", name)
-		}
-	}
-}
-
-// policy is what the document allows.
-func policy(t *testing.T) (allowed []string) {
-	t.Helper()
-	text, err := os.ReadFile("../../docs/alb.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, found := strings.Cut(string(text), "```json\n")
-	block, _, ended := strings.Cut(rest, "```")
-	var p struct{ Statement []struct{ Action []string } }
-	if err := json.Unmarshal([]byte(block), &p); err != nil || !found || !ended {
-		t.Fatalf("docs/alb.md has no policy: %v", err)
-	}
-	for _, s := range p.Statement {
-		if !slices.IsSorted(s.Action) {
-			t.Errorf("not in order: %v", s.Action)
-		}
-		allowed = append(allowed, s.Action...)
-	}
-	return allowed
+	awstest.Policies{Document: "../../docs/alb.md", Tags: "elasticloadbalancing:AddTags", Created: "elasticloadbalancing:CreateAction",
+		Makes: []string{"elasticloadbalancing:CreateRule", "elasticloadbalancing:CreateTargetGroup"}}.Hold(t, c.server.Calls()[began:])
 }

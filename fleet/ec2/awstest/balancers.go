@@ -108,7 +108,7 @@ func (q *request) balancerItem(b *balancer) balancerItem {
 }
 
 func createLoadBalancer(q *request) (any, *Fault) {
-	b := &balancer{name: q.get("Name"), scheme: "internet-facing", network: "vpc-0", began: time.Now()}
+	b := &balancer{name: q.get("Name"), scheme: "internet-facing", began: time.Now()}
 	if s := q.get("Scheme"); s != "" {
 		b.scheme = s
 	}
@@ -131,6 +131,10 @@ func createLoadBalancer(q *request) (any, *Fault) {
 	}
 	if len(b.zones) < 2 {
 		return nil, elbFault("ValidationError", "At least two subnets in two different Availability Zones must be specified")
+	}
+	b.network = b.zones[0].network
+	if slices.ContainsFunc(b.zones, func(n *subnet) bool { return n.network != b.network }) {
+		return nil, elbFault("InvalidConfigurationRequest", "All subnets must belong to the same VPC: '%s'", b.network)
 	}
 	for _, other := range q.region.balancing.balancers {
 		if other.name == b.name {

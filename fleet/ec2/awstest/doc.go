@@ -1,7 +1,8 @@
 // Package awstest is a small AWS in the process of a test: it speaks the wire protocols of the services that this
 // project calls, over HTTP, so that tests use the real SDK. It is written after the services' API references:
 //
-//   - EC2 (query requests, XML answers, version 2016-11-15): snapshots, images, tags, launch templates, instances, subnets
+//   - EC2 (query requests, XML answers, version 2016-11-15): snapshots, images, tags, launch templates, instances,
+//     networks, subnets and volumes as far as an account without any needs them
 //   - Auto Scaling (query, version 2011-01-01): groups that replace what is unhealthy unless that is suspended
 //   - EBS direct APIs (REST, JSON and raw blocks, version 2019-11-02)
 //   - Elastic Load Balancing (query, version 2015-12-01): Application Load Balancers, which forward real requests by their rules

@@ -233,7 +233,10 @@ func describeGroups(q *request) (any, *Fault) {
 	if f != nil {
 		return nil, badGroup(f.Message)
 	}
-	q.get("MaxRecords")
+	page, f := q.pageOf("MaxRecords", 1, 100, 50)
+	if f != nil {
+		return nil, f
+	}
 	if f := q.unread(); f != nil {
 		return nil, f
 	}
@@ -268,9 +271,11 @@ func describeGroups(q *request) (any, *Fault) {
 		found = append(found, item)
 	}
 	slices.SortFunc(found, func(a, b groupItem) int { return strings.Compare(a.Name, b.Name) })
+	shown, next := paged(found, page)
 	return struct {
 		Items []groupItem `xml:"AutoScalingGroups>member"`
-	}{found}, nil
+		Next  string      `xml:"NextToken,omitempty"`
+	}{shown, next}, nil
 }
 
 func deleteGroup(q *request) (any, *Fault) {

@@ -10,24 +10,32 @@ import (
 )
 
 var ec2Actions = map[string]action{
-	"CopyImage":               copyImage,
-	"CreateLaunchTemplate":    createLaunchTemplate,
-	"CreateTags":              createTags,
-	"DeleteLaunchTemplate":    deleteLaunchTemplate,
-	"DeleteSnapshot":          deleteSnapshot,
-	"DeregisterImage":         deregisterImage,
-	"DescribeImageAttribute":  describeImageAttribute,
-	"DescribeImages":          describeImages,
-	"DescribeInstances":       describeInstances,
-	"DescribeInstanceTypes":   describeInstanceTypes,
-	"DescribeLaunchTemplates": describeLaunchTemplates,
-	"DescribeSecurityGroups":  describeSecurityGroups,
-	"DescribeSnapshots":       describeSnapshots,
-	"DescribeSubnets":         describeSubnets,
-	"ModifyImageAttribute":    modifyImageAttribute,
-	"RegisterImage":           registerImage,
-	"RunInstances":            runInstances,
-	"TerminateInstances":      terminateInstances,
+	"CopyImage":                 copyImage,
+	"CreateLaunchTemplate":      createLaunchTemplate,
+	"CreateSnapshot":            createSnapshot,
+	"CreateSubnet":              createSubnet,
+	"CreateTags":                createTags,
+	"CreateVolume":              createVolume,
+	"CreateVpc":                 createVpc,
+	"DeleteLaunchTemplate":      deleteLaunchTemplate,
+	"DeleteSnapshot":            deleteSnapshot,
+	"DeleteSubnet":              deleteSubnet,
+	"DeleteVolume":              deleteVolume,
+	"DeleteVpc":                 deleteVpc,
+	"DeregisterImage":           deregisterImage,
+	"DescribeAvailabilityZones": describeZones,
+	"DescribeImageAttribute":    describeImageAttribute,
+	"DescribeImages":            describeImages,
+	"DescribeInstances":         describeInstances,
+	"DescribeInstanceTypes":     describeInstanceTypes,
+	"DescribeLaunchTemplates":   describeLaunchTemplates,
+	"DescribeSecurityGroups":    describeSecurityGroups,
+	"DescribeSnapshots":         describeSnapshots,
+	"DescribeSubnets":           describeSubnets,
+	"ModifyImageAttribute":      modifyImageAttribute,
+	"RegisterImage":             registerImage,
+	"RunInstances":              runInstances,
+	"TerminateInstances":        terminateInstances,
 }
 
 // image is an AMI: pending for a moment, then available.
@@ -154,7 +162,7 @@ func describeImages(q *request) (any, *Fault) {
 	if f != nil {
 		return nil, f
 	}
-	page, f := q.page()
+	page, f := q.pageBut(len(ids) > 0, "ImageIds")
 	if f != nil {
 		return nil, f
 	}

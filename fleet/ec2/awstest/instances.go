@@ -3,10 +3,8 @@ package awstest
 import (
 	"cmp"
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -179,7 +177,7 @@ func (s *Server) boot(r *region, i *instance, n *subnet) {
 	i.id, i.zone, i.began = s.id("i"), n.zone, time.Now()
 	i.running = i.began.Add(s.opts.Takes)
 	n.used++
-	i.ip = fmt.Sprintf("172.31.%d.%d", 16*n.number+n.used/250, 4+n.used%250)
+	i.ip = n.address()
 	r.instances[i.id] = i
 	s.answers(r, i)
 }
@@ -190,7 +188,7 @@ func describeInstances(q *request) (any, *Fault) {
 	if f != nil {
 		return nil, f
 	}
-	page, f := q.page()
+	page, f := q.pageBut(len(ids) > 0, "InstanceIds")
 	if f != nil {
 		return nil, f
 	}
@@ -246,58 +244,4 @@ func terminateInstances(q *request) (any, *Fault) {
 	return struct {
 		Items []change `xml:"instancesSet>item"`
 	}{changes}, nil
-}
-
-// subnet is one of the default network's, a zone each.
-type subnet struct {
-	id, zone     string
-	number, used int
-}
-
-func subnetsOf(region string) (all []*subnet) {
-	for n, letter := range []string{"a", "b", "c"} {
-		all = append(all, &subnet{id: fmt.Sprintf("subnet-%08x%s", len(region), letter), zone: region + letter, number: n})
-	}
-	return all
-}
-
-func (r *region) subnet(id string) *subnet {
-	if i := slices.IndexFunc(r.subnets, func(n *subnet) bool { return n.id == id }); i >= 0 {
-		return r.subnets[i]
-	}
-	return nil
-}
-
-func describeSubnets(q *request) (any, *Fault) {
-	ids := q.list("SubnetId")
-	filters, f := q.filters("Filter", ".Value", "default-for-az", "subnet-id", "availability-zone")
-	if f != nil {
-		return nil, f
-	}
-	if f := q.unread(); f != nil {
-		return nil, f
-	}
-	type item struct {
-		ID    string `xml:"subnetId"`
-		State string `xml:"state"`
-		VPC   string `xml:"vpcId"`
-		CIDR  string `xml:"cidrBlock"`
-		Zone  string `xml:"availabilityZone"`
-		Free  int    `xml:"availableIpAddressCount"`
-	}
-	var found []item
-	for _, id := range ids {
-		if q.region.subnet(id) == nil {
-			return nil, &Fault{http.StatusBadRequest, "InvalidSubnetID.NotFound", "The subnet ID '" + id + "' does not exist"}
-		}
-	}
-	for _, n := range q.region.subnets {
-		ok := pass(filters, &tagged{}, map[string]string{"default-for-az": "true", "subnet-id": n.id, "availability-zone": n.zone})
-		if ok && (len(ids) == 0 || slices.Contains(ids, n.id)) {
-			found = append(found, item{n.id, "available", "vpc-0", "172.31." + strconv.Itoa(16*n.number) + ".0/20", n.zone, 4091 - n.used})
-		}
-	}
-	return struct {
-		Items []item `xml:"subnetSet>item"`
-	}{found}, nil
 }

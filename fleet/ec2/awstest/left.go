@@ -22,6 +22,12 @@ func (s *Server) Left(region string) []string {
 			all = append(all, "group "+name)
 		}
 	}
+	for id := range r.networks {
+		all = append(all, id)
+	}
+	for id := range r.volumes {
+		all = append(all, id)
+	}
 	slices.Sort(all)
 	return all
 }

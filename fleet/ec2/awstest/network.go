@@ -12,6 +12,10 @@ const SecurityGroup = "sg-0000000000000000a"
 
 func describeSecurityGroups(q *request) (any, *Fault) {
 	ids := q.list("GroupId")
+	page, f := q.pageBut(len(ids) > 0, "GroupIds")
+	if f != nil {
+		return nil, f
+	}
 	if f := q.unread(); f != nil {
 		return nil, f
 	}
@@ -25,9 +29,11 @@ func describeSecurityGroups(q *request) (any, *Fault) {
 		Name string `xml:"groupName"`
 		VPC  string `xml:"vpcId"`
 	}
+	shown, next := paged([]item{{SecurityGroup, "default", defaultNetwork}}, page)
 	return struct {
 		Items []item `xml:"securityGroupInfo>item"`
-	}{[]item{{SecurityGroup, "default", "vpc-0"}}}, nil
+		Next  string `xml:"nextToken,omitempty"`
+	}{shown, next}, nil
 }
 
 // kind is what an instance type's name looks like: family, generation, attributes, size.

@@ -25,6 +25,10 @@ type Options struct {
 	IdleDrain time.Duration
 	// BareChildren gives snapshots nothing of their parents, which AWS does not do, and some emulators do.
 	BareChildren bool
+	// NoNetwork is an account without a default network, whose callers make one.
+	NoNetwork bool
+	// NoBlocks lacks the EBS direct APIs, as some emulators do.
+	NoBlocks bool
 	// UserData is what the metadata service gives as user data; "": none.
 	UserData string
 	// Listen says where a balancer's listener on a port serves users; nil: listeners serve nobody.
@@ -115,7 +119,9 @@ type region struct {
 	launched  map[string]launched  // by client token
 	templates map[string]*template // by name
 	groups    map[string]*group    // by name
+	networks  map[string]*network  // but the default one
 	subnets   []*subnet
+	volumes   map[string]*volume
 	balancing balancing
 }
 
@@ -125,7 +131,10 @@ func (s *Server) region(name string) *region {
 	}
 	r := &region{name: name, snapshots: map[string]*snapshot{}, started: map[string]startedSnapshot{}, images: map[string]*image{},
 		copied: map[string]copiedImage{}, instances: map[string]*instance{}, launched: map[string]launched{}, templates: map[string]*template{},
-		groups: map[string]*group{}, subnets: subnetsOf(name), balancing: newBalancing()}
+		groups: map[string]*group{}, networks: map[string]*network{}, volumes: map[string]*volume{}, balancing: newBalancing()}
+	if !s.opts.NoNetwork {
+		r.subnets = subnetsOf(name)
+	}
 	s.regions[name] = r
 	return r
 }
@@ -154,6 +163,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch region, service := signed[1], signed[2]; service {
 	case "ebs":
+		if s.opts.NoBlocks {
+			answer(w, http.StatusNotImplemented, map[string]string{"Message": "no such service here"})
+			return
+		}
 		s.blocks(w, r, region)
 	case "ec2":
 		s.query(w, r, Call{Service: service, Region: region}, ec2Actions, ec2Wire{})

@@ -86,7 +86,7 @@ func describeSnapshots(q *request) (any, *Fault) {
 	if f != nil {
 		return nil, f
 	}
-	page, f := q.page()
+	page, f := q.pageBut(len(ids) > 0, "SnapshotIds")
 	if f != nil {
 		return nil, f
 	}
@@ -148,15 +148,18 @@ func owned(owners []string) bool {
 // page is where an answer begins, and how many it has.
 type page struct{ from, most int }
 
-// page reads MaxResults (5 to 1,000) and NextToken.
-func (q *request) page() (page, *Fault) {
-	p := page{most: 1000}
-	if v := q.get("MaxResults"); v != "" {
+// page reads MaxResults (5 to 1,000, which is also what there is without) and NextToken.
+func (q *request) page() (page, *Fault) { return q.pageOf("MaxResults", 5, 1000, 1000) }
+
+// pageOf reads how many a page has, by a parameter with a least and a most value and a default, and NextToken.
+func (q *request) pageOf(parameter string, least, most, normally int) (page, *Fault) {
+	p := page{most: normally}
+	if v := q.get(parameter); v != "" {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < 5 {
-			return p, &Fault{http.StatusBadRequest, "InvalidParameterValue", "Value ( " + v + " ) for parameter maxResults is invalid."}
+		if err != nil || n < least {
+			return p, &Fault{http.StatusBadRequest, "InvalidParameterValue", "Value ( " + v + " ) for parameter " + parameter + " is invalid."}
 		}
-		p.most = min(n, 1000)
+		p.most = min(n, most)
 	}
 	if v := q.get("NextToken"); v != "" {
 		n, err := strconv.Atoi(strings.TrimPrefix(v, "after-"))
@@ -166,6 +169,14 @@ func (q *request) page() (page, *Fault) {
 		p.from = n
 	}
 	return p, nil
+}
+
+// pageBut is page, of a request that may not have MaxResults with a list of ids.
+func (q *request) pageBut(listed bool, ids string) (page, *Fault) {
+	if listed && q.form.Get("MaxResults") != "" {
+		return page{}, &Fault{http.StatusBadRequest, "InvalidParameterCombination", "The parameter " + ids + " cannot be used with the parameter maxResults"}
+	}
+	return q.page()
 }
 
 func paged[T any](all []T, p page) (shown []T, next string) {
