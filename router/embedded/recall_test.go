@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,10 +21,12 @@ type mute struct {
 	*routertest.TestNode
 	has atomic.Int64 // so many requests
 	let chan struct{}
+	end func() // lets it answer
 }
 
 func newMute(t *testing.T, name string, start func(*testing.T, string, http.HandlerFunc) *routertest.TestNode) *mute {
 	m := &mute{let: make(chan struct{})}
+	m.end = sync.OnceFunc(func() { close(m.let) })
 	m.TestNode = start(t, name, func(w http.ResponseWriter, r *http.Request) {
 		m.has.Add(1)
 		if r.URL.Path == "/stream" {
@@ -39,6 +42,7 @@ func newMute(t *testing.T, name string, start func(*testing.T, string, http.Hand
 		<-m.let
 		fmt.Fprint(w, name)
 	})
+	t.Cleanup(m.end)
 	return m
 }
 
@@ -150,7 +154,7 @@ func TestNodeThatFails(t *testing.T) {
 					}
 					h.want(t, want)
 				}
-				close(a.let)
+				a.end()
 				for _, h := range staying {
 					switch {
 					case h.method == "HEAD":
@@ -161,7 +165,7 @@ func TestNodeThatFails(t *testing.T) {
 						h.want(t, "a")
 					}
 				}
-				close(witness.let)
+				witness.end()
 				routertest.Eventually(t, "nothing is in flight", func() bool { return e.inFlight.Load() == 0 })
 			})
 		}
@@ -208,9 +212,9 @@ func TestStaysAtTheNode(t *testing.T) {
 				}
 				return false
 			})
-			close(a.let)
+			a.end()
 			h.want(t, "a")
-			close(b.let)
+			b.end()
 			if n := e.nodeTraffic("a"); n.Timeout != 0 || n.Requests != 1 {
 				t.Errorf("node %+v", n)
 			}
@@ -254,6 +258,6 @@ func TestNodeThatComesBack(t *testing.T) {
 	h.ask(t, http.DefaultClient, listen)
 	routertest.Eventually(t, "it is at the node", func() bool { return a.has.Load() == 1 })
 	time.Sleep(2 * sweepEvery) // it would be taken back within
-	close(a.let)
+	a.end()
 	h.want(t, "a")
 }
