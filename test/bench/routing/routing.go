@@ -26,8 +26,10 @@ const (
 	roleRouter = "bench-router" // and the folder
 	rolePlain  = "bench-plain"  // and listen address and node
 	roleNode   = "bench-node"   // and listen address
-	answerSize = 1024
-	patience   = 10 * time.Second
+	// rolePlacebo takes what the router would, and its folder.
+	rolePlacebo = "bench-placebo"
+	answerSize  = 1024
+	patience    = 10 * time.Second
 )
 
 // Main is the first line of main or TestMain: in a process that Measure started it plays its role and never returns.
@@ -39,6 +41,8 @@ func Main() {
 	switch os.Args[1] {
 	case roleRouter:
 		err = embedded.Run(context.Background(), embedded.Config{Dir: os.Args[2], Log: slog.New(slog.DiscardHandler)})
+	case rolePlacebo:
+		err = servePlacebo(os.Args[2])
 	case roleNode:
 		err = http.ListenAndServe(os.Args[2], http.HandlerFunc(serveNode))
 	case rolePlain:
@@ -170,6 +174,15 @@ func (b *bench) start(ctx context.Context) error {
 	}
 	b.client, err = embedded.Ensure(ctx, b.Dir, exe, []string{roleRouter, b.Dir})
 	return err
+}
+
+// again starts this program in another role.
+func (b *bench) again(args ...string) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return b.child(exe, args...)
 }
 
 func (b *bench) child(exe string, args ...string) error {
