@@ -11,10 +11,13 @@ import (
 // systemdProgram is systemd in every image that has it, merged /usr or not.
 const systemdProgram = "/lib/systemd/systemd"
 
-// Units of Debian's systemd that a machine enables, and those that it is better off without: nobody logs in at its console.
+// Units of Debian's systemd that a machine enables, and those that it is better off without: nobody logs in at its console, there are no kernel modules to load
+// and no LVM to look through, and what is kept from boot to boot (seed, journal, record of boots) would be in memory.
 var (
 	enabledUnits = []string{"systemd-networkd.service"}
-	maskedUnits  = []string{"serial-getty@ttyS0.service", "getty@tty1.service", "systemd-firstboot.service", "systemd-remount-fs.service", "apt-daily.timer", "apt-daily-upgrade.timer"}
+	maskedUnits  = []string{"serial-getty@ttyS0.service", "getty@tty1.service", "systemd-firstboot.service", "systemd-remount-fs.service", "apt-daily.timer", "apt-daily-upgrade.timer",
+		"modprobe@.service", "systemd-modules-load.service", "e2scrub_reap.service", "e2scrub_all.timer",
+		"systemd-random-seed.service", "systemd-journal-flush.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"}
 )
 
 // settingsUnit brings the machine's settings before any service starts.
@@ -103,12 +106,15 @@ StandardOutput=journal
 StandardError=journal
 `
 
+// networkFile does not have services wait a second until nobody else has been heard to have the card's IPv6 address, which is made of a number
+// that no other card has.
 const networkFile = `# Made by the bake.
 [Match]
 Type=ether
 
 [Network]
 DHCP=ipv4
+IPv6DuplicateAddressDetection=0
 
 [DHCPv4]
 UseHostname=no
