@@ -184,7 +184,7 @@ func (o *Orchestrator) lookAt(ctx context.Context, t lookTarget) error {
 	}
 	began := o.opts.Now()
 	drift, err := drifter.Drift(ctx, t.id, t.spec)
-	if errors.Is(err, fleet.ErrNoNode) {
+	if errors.Is(err, fleet.ErrNoNode) || fault.Is(err, fault.Unsupported) { // it ended, or is where the driver cannot look
 		return nil
 	}
 	if err != nil {

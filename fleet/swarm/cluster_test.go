@@ -186,6 +186,9 @@ func testReached(t *testing.T, w *world) {
 			if said := errors.As(copied, &advice) && strings.Contains(advice.Hint, "swarm: {engines: [\"tcp://"+n.Host+":2376\"]}"); reached == said || (copied == nil) != reached || (err == nil) != reached {
 				t.Errorf("%s on %s, which is reached: %v: exec %v, copy %v", n.ID.Node, n.Host, reached, err, copied)
 			}
+			if drift, err := d.Drift(t.Context(), n.ID, fleet.DriftSpec{Spec: spec}); reached && (err != nil || drift.Total != 0) || !reached && !fault.Is(err, fault.Unsupported) {
+				t.Errorf("%s on %s, which is reached: %v: it differs in %+v, %v", n.ID.Node, n.Host, reached, drift, err)
+			}
 		}
 	}
 }
