@@ -39,7 +39,7 @@ func TestPages(t *testing.T) {
 	for p := autoscaling.NewDescribeAutoScalingGroupsPaginator(groups, &autoscaling.DescribeAutoScalingGroupsInput{MaxRecords: aws.Int32(20)}); p.HasMorePages(); {
 		page, err := p.NextPage(t.Context())
 		if err != nil || len(page.AutoScalingGroups) > 20 {
-			t.Fatal(len(page.AutoScalingGroups), err)
+			t.Fatalf("%+v: %v", page, err)
 		}
 		for _, g := range page.AutoScalingGroups {
 			names = append(names, *g.AutoScalingGroupName)
