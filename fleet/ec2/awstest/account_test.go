@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
@@ -12,11 +13,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/bootandshoot/release/fleet/ec2/awstest"
+	"github.com/bootandshoot/release/internal/awsapi"
 )
 
 // TestPages: lists come in pages, whole and in order, as the SDK asks for them; groups come 50 at a time unless more are asked for.
 func TestPages(t *testing.T) {
-	_, cfg := configOf(t, awstest.Options{})
+	configOf(t, awstest.Options{})
+	cfg, err := awsapi.Load(t.Context(), awsapi.Options{Region: region, Backoff: 5 * time.Millisecond}) // a connection may close under a long answer
+	if err != nil {
+		t.Fatal(err)
+	}
 	c, groups := ec2.NewFromConfig(cfg), autoscaling.NewFromConfig(cfg)
 	subnets := awstest.Subnets(t, cfg)
 	var want []string
@@ -33,7 +39,7 @@ func TestPages(t *testing.T) {
 	}
 	one, err := groups.DescribeAutoScalingGroups(t.Context(), nil)
 	if err != nil || len(one.AutoScalingGroups) != 50 || one.NextToken == nil {
-		t.Fatalf("the first page has %d groups: %v", len(one.AutoScalingGroups), err)
+		t.Fatalf("the first page is %+v: %v", one, err)
 	}
 	var names []string
 	for p := autoscaling.NewDescribeAutoScalingGroupsPaginator(groups, &autoscaling.DescribeAutoScalingGroupsInput{MaxRecords: aws.Int32(20)}); p.HasMorePages(); {
