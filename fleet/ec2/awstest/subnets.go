@@ -13,9 +13,8 @@ const defaultNetwork = "vpc-0"
 
 // network is one that a caller made.
 type network struct {
-	id      string
-	block   netip.Prefix
-	subnets int // so many were made in it
+	id    string
+	block netip.Prefix
 }
 
 // subnet is in one zone of a network.
