@@ -11,8 +11,8 @@ import (
 // systemdProgram is systemd in every image that has it, merged /usr or not.
 const systemdProgram = "/lib/systemd/systemd"
 
-// Units of Debian's systemd that a machine enables, and those that it is better off without: nobody logs in at its console, there are no kernel modules to load
-// and no LVM to look through, and what is kept from boot to boot (seed, journal, record of boots) would be in memory.
+// Units of Debian's systemd that a machine enables, and those that it is better off without: nobody logs in at its console, no kernel module is left to load
+// (the root has no /lib/modules) and no LVM to look through, and what is kept from boot to boot (seed, journal, record of boots) would be in memory.
 var (
 	enabledUnits = []string{"systemd-networkd.service"}
 	maskedUnits  = []string{"serial-getty@ttyS0.service", "getty@tty1.service", "systemd-firstboot.service", "systemd-remount-fs.service", "apt-daily.timer", "apt-daily-upgrade.timer",

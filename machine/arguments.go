@@ -75,6 +75,9 @@ func (s Spec) check() error {
 	if s.Kernel != nil && (!filepath.IsAbs(s.Kernel.Image) || !filepath.IsAbs(s.Kernel.Initrd)) {
 		return refuse("its kernel %q and initrd %q are no absolute paths", s.Kernel.Image, s.Kernel.Initrd)
 	}
+	if s.Kernel != nil && len(s.Kernel.Cmdline) > longestLine {
+		return refuse("its kernel's command line has %d bytes, of which the kernel reads %d", len(s.Kernel.Cmdline), longestLine)
+	}
 	for _, d := range s.Disks {
 		if err := d.check(); err != nil {
 			return err
@@ -143,10 +146,12 @@ func (s Spec) arguments() []string {
 // other hypervisors, where Linux says so to itself; and it leaves out to test its own cryptography at every boot, which takes half a second.
 const emulated = " no_timer_check cryptomgr.notests"
 
+// longestLine is the kernel's COMMAND_LINE_SIZE on amd64, without its end, in bytes.
+const longestLine = 2047
+
 // cmdline is the kernel's.
 func (s Spec) cmdline() string {
-	const longest = 2047 // COMMAND_LINE_SIZE on amd64, without its end
-	if line := s.Kernel.Cmdline + emulated; s.Accelerator == Emulation && len(line) <= longest {
+	if line := s.Kernel.Cmdline + emulated; s.Accelerator == Emulation && len(line) <= longestLine {
 		return line
 	}
 	return s.Kernel.Cmdline

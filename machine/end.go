@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -87,6 +88,10 @@ func (m *Machine) follow(ctx context.Context) (Ending, error) {
 		return "", err
 	}
 	defer events.close()
+	var stopped sync.WaitGroup
+	defer stopped.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	// The state after the connection is made: what ends later is told as an event.
 	status, err := events.status()
 	if err != nil {
@@ -97,6 +102,8 @@ func (m *Machine) follow(ctx context.Context) (Ending, error) {
 		return Off, nil
 	case "guest-panicked":
 		return Reset, nil
+	case "io-error":
+		stopped.Go(func() { m.goOn(ctx) })
 	}
 	for {
 		got, err := events.next()
@@ -110,6 +117,26 @@ func (m *Machine) follow(ctx context.Context) (Ending, error) {
 			return Off, nil
 		case got.Event == "SHUTDOWN":
 			return Killed, nil
+		case got.Event == "BLOCK_IO_ERROR" && got.Data.Action == "stop":
+			stopped.Go(func() { m.goOn(ctx) })
+		}
+	}
+}
+
+// spaceEvery is how long a machine stands still that found no space, before it tries again.
+const spaceEvery = 2 * time.Second
+
+// goOn lets a machine go on that QEMU stopped because there was no space for what it writes. QEMU writes that again, and if there is still no
+// space it stops the machine once more and says so.
+func (m *Machine) goOn(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(spaceEvery):
+		}
+		if m.tell(ctx, "cont") == nil {
+			return
 		}
 	}
 }
@@ -133,13 +160,16 @@ func (m *Machine) Stop(ctx context.Context, grace time.Duration) error {
 }
 
 // PressPower asks the machine to power off, as its power button does, and does not wait for that.
-func (m *Machine) PressPower(ctx context.Context) error {
+func (m *Machine) PressPower(ctx context.Context) error { return m.tell(ctx, "system_powerdown") }
+
+// tell gives QEMU a command.
+func (m *Machine) tell(ctx context.Context, command string) error {
 	c, err := dialMonitor(ctx, filepath.Join(m.dir, commandSock))
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	_, err = c.do("system_powerdown")
+	_, err = c.do(command)
 	return err
 }
 

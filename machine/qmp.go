@@ -31,6 +31,7 @@ type message struct {
 	Data   struct {
 		Guest  bool
 		Reason string
+		Action string // what QEMU did about an error of a disk
 	}
 }
 

@@ -70,7 +70,8 @@ type identity struct {
 }
 
 // nameForm is what agents are called: as other edges are, since an agent's name is that of its router, and part of keys in the store.
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+// Versions before minted up to 69 bytes.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,68}$`)
 
 // agentName is the agent's name among those of an installation, minted once for each state folder.
 func agentName(dir string) (string, error) {
@@ -82,7 +83,7 @@ func agentName(dir string) (string, error) {
 			return "", fault.New(fault.Failed, "read the agent's name: %s is damaged", path).WithHint("remove it: the agent gets another name")
 		}
 		if !nameForm.MatchString(id.Name) {
-			return "", fault.New(fault.Invalid, "read the agent's name: %s has %q, which is not 1 to 63 of letters, digits, ., _ and -, beginning with a letter or a digit", path, id.Name).
+			return "", fault.New(fault.Invalid, "read the agent's name: %s has %q, which is not 1 to 69 of letters, digits, ., _ and -, beginning with a letter or a digit", path, id.Name).
 				WithHint("put back the name that the agent had, or remove the file: the agent gets another name")
 		}
 		return id.Name, nil

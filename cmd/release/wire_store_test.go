@@ -11,8 +11,8 @@ import (
 
 func TestAgentName(t *testing.T) {
 	for name, ok := range map[string]bool{
-		"web-1.example.org-k3f9": true, "A_b": true, strings.Repeat("a", 63): true,
-		"../../x": false, "a/b": false, "..": false, ".a": false, "-a": false, "a b": false, "a\\n": false, strings.Repeat("a", 64): false,
+		"web-1.example.org-k3f9": true, "A_b": true, strings.Repeat("a", 69): true,
+		"../../x": false, "a/b": false, "..": false, ".a": false, "-a": false, "a b": false, "a\\n": false, strings.Repeat("a", 70): false,
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, identityFile)

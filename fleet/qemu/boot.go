@@ -18,6 +18,7 @@ import (
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/instance"
 	"github.com/bootandshoot/release/internal/machinechannel"
+	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/machine"
 )
 
@@ -35,9 +36,13 @@ func (d *Driver) Prepare(ctx context.Context, spec fleet.Spec) error {
 	return nil
 }
 
-// kernel is the file that a machine boots: the kernel unpacked where QEMU can enter it so, else as the image has it.
+// kernel is the file that a machine boots: the kernel unpacked where QEMU can enter it so, else as the image has it. On KVM unpacking takes
+// the machine no time, and only a kernel that unpacks itself chooses a random place in memory (KASLR).
 func (d *Driver) kernel(m images.Machine) string {
 	image := d.blob(m.Kernel)
+	if d.accelerator == machine.KVM {
+		return image
+	}
 	plain, err := machine.PlainKernel(image, d.kernels())
 	switch {
 	case fault.Is(err, fault.Unsupported):
@@ -56,21 +61,11 @@ func (d *Driver) blob(b images.Descriptor) string {
 	return d.opts.Images.BlobPath(images.Digest(b.Digest))
 }
 
-// sweepKernels removes what was unpacked of images that are gone, and what a crash left half-written.
-func (d *Driver) sweepKernels() error {
-	list, err := os.ReadDir(d.kernels())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+// sweepKernels removes what an agent before this one unpacked: what boots is unpacked from what was checked. QEMU reads it only when it starts.
+func (d *Driver) sweepKernels() {
+	if err := removal.Tree(d.kernels()); err != nil {
+		d.opts.Log.Warn("cannot remove unpacked kernels", "error", err)
 	}
-	for _, e := range list {
-		if d.opts.Images.Has(images.Digest("sha256:" + e.Name())) {
-			continue
-		}
-		if err := os.Remove(filepath.Join(d.kernels(), e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // check reads a machine whole, once for each image.

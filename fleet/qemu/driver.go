@@ -122,9 +122,7 @@ func newDriver(ctx context.Context, opts Options) (*Driver, error) {
 	if err := d.nodes.Make(); err != nil {
 		return nil, err
 	}
-	if err := d.sweepKernels(); err != nil {
-		return nil, fmt.Errorf("remove unpacked kernels: %w", err)
-	}
+	d.sweepKernels()
 	return d, d.adopt(ctx)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/local"
 	"github.com/bootandshoot/release/internal/machinechannel"
 	"github.com/bootandshoot/release/machine"
 )
@@ -20,6 +21,16 @@ const (
 	exitFile    = "exit"
 	controlFile = "control"
 )
+
+// record is what is kept of a node.
+type record struct {
+	local.Record
+
+	Volumes []fleet.VolumeMount `json:"volumes,omitempty"`
+}
+
+// Mounts are the volumes that a node has.
+func (r record) Mounts() []fleet.VolumeMount { return r.Volumes }
 
 // machineDir is where package machine keeps a node's machine.
 func (d *Driver) machineDir(node string) string { return filepath.Join(d.nodes.Dir(node), "machine") }

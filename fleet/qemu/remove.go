@@ -41,7 +41,9 @@ func (d *Driver) remove(ctx context.Context, id fleet.NodeID, grace time.Duratio
 	if err := d.stop(ctx, r, grace); err != nil {
 		return err
 	}
-	d.settle(ctx, r)
+	if err := d.settle(ctx, r); err != nil {
+		return err
+	}
 	if err := d.clear(ctx, r); err != nil {
 		return err
 	}
@@ -136,7 +138,9 @@ func (d *Driver) Destroy(ctx context.Context, id fleet.FleetID) error {
 	group.SetLimit(d.opts.Boots)
 	for _, r := range records {
 		group.Go(func() error {
-			d.settle(ctx, r)
+			if err := d.settle(ctx, r); err != nil {
+				return fmt.Errorf("destroy node %s: %w", r.ID.Node, err)
+			}
 			if err := d.kill(ctx, r.ID.Node); err != nil {
 				return fmt.Errorf("destroy node %s: %w", r.ID.Node, err)
 			}

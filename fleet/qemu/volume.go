@@ -20,16 +20,6 @@ const (
 	volumeFile    = "disk"
 )
 
-// record is what is kept of a node.
-type record struct {
-	local.Record
-
-	Volumes []fleet.VolumeMount `json:"volumes,omitempty"`
-}
-
-// Mounts are the volumes that a node has.
-func (r record) Mounts() []fleet.VolumeMount { return r.Volumes }
-
 // keeper keeps volumes as files with an ext4, each a disk of one machine at a time. [local.Volumes]
 func (d *Driver) keeper(nodes local.Nodes[record]) *local.Volumes[record] {
 	return &local.Volumes[record]{Nodes: nodes, Content: volumeFile, Over: d.over}
@@ -87,27 +77,33 @@ func labelOf(id fleet.VolumeID) string {
 	return "v-" + hex.EncodeToString(sum[:7])
 }
 
-// settlePatience is how long a machine may take to end by itself that has volumes.
-const settlePatience = 20 * time.Second
+// settlePatience is how long a machine may take to end by itself that has volumes. docs/machines.md says it.
+const settlePatience = 30 * time.Second
 
 // settle ends the services of a machine that has volumes at once, and lets the machine power off: what they wrote last is in its memory, and
-// would be lost with it. One that does not listen is to be killed as it is.
-func (d *Driver) settle(ctx context.Context, r record) {
+// would be lost with it. One that has not ended after settlePatience is to be killed. An error is that of ctx: the machine is left as it is.
+func (d *Driver) settle(ctx context.Context, r record) error {
 	l, err := d.liveOf(r)
 	if err != nil || len(r.Volumes) == 0 {
-		return
+		return nil // nothing of it runs, or killing tells why that cannot be known
 	}
-	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	waiting, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
-	if err := d.ask(ctx, l, "KILL", answerPatience); err != nil {
-		d.opts.Log.Warn("a machine is ended without a word, and what it wrote to its volumes last may be lost", "node", r.ID.Node, "error", err)
-		return
+	if err := d.ask(waiting, l, "KILL", answerPatience); err != nil { // it may be on its way to power off, where nobody listens any more
+		d.opts.Log.Debug("kill signal did not arrive", "node", r.ID.Node, "error", err)
+		if err := l.machine.PressPower(waiting); err != nil {
+			d.opts.Log.Debug("power button was not pressed", "node", r.ID.Node, "error", err)
+		}
 	}
 	select {
 	case <-l.machine.Done():
-	case <-ctx.Done():
+		return nil
+	case <-waiting.Done():
+	}
+	if ctx.Err() == nil {
 		d.opts.Log.Warn("a machine does not power off, and what it wrote to its volumes last may be lost", "node", r.ID.Node)
 	}
+	return ctx.Err()
 }
 
 // makeRoom makes a node's folder with its record, and its volumes.

@@ -39,7 +39,7 @@
 //
 // # What a Swarm cannot do
 //
-// A manager reaches into the containers of its own host only, so commands and copies work in nodes on the hosts of the managers and of
-// Options.Engines, and there are no looks for drift. Volumes are those of single hosts, so there are none. A node's grace is part of its service: Remove and Destroy give what the spec said.
+// A manager reaches into the containers of its own host only, so commands, copies and looks for drift work in nodes on the hosts of
+// the managers and of Options.Engines. Volumes are those of single hosts, so there are none. A node's grace is part of its service: Remove and Destroy give what the spec said.
 // Environment and secrets are in the service, which the Swarm keeps encrypted, and which who may use a manager may read.
 package swarm

@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +22,11 @@ func mountData(v volume, root string) error {
 		return err
 	}
 	const aside = "/volume"
-	if err := (mount{device, aside, "ext4", unix.MS_NODEV | unix.MS_NOSUID, ""}).do(); err != nil {
+	options := ""
+	if v.seed {
+		options = "discard" // its file gives back the space of what was removed
+	}
+	if err := (mount{device, aside, "ext4", unix.MS_NODEV | unix.MS_NOSUID, options}).do(); err != nil {
 		return err
 	}
 	if v.seed {
@@ -45,20 +51,31 @@ func mountData(v volume, root string) error {
 	return mount{aside, fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), "", unix.MS_MOVE, ""}.do()
 }
 
-// seeded is an attribute of the root of a volume that has had what its first image has there, whatever became of it.
-const seeded = "trusted.release.seeded"
+// Attributes of the root of a volume.
+const (
+	seeding = "trusted.release.seeding" // it was empty, and is being filled
+	seeded  = "trusted.release.seeded"  // it has had what its first image has there, whatever became of it
+)
 
-// seed fills a new volume from the image below root. One whose filling was cut off is filled anew.
+// seed fills a new volume from the image below root. One whose filling was cut off is filled anew; one that has files and no attribute, as
+// after a backup was put back, is left as it is.
 func seed(root, path, at string) error {
-	_, err := unix.Getxattr(at, seeded, nil)
-	if err == nil {
-		return nil
+	done, err := marked(at, seeded)
+	if done || err != nil {
+		return err
 	}
-	if !errors.Is(err, unix.ENODATA) {
-		return fmt.Errorf("read %s: %w", seeded, err)
+	begun, err := marked(at, seeding)
+	if err != nil {
+		return err
 	}
 	list, err := os.ReadDir(at)
 	if err != nil {
+		return err
+	}
+	if !begun && slices.ContainsFunc(list, func(e fs.DirEntry) bool { return e.Name() != "lost+found" }) {
+		return mark(at, seeded)
+	}
+	if err := mark(at, seeding); err != nil {
 		return err
 	}
 	for _, e := range list { // lost+found too: programs want their folder to be empty at first
@@ -69,6 +86,22 @@ func seed(root, path, at string) error {
 	if err := volumeseed.Fill(root, path, at); err != nil {
 		return err
 	}
+	return mark(at, seeded)
+}
+
+func marked(at, name string) (bool, error) {
+	_, err := unix.Getxattr(at, name, nil)
+	switch {
+	case errors.Is(err, unix.ENODATA):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read %s: %w", name, err)
+	}
+	return true, nil
+}
+
+// mark sets an attribute once all that was written before is on the disk, and waits until it is there too.
+func mark(at, name string) error {
 	dir, err := os.Open(at)
 	if err != nil {
 		return err
@@ -77,8 +110,8 @@ func seed(root, path, at string) error {
 	if err := unix.Syncfs(int(dir.Fd())); err != nil {
 		return err
 	}
-	if err := unix.Fsetxattr(int(dir.Fd()), seeded, []byte("1"), 0); err != nil {
-		return fmt.Errorf("write %s: %w", seeded, err)
+	if err := unix.Fsetxattr(int(dir.Fd()), name, []byte("1"), 0); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return unix.Syncfs(int(dir.Fd()))
 }

@@ -37,7 +37,12 @@ func run(c config, command, env []string, first bool) error {
 		return err
 	}
 	if first {
-		g.stop = func(n syscall.Signal) error { return syscall.Kill(pid, n) }
+		g.stop = func(n syscall.Signal) error {
+			if err := syscall.Kill(pid, n); !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
+			return nil // they have ended, and the machine powers off
+		}
 		watchButton(pressed)
 		go g.serve()
 	}
