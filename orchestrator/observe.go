@@ -53,7 +53,7 @@ func (r *round) observeNode(fl *Fleet, n *Node) {
 	if n.State != NodeDraining && seen {
 		r.judge(fl, n, fact)
 	}
-	n.Gone = n.State == NodeUnhealthy && r.away(n)
+	n.Gone = n.State == NodeUnhealthy && r.silent(fl, n)
 }
 
 // settled is how long a node that became healthy after the failures of its fleet must stay so before they are forgotten: a

@@ -124,6 +124,18 @@ func (r *round) away(n *Node) bool {
 	return r.f.Nodes[n.Name].Doubted || r.f.Hosts != nil && n.Host != "" && !r.f.Hosts[n.Host].Away.IsZero()
 }
 
+// silentAfter is how long a host must have been away before its unhealthy nodes count as gone, and what they are asked is refused: a busy
+// one may miss a look and a few probes.
+const silentAfter = 5 * time.Second
+
+// silent says whether nobody sees a node's host, while another one is seen: else it is the agent that sees nothing.
+func (r *round) silent(fl *Fleet, n *Node) bool {
+	if r.f.Hosts != nil && n.Host != "" {
+		return r.awayFor(fl, n.Host, silentAfter)
+	}
+	return r.f.Nodes[n.Name].Doubted && slices.ContainsFunc(fl.Nodes, func(other *Node) bool { return other.State == NodeHealthy && !r.f.Nodes[other.Name].Doubted })
+}
+
 // lost says whether a host of a fleet counts as lost.
 func (r *round) lost(fl *Fleet, host string) bool {
 	names := r.s.hosts(fl)

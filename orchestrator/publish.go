@@ -322,7 +322,8 @@ func (o *Orchestrator) awaited(table router.Table, changed []Key, why *router.Wa
 			}
 		}
 		t.waiting[key] = refusal{err: why, until: now.Add(applyAgain), routes: routes}
-		if r, was := t.refused[key]; was { // it has not been taken since
+		t.abandoned = slices.DeleteFunc(t.abandoned, func(name string) bool { return slices.Contains(routes, name) }) // they are wanted again
+		if r, was := t.refused[key]; was {                                                                            // it has not been taken since
 			r.last = now
 			t.refused[key] = r
 		}

@@ -119,6 +119,7 @@ func (e *engine) place(ctx context.Context, t router.Table, b []byte) error {
 // swap makes the table effective.
 func (e *engine) swap(c *compiled) {
 	e.certs.Use(c.certs)
+	c.forgive()
 	e.current.Store(c)
 	e.listeners.accept()
 	e.memory.keep(e, c)
@@ -139,6 +140,7 @@ func (e *engine) follow(t router.Table) error {
 	if old := e.current.Load(); old != nil {
 		c.certs = old.certs
 	}
+	c.forgive()
 	e.current.Store(c)
 	e.memory.keep(e, c)
 	e.memory.serveAll(true)

@@ -96,12 +96,15 @@ func (g *guard) expired() bool { return g.due.Load() == fired }
 // fire ends what is under way now.
 func (g *guard) fire() { g.fireIf(g.due.Load()) }
 
-func (g *guard) fireIf(due int64) {
+// fireIf does so if the limit is due still, and says whether it was.
+func (g *guard) fireIf(due int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if due != fired && g.due.CompareAndSwap(due, fired) {
-		_ = g.set(time.Unix(1, 0))
+	if due == fired || !g.due.CompareAndSwap(due, fired) {
+		return false
 	}
+	_ = g.set(time.Unix(1, 0))
+	return true
 }
 
 // watched is a connection that the sweep looks at.

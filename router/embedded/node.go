@@ -122,7 +122,6 @@ func (n *node) enter() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.gone = false
-	n.failed.Store(inOrder)
 }
 
 // enterFlight counts one more request, unless the node has as many as it may. It never counts one too many, not even for an

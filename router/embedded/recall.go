@@ -49,6 +49,13 @@ func (m *memory) fail(c *compiled) {
 	}
 }
 
+// forgive takes back that nodes failed which a table has again, before any request can reach one of them.
+func (c *compiled) forgive() {
+	for _, n := range c.nodes {
+		n.failed.Store(inOrder)
+	}
+}
+
 // safe is RFC 9110, 9.2.1.
 func safe(method []byte) bool {
 	switch string(method) {
@@ -87,7 +94,9 @@ func (c *nodeConn) recall() {
 	case from == 0 || failed < from:
 	case due > 0:
 		c.waiting.due.Store(due)
-		c.reads.fireIf(due)
+		if !c.reads.fireIf(due) {
+			c.waiting.due.Store(0) // another limit by now: the next sweep looks again
+		}
 	case due == 0 && failed == away: // the head of the request is still being written
 		if due := c.writes.due.Load(); due > 0 {
 			c.writes.fireIf(due)
@@ -110,14 +119,17 @@ func (x *exchange) recalled(c *nodeConn, err error) error {
 	if due == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.reads.killed() {
 		return err
 	}
-	switch {
+	switch failed := c.node.failed.Load(); {
 	case c.readable(): // it has answered in the same moment
-	case c.node.failed.Load() == away:
+		c.waiting.from.Store(away)
+	case failed < c.waiting.from.Load(): // it is back in the table
+	case failed == away:
 		return errFailed
 	case x.takesBack():
 		return errTakenBack
+	default:
+		c.waiting.from.Store(away)
 	}
-	c.waiting.from.Store(away)
 	c.reads.resume(due)
 	return nil
 }

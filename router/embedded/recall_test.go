@@ -96,6 +96,19 @@ func (h *heldRequest) want(t *testing.T, want string) {
 	}
 }
 
+// swept waits until the sweep has looked at all connections since.
+func swept(t *testing.T, e *engine) {
+	t.Helper()
+	c := &sweepCount{}
+	e.sweeper.add(c)
+	defer e.sweeper.remove(c)
+	routertest.Eventually(t, "the sweep to have looked at all", func() bool { return c.n.Load() >= 3 }) // the second of these was a whole one
+}
+
+type sweepCount struct{ n atomic.Int32 }
+
+func (c *sweepCount) sweep(time.Time) { c.n.Add(1) }
+
 // What waits at a node that fails is answered by another one where that is safe, and refused at once where nobody will answer; what
 // may still be answered, or is under way, stays.
 func TestNodeThatFails(t *testing.T) {
@@ -144,7 +157,8 @@ func TestNodeThatFails(t *testing.T) {
 					table.Failed = append(table.Failed, router.Failed{Fleet: id, Node: "a", Gone: failed == "gone"})
 				}
 				e.mustApply(t, table)
-				last.want(t, "b") // so the sweep has looked
+				last.want(t, "b")
+				swept(t, e)
 				var staying []*heldRequest
 				for _, h := range held {
 					want := map[string]string{"drains": "a", "unwell": h.unwell, "gone": h.gone}[failed]
@@ -257,7 +271,7 @@ func TestNodeThatComesBack(t *testing.T) {
 	h := &heldRequest{method: "POST", path: "/"}
 	h.ask(t, http.DefaultClient, listen)
 	routertest.Eventually(t, "it is at the node", func() bool { return a.has.Load() == 1 })
-	time.Sleep(2 * sweepEvery) // it would be taken back within
+	swept(t, e)
 	a.end()
 	h.want(t, "a")
 }

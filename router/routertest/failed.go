@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bootandshoot/release/router"
 )
@@ -37,11 +38,15 @@ func testFailed(t *testing.T, in Instance) {
 				return
 			}
 			defer res.Body.Close()
-			b, _ := io.ReadAll(res.Body)
-			if res.StatusCode != 200 {
-				b = []byte(res.Status[:3])
+			b, err := io.ReadAll(res.Body)
+			switch {
+			case err != nil:
+				got <- err.Error()
+			case res.StatusCode != 200:
+				got <- res.Status[:3]
+			default:
+				got <- string(b)
 			}
-			got <- string(b)
 		}()
 		Eventually(t, "the node has the request", func() bool { return node.Seen.Load() > before })
 		return got
@@ -59,8 +64,13 @@ func testFailed(t *testing.T, in Instance) {
 		got  <-chan string
 		text string
 	}{{"GET at an unhealthy node", get, "c"}, {"POST at a node that is gone", lost, "502"}, {"PUT at a node that is gone", put, "c"}} {
-		if got := <-want.got; got != want.text {
-			t.Errorf("%s: %q, want %q", want.what, got, want.text)
+		select {
+		case got := <-want.got:
+			if got != want.text {
+				t.Errorf("%s: %q, want %q", want.what, got, want.text)
+			}
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s: no answer, want %q", want.what, want.text)
 		}
 	}
 	select {

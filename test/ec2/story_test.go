@@ -33,7 +33,7 @@ func TestStory(t *testing.T) {
 	c.operate(0, "launch", v1)
 	c.operate(0, "cutover")
 	var dead death
-	report, err := load.During(t.Context(), load.Options{URL: "http://" + c.Listen + "/", Rate: 30, Duration: 2 * patience}, func() {
+	report, err := load.During(t.Context(), load.Options{URL: "http://" + c.Listen + "/", Rate: 30, Duration: 15 * patience}, func() {
 		c.ill(v2, true)
 		c.operate(3, "launch", v2) // its gate fails: users stay where they are
 		c.serves("r1")
@@ -48,9 +48,10 @@ func TestStory(t *testing.T) {
 		c.operate(0, "rollback")
 		c.serves("r1")
 		c.replaced("an instance that ends", func(n api.Node) {
-			dead = death{n.Address, time.Now()}
+			dead = death{address: n.Address, at: time.Now()}
 			c.server.Shutdown(region, n.Host)
 		})
+		dead.until = time.Now()
 		c.replaced("an instance that falls ill", func(n api.Node) { c.ill(n.ID, true) })
 		c.replaced("an instance that a person has replaced", func(n api.Node) { c.operate(0, "replace", n.ID) })
 	})
