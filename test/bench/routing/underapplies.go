@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/embedded"
 )
 
@@ -35,7 +36,7 @@ func MeasureUnderApplies(ctx context.Context, dir string, rounds int, d time.Dur
 	if err != nil {
 		return u, err
 	}
-	if err := b.client.Apply(ctx, b.table(0, 0)); err != nil {
+	if err := b.client.Apply(ctx, b.moved(0)); err != nil {
 		return u, err
 	}
 	var quiet, placebo, busy []Wrk
@@ -79,7 +80,14 @@ func (b *bench) whileApplying(ctx context.Context, to *embedded.Client, d time.D
 	return w, n, err
 }
 
-// applyAll moves the weight 100 times a second, between two nodes that are the same.
+// moved is a table in which a node has 1 or 2 % besides one that has the rest: both are at work whether tables are applied or not.
+func (b *bench) moved(n int) router.Table {
+	t := b.table(0, 0)
+	t.Routes[0].Fleets[1].Weight = 1 + n%2
+	return t
+}
+
+// applyAll moves weight 100 times a second, between two nodes that are the same.
 func (b *bench) applyAll(ctx context.Context, to *embedded.Client, stop <-chan struct{}) (n int, err error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -88,9 +96,7 @@ func (b *bench) applyAll(ctx context.Context, to *embedded.Client, stop <-chan s
 		case <-stop:
 			return n, nil
 		case <-tick.C:
-			t := b.table(0, 0)
-			t.Routes[0].Fleets[1].Weight = n % 2
-			if err := to.Apply(ctx, t); err != nil {
+			if err := to.Apply(ctx, b.moved(n)); err != nil {
 				return n, err
 			}
 			n++
