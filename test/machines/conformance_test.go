@@ -59,9 +59,13 @@ func TestConformanceOfQEMU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	driver := newDrivers(t, store)
+	driver := newDrivers(t, store, t.TempDir())
 	t.Run("RemoveWhileBooting", func(t *testing.T) { removedWhileItBoots(t, driver(t, "one", nil), image) })
 	t.Run("VolumeOfImage", func(t *testing.T) { volumeOfImage(t, driver(t, "one", nil), image) })
+	t.Run("VolumeOnAFullDisk", func(t *testing.T) {
+		dir := smallDisk(t)
+		volumeOnAFullDisk(t, newDrivers(t, store, dir)(t, "one", nil), dir, image)
+	})
 	fleettest.Run(t, fleettest.Harness{
 		New:          func(t *testing.T) fleet.Driver { return driver(t, "one", nil) },
 		Other:        func(t *testing.T) fleet.Driver { return driver(t, "another", nil) },
@@ -75,8 +79,7 @@ func TestConformanceOfQEMU(t *testing.T) {
 }
 
 // newDrivers makes drivers of one folder.
-func newDrivers(t *testing.T, store *images.Store) func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
-	dir := t.TempDir()
+func newDrivers(t *testing.T, store *images.Store, dir string) func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
 	base := 22_000 + 500*rand.IntN(20) // machines outlive a run that was killed, and keep their ports
 	return func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
 		d, err := qemu.New(t.Context(), qemu.Options{Dir: dir, Installation: installation, Images: store, Tails: kept,

@@ -29,7 +29,7 @@ func TestSystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDrivers(t, store)(t, "one", nil)
+	d := newDrivers(t, store, t.TempDir())(t, "one", nil)
 	serve := fleet.Spec{Fleet: fleet.FleetID{App: "machine", Env: "test", Role: "web", Release: "r1", Incarnation: 1}, Installation: "one",
 		Kind: fleet.Serve, Image: image, Port: 8080, Env: map[string]string{"GREETING": `a "b" $c`}, Nodes: []fleet.NodeSpec{{Name: "machine-r1-n1", Slot: 1}}}
 	once := serve
