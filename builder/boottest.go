@@ -18,6 +18,7 @@ import (
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/human"
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/machine"
 	"github.com/bootandshoot/release/recipes"
 )
@@ -244,10 +245,8 @@ func (t *bootTrial) well(ctx context.Context, within time.Duration) error {
 	case len(ports) > 0:
 		return t.until(ctx, within, fmt.Sprintf("nothing answers at port %d", ports[0]), func(ctx context.Context) error { return t.answers(ctx, ports[0]) })
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(settleTime):
+	if err := pause.For(ctx, settleTime); err != nil {
+		return err
 	}
 	return t.lives()
 }

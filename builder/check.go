@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/images"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Difference is a path that came out differently in two bakes of the same inputs.
@@ -42,10 +43,8 @@ func Check(ctx context.Context, o Options) ([]Difference, error) {
 		return nil, err
 	}
 	if NeedsRoot(o.Recipe) {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Until(started.Add(1100 * time.Millisecond))):
+		if err := pause.For(ctx, time.Until(started.Add(1100*time.Millisecond))); err != nil {
+			return nil, err
 		}
 	}
 	second, err := checkBake(ctx, o)

@@ -7,9 +7,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Clear ends whatever machine runs in a folder, one whose start was cut off before it was recorded included, and reports whether there was one.
@@ -27,10 +28,8 @@ func Clear(ctx context.Context, dir string) (ran bool, err error) {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
 			return ran, fmt.Errorf("kill machine %d: %w", pid, err)
 		}
-		select {
-		case <-ctx.Done():
-			return ran, ctx.Err()
-		case <-time.After(pollEvery):
+		if err := pause.For(ctx, pollEvery); err != nil {
+			return ran, err
 		}
 	}
 }

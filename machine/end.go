@@ -13,15 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/atomicfile"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Wait waits until the machine has ended, writes down how, and lets QEMU go. Whoever asks later, or elsewhere, gets the same answer.
 func (m *Machine) Wait(ctx context.Context) (Exit, error) {
 	for !m.waiting.TryLock() {
-		select {
-		case <-ctx.Done():
-			return Exit{}, ctx.Err()
-		case <-time.After(pollEvery):
+		if err := pause.For(ctx, pollEvery); err != nil {
+			return Exit{}, err
 		}
 	}
 	defer m.waiting.Unlock()
@@ -129,12 +128,7 @@ const spaceEvery = 2 * time.Second
 // goOn lets a machine go on that QEMU stopped because there was no space for what it writes. QEMU writes that again, and if there is still no
 // space it stops the machine once more and says so.
 func (m *Machine) goOn(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(spaceEvery):
-		}
+	for pause.For(ctx, spaceEvery) == nil {
 		if m.tell(ctx, "cont") == nil {
 			return
 		}

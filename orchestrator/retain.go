@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/store"
 )
 
@@ -70,10 +71,8 @@ func (o *Orchestrator) retain(ctx context.Context, key Key) error {
 		if _, err := o.opts.Store.Commit(ctx, append(slices.Clone(step), o.fence)...); err != nil {
 			return err
 		}
-		select {
-		case <-time.After(retainPause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pause.For(ctx, retainPause); err != nil {
+			return err
 		}
 	}
 	return nil

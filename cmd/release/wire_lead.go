@@ -14,6 +14,7 @@ import (
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/consulapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/orchestrator"
 	"github.com/bootandshoot/release/store"
 )
@@ -62,20 +63,9 @@ func (l *leadership) run(ctx context.Context) error {
 		l.agent.log.Warn("this agent does not lead", "why", err)
 		l.stand(nil, err)
 		l.settle()
-		if wait(ctx, leadAgain) != nil {
+		if pause.For(ctx, leadAgain) != nil {
 			return nil
 		}
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

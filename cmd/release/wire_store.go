@@ -19,6 +19,7 @@ import (
 	"github.com/bootandshoot/release/internal/atomicfile"
 	"github.com/bootandshoot/release/internal/consulapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/orchestrator"
 	"github.com/bootandshoot/release/store"
 	"github.com/bootandshoot/release/store/consul"
@@ -127,7 +128,7 @@ func lockState(ctx context.Context, dir string) (*os.File, error) {
 		if err == nil {
 			return f, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) || wait(ctx, lockTime/40) != nil {
+		if !errors.Is(err, unix.EWOULDBLOCK) || pause.For(ctx, lockTime/40) != nil {
 			break
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/dockerapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // startWidth is how many nodes are made at once. The engine does most of a start under its own locks: more gains
@@ -175,10 +176,8 @@ func (d *Driver) adoptByName(ctx context.Context, spec fleet.Spec, n fleet.NodeS
 		case !errdefs.IsNotFound(err) || try == nameTries:
 			return fleet.Node{}, err
 		}
-		select {
-		case <-ctx.Done():
-			return fleet.Node{}, ctx.Err()
-		case <-time.After(nameWait):
+		if err := pause.For(ctx, nameWait); err != nil {
+			return fleet.Node{}, err
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/dockerapi"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // removeWidth is how many containers are removed at once.
@@ -174,10 +175,8 @@ func (d *Driver) removeBridge(ctx context.Context) error {
 			d.log.InfoContext(ctx, "network stays: something is attached to it", "network", b.name, "error", err)
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return engineError(ctx.Err(), "remove network %s", b.name)
-		case <-time.After(releaseWait):
+		if err := pause.For(ctx, releaseWait); err != nil {
+			return engineError(err, "remove network %s", b.name)
 		}
 	}
 }

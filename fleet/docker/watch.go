@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/dockerapi"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Bounds of the wait before the engine is asked for events again.
@@ -73,10 +74,8 @@ func (d *Driver) follow(ctx context.Context, s stream, found chan<- fleet.FleetI
 		}
 		d.log.Log(ctx, level, "events of the docker engine broke off", "error", err, "retry_in", wait)
 		level = slog.LevelDebug
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait) != nil {
 			return
-		case <-time.After(wait):
 		}
 		s = d.subscribe(ctx)
 		d.sendAll(ctx, found)

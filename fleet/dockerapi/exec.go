@@ -14,6 +14,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Exec runs a command in the container of a node. If ctx ends first the connection is cut, and kill is told the id of the command's
@@ -132,10 +133,8 @@ func execCode(ctx context.Context, engine *client.Client, execID string) (int, e
 		if !in.Running {
 			return in.ExitCode, nil
 		}
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(wait):
+		if err := pause.For(ctx, wait); err != nil {
+			return 0, err
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/bootandshoot/release/internal/awsapi"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/installation"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Disk is the machine form of an image.
@@ -142,12 +143,8 @@ func (d *Driver) nameOf(id fleet.FleetID) string {
 
 // pause waits for the time between two looks.
 func (d *Driver) pause(ctx context.Context) error {
-	timer := time.NewTimer(d.opts.Poll)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if pause.For(ctx, d.opts.Poll) != nil {
 		return context.Cause(ctx)
 	}
+	return nil
 }

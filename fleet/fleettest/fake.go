@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Method names a call of the contract, for Fake's faults and records.
@@ -162,10 +163,8 @@ func (f *Fake) PrepareReporting(ctx context.Context, spec fleet.Spec, report fun
 		return err
 	}
 	for done := int64(1); f.opts.PrepareFor > 0 && done <= 100; done++ {
-		select {
-		case <-time.After(f.opts.PrepareFor / 100):
-		case <-ctx.Done():
-			return fmt.Errorf("fake: prepare image: %w", ctx.Err())
+		if err := pause.For(ctx, f.opts.PrepareFor/100); err != nil {
+			return fmt.Errorf("fake: prepare image: %w", err)
 		}
 		if report != nil {
 			report(fleet.Progress{Doing: "unpacking", Done: done, Total: 100})

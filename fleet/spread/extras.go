@@ -9,6 +9,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // member is the driver of a node's host, with one of the optional interfaces.
@@ -121,10 +122,7 @@ func relay(ctx context.Context, w fleet.Watcher, hints chan<- fleet.FleetID) {
 				}
 			}
 		}
-		select { // hints may be lost: the caller looks by itself too
-		case <-ctx.Done():
-		case <-time.After(retryAfter):
-		}
+		_ = pause.For(ctx, retryAfter) // hints may be lost: the caller looks by itself too
 	}
 }
 

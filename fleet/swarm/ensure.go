@@ -15,6 +15,7 @@ import (
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/dockerapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // lookEvery is the pause between two looks at what the Swarm is about to change.
@@ -137,7 +138,7 @@ func (d *Driver) placed(ctx context.Context, node string) (bool, error) {
 				return false, nil
 			}
 		}
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := pause.For(ctx, lookEvery); err != nil {
 			return false, err
 		}
 	}
@@ -160,7 +161,7 @@ func (d *Driver) started(ctx context.Context, spec fleet.Spec, failed map[string
 		if !p.waits && len(p.unseen) == 0 && (len(p.homeless) == 0 || span >= d.opts.Room) {
 			return p.nodes, d.giveUp(ctx, p.homeless)
 		}
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := pause.For(ctx, lookEvery); err != nil {
 			return p.nodes, fmt.Errorf("wait for nodes of %s to start: %w", spec.Fleet, err)
 		}
 	}
@@ -201,15 +202,4 @@ func (d *Driver) giveUp(ctx context.Context, homeless []task) error {
 			WithHint("docker node ls shows the hosts; fleet.swarm.constraints in release.yaml says which may be used"), d.end(ctx, t.node.ID.Node))
 	}
 	return errors.Join(errs...)
-}
-
-func pause(ctx context.Context, span time.Duration) error {
-	timer := time.NewTimer(span)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

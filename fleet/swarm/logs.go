@@ -13,6 +13,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/dockerapi"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Logs reads a node's output through the managers, from whichever host it is on, until its service is removed. Of a host that is down
@@ -119,7 +120,7 @@ func (d *Driver) awaitEnd(ctx context.Context, t task, every time.Duration) erro
 		if !errors.Is(err, fleet.ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
-		if err := pause(ctx, every); err != nil {
+		if err := pause.For(ctx, every); err != nil {
 			return err
 		}
 	}

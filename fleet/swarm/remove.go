@@ -13,6 +13,7 @@ import (
 
 	"github.com/bootandshoot/release/fleet"
 	"github.com/bootandshoot/release/fleet/dockerapi"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // removeWidth is how many services are removed at once.
@@ -122,7 +123,7 @@ func (d *Driver) gone(ctx context.Context, t task, every time.Duration) error {
 		if err != nil || hosts[now.NodeID].lost() {
 			return err
 		}
-		if err := pause(ctx, every); err != nil {
+		if err := pause.For(ctx, every); err != nil {
 			return fmt.Errorf("wait for the end of task %s: %w", t.ID, err)
 		}
 	}

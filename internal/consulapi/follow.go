@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 const (
@@ -67,12 +69,5 @@ func once(ctx context.Context, index uint64, ask func(*api.QueryOptions) (*api.Q
 
 // Sleep waits for between half of d and d, or until ctx ends and says so.
 func Sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d/2 + rand.N(d/2+1))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause.For(ctx, d/2+rand.N(d/2+1))
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // ErrLocked says that another process, or another part of this one, has the lock.
@@ -33,10 +35,8 @@ func Lock(ctx context.Context, path string, mode os.FileMode, how Sharing) (*os.
 		if !errors.Is(err, ErrLocked) {
 			return f, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for lock %s: %w", path, ctx.Err())
-		case <-time.After(wait):
+		if err := pause.For(ctx, wait); err != nil {
+			return nil, fmt.Errorf("wait for lock %s: %w", path, err)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // MetadataAddress is where an instance of EC2 asks for what it was launched with.
@@ -35,10 +37,8 @@ func UserData(ctx context.Context, address string) ([]byte, error) {
 		if err == nil || !errors.Is(err, errLater) {
 			return data, err
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, metadataPause) != nil {
 			return nil, fmt.Errorf("read user data: %w", err)
-		case <-time.After(metadataPause):
 		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // journal passes on what the services have said since the machine began, and what they say.
@@ -36,10 +38,7 @@ func (j *journal) follow(ctx context.Context) {
 		if err := j.read(ctx, "--follow", "--no-tail"); ctx.Err() == nil {
 			_ = tellConsole(fmt.Sprintf("journalctl ended and is started again: %v", err))
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(journalRetry):
-		}
+		_ = pause.For(ctx, journalRetry)
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalEnd)
 	defer cancel()

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // accept hands a connection to serve for each that begins on the line, and ends the one before. It returns when the line is closed, or fails
@@ -23,10 +25,8 @@ func accept(ctx context.Context, port io.ReadWriter, serve func(net.Conn)) error
 		}
 		l.end() // nobody is there
 		l.head, l.tail = l.head[:0], l.tail[:0]
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(absentPause):
+		if err := pause.For(ctx, absentPause); err != nil {
+			return err
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bootandshoot/release/internal/awsapi"
 	"github.com/bootandshoot/release/internal/fault"
 	"github.com/bootandshoot/release/internal/installation"
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -114,7 +115,7 @@ func (b *Backend) repeat(ctx context.Context, doing string, do func() error) err
 		if !errors.Is(err, errAgain) {
 			return err
 		}
-		if b.pause(ctx) != nil {
+		if pause.For(ctx, b.opts.Poll) != nil {
 			return fmt.Errorf("%w: %w", router.ErrUnavailable, err)
 		}
 	}
@@ -285,18 +286,6 @@ func (b *Backend) Precheck(ctx context.Context, r router.Route) error {
 		return nil // it cannot be told
 	}
 	return err
-}
-
-// pause waits for the time between two looks.
-func (b *Backend) pause(ctx context.Context) error {
-	timer := time.NewTimer(b.opts.Poll)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // outdatedCodes are the errors of a change that was decided on by a list that lacked what was made, or had what is gone.

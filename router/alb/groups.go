@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -175,7 +176,7 @@ func (b *Backend) await(ctx context.Context, v *view, w *wanted, before *record)
 		if err != nil || waits == nil {
 			return err
 		}
-		if last = waits; time.Since(began) >= b.opts.Wait || b.pause(ctx) != nil {
+		if last = waits; time.Since(began) >= b.opts.Wait || pause.For(ctx, b.opts.Poll) != nil {
 			return last
 		}
 	}

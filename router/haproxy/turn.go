@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -132,12 +133,10 @@ func (e *edge) restless() error {
 
 // pause waits before the master is asked again.
 func (e *edge) pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("wait for haproxy's worker at %s: %w", e.Socket, ctx.Err())
-	case <-time.After(reloadPoll):
-		return nil
+	if err := pause.For(ctx, reloadPoll); err != nil {
+		return fmt.Errorf("wait for haproxy's worker at %s: %w", e.Socket, err)
 	}
+	return nil
 }
 
 // settled is the master's processes when there is a worker. During a reload there may be none.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/api"
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/test/load"
 )
 
@@ -100,11 +101,11 @@ func (d *demo) cutover(ctx context.Context, percent int) error {
 
 // look watches a split for a while and notes the share that a version really answered.
 func (d *demo) look(ctx context.Context, version string, percent int) error {
-	if err := pause(ctx, 2*every); err != nil { // answers to earlier requests are counted by then
+	if err := pause.For(ctx, 2*every); err != nil { // answers to earlier requests are counted by then
 		return err
 	}
 	before := d.now()
-	if err := pause(ctx, watch); err != nil {
+	if err := pause.For(ctx, watch); err != nil {
 		return err
 	}
 	after := d.now()
@@ -112,15 +113,6 @@ func (d *demo) look(ctx context.Context, version string, percent int) error {
 	share := 100 * float64(answered) / float64(max(ok, 1))
 	d.facts.add("share of %s when asked for %d %%", "%.1f %% of %d requests", version, percent, share, ok)
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (d *demo) now() load.Counts {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bootandshoot/release/internal/awsapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Image is an AMI of the installation.
@@ -177,7 +178,7 @@ func (s *Store) awaitNamed(ctx context.Context, name string) (Image, error) {
 		if found.ID != "" {
 			return s.Await(ctx, found)
 		}
-		if err := s.pause(ctx); err != nil {
+		if err := pause.For(ctx, s.opts.Poll); err != nil {
 			return Image{}, fmt.Errorf("wait for image %s: %w", name, err)
 		}
 	}
@@ -194,7 +195,7 @@ func (s *Store) Await(ctx context.Context, i Image) (Image, error) {
 		case "failed", "error", "invalid", "deregistered":
 			return i, fault.New(fault.Failed, "wait for image %s: AWS says it is %s", i.ID, i.State).WithHint("release images gc removes it; then publish it again")
 		}
-		if err := in.pause(ctx); err != nil {
+		if err := pause.For(ctx, in.opts.Poll); err != nil {
 			return i, fmt.Errorf("wait for image %s: %w", i.ID, err)
 		}
 		out, err := in.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{i.ID}})

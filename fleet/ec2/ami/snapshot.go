@@ -14,6 +14,7 @@ import (
 
 	"github.com/bootandshoot/release/internal/awsapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Snapshot is one of a disk.
@@ -134,21 +135,9 @@ func (s *Store) await(ctx context.Context, id string) (Snapshot, error) {
 		case now.Status == "error":
 			return Snapshot{}, fmt.Errorf("%w: %s ended in error", errLost, id)
 		}
-		if err := s.pause(ctx); err != nil {
+		if err := pause.For(ctx, s.opts.Poll); err != nil {
 			return Snapshot{}, fmt.Errorf("wait for snapshot %s: %w", id, err)
 		}
-	}
-}
-
-// pause waits for the time between two looks.
-func (s *Store) pause(ctx context.Context) error {
-	timer := time.NewTimer(s.opts.Poll)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/bootandshoot/release/internal/awsapi"
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Plan is what an upload of a disk moves.
@@ -136,7 +137,7 @@ func (s *Store) settle(ctx context.Context, d Disk, id string, plan Plan, cause 
 		case now.Status == "error":
 			return Snapshot{}, errors.Join(cause, s.discard(ctx, id))
 		}
-		if err := s.pause(ctx); err != nil {
+		if err := pause.For(ctx, s.opts.Poll); err != nil {
 			return Snapshot{}, err
 		}
 	}
