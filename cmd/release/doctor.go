@@ -232,6 +232,11 @@ func routerCheck(ctx context.Context, stateDir string) api.Check {
 			return api.Check{Name: "router", State: "fail", Message: l.Listen + ": " + l.Error, Hint: "free the port or change route.listen"}
 		}
 	}
+	for _, l := range s.Listeners {
+		if l.Warning != "" {
+			return warn("router", "see docs/router.md, TLS", "%s: %s", l.Listen, l.Warning)
+		}
+	}
 	if s.Version != programVersion() {
 		return warn("router", "release router upgrade", "runs version %s, this is %s", s.Version, programVersion())
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,7 +158,7 @@ func (c *cli) routerResult(dir string, s embedded.Status, running bool) error {
 		fmt.Fprintf(w, "router %s runs: pid %d, since %s, %s, %s in flight\n", s.Version, s.PID,
 			s.Started.Local().Format(time.DateTime), human.Count(s.Connections, "connection"), human.Count(s.InFlight, "request"))
 		for _, l := range s.Listeners {
-			fmt.Fprintln(w, "  "+l.Listen, orOK(l.Error))
+			fmt.Fprintln(w, "  "+l.Listen, orOK(cmp.Or(l.Error, l.Warning)))
 		}
 		if s.Predecessor != nil {
 			fmt.Fprintf(w, "  pid %d finishes %s after the upgrade\n", s.Predecessor.PID, human.Count(s.Predecessor.Connections, "connection"))

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +41,7 @@ var (
 	_ router.Prechecker = (*keptRouter)(nil) // by its client
 )
 
-// startRouter adopts the router that runs in dir or starts one.
+// startRouter adopts the router that runs in dir or starts one. One of another program file than this is handed over to this.
 func startRouter(ctx context.Context, dir string, settings *config.Agent, log *slog.Logger) (*keptRouter, error) {
 	if err := os.Remove(filepath.Join(dir, stoppedFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -50,7 +52,35 @@ func startRouter(ctx context.Context, dir string, settings *config.Agent, log *s
 		_, err := embedded.Ensure(ctx, dir, selfPath(), args)
 		return err
 	}
-	return k, k.start(ctx)
+	if err := k.start(ctx); err != nil {
+		return k, err
+	}
+	k.renew(ctx)
+	return k, nil
+}
+
+// renew hands the router over to this program when another file runs as it: the program was replaced before the agent started. A
+// router that does not hand over goes on as it is.
+func (k *keptRouter) renew(ctx context.Context) {
+	exe := selfPath()
+	own, err := os.Stat(exe)
+	if err != nil || strings.HasPrefix(exe, "/proc/") { // replaced once more by now
+		return
+	}
+	s, err := k.Status(ctx)
+	if err != nil {
+		return
+	}
+	runs, err := os.Stat(fmt.Sprintf("/proc/%d/exe", s.PID))
+	if err != nil || os.SameFile(own, runs) {
+		return
+	}
+	next, err := k.Upgrade(ctx, exe)
+	if err != nil {
+		k.log.Warn("the router goes on with another program than the agent", "pid", s.PID, "version", s.Version, "error", err)
+		return
+	}
+	k.log.Info("the router was handed over to the agent's program", "from", s.PID, "to", next.PID, "version", next.Version)
 }
 
 // routerArgs is the command line of the router process.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,5 +34,20 @@ func TestReviveGivesTheRouterItsTime(t *testing.T) {
 	}
 	if _, err := k.Observe(ctx); !errors.Is(err, router.ErrUnavailable) || starts != 1 {
 		t.Errorf("again at once: %v, %d starts", err, starts)
+	}
+}
+
+// What a person should do about a certificate stands beside its listener.
+func TestRouterStatusWarns(t *testing.T) {
+	var text bytes.Buffer
+	c := &cli{out: newOutput(&text, &text, func(string) (string, bool) { return "", false })}
+	s := embedded.Status{PID: 1, Listeners: []router.ListenerState{{Listen: ":8443", Warning: "the certificate of shop.example has expired"}, {Listen: ":8080"}}}
+	if err := c.routerResult("/state/router", s, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{":8443 the certificate of shop.example has expired", ":8080 ok"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, text.String())
+		}
 	}
 }
