@@ -57,7 +57,7 @@ lint:
 	.ci/lint
 
 bench: build
-	RELEASE_BENCH=1 go test -v -count=1 -p 1 -timeout 60m -run 'TestBake|TestDebian|TestLaunchOf|TestRouting|TestOperating|TestImagesDiff|TestMachine' ./test/bench/...
+	RELEASE_BENCH=1 go test -v -count=1 -p 1 -timeout 60m -run 'TestBake|TestDebian|TestLaunchOf|TestRouting|TestPeers|TestMemory|TestUnderApplies|TestOperating|TestImagesDiff|TestMachine' ./test/bench/...
 	RELEASE_BENCH=1 go test -v -count=1 -timeout 30m -run '^TestScale(AtRest|ManyFail|Journal)$$' ./orchestrator
 
 stress: payload

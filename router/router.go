@@ -75,7 +75,7 @@ type Failed struct {
 }
 
 // Closing asks the edges to end the long connections of a node that left the table: in order (WebSocket close 1001, end of
-// an event stream, GOAWAY), each at a time of its own within the given one, so that their clients do not come back all at once.
+// an event stream), each at a time of its own within the given one, so that their clients do not come back all at once.
 type Closing struct {
 	Fleet  string        `json:"fleet"`
 	Node   string        `json:"node"`
@@ -246,7 +246,7 @@ type RouteTraffic struct {
 	Requests uint64 `json:"requests"` // requests from users, each once however often it was tried
 	Retried  uint64 `json:"retried"`  // repeated on another node
 	Failed   uint64 `json:"failed"`   // answered 502, 503 or 504 by the router itself, or cut in the middle
-	Rejected uint64 `json:"rejected"` // refused as malformed or over a limit (4xx of the router itself)
+	Rejected uint64 `json:"rejected"` // refused for a body that is malformed (400 of the router itself)
 }
 
 // NodeTraffic counts one node's part.

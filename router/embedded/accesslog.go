@@ -125,6 +125,10 @@ func (l *accessLog) write(entry accessEntry) {
 }
 
 func (l *accessLog) rotate() error {
+	if _, err := os.Stat(l.path); os.IsNotExist(err) { // the last time it could not be made
+		_ = l.f.Close()
+		return l.open()
+	}
 	for i := l.keep; i > 0; i-- {
 		from := l.path
 		if i > 1 {

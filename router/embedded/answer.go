@@ -77,7 +77,11 @@ func (a *answer) chunk(most int) ([]byte, error) {
 // next waits for more of the body; io.EOF at its end.
 func (a *answer) next(e *engine, most int) ([]byte, error) {
 	if a.stream != nil {
-		return a.stream.next(most)
+		patience := e.patience.silent
+		if a.long {
+			patience = 0
+		}
+		return a.stream.next(most, patience)
 	}
 	for {
 		b, err := a.ready(most)

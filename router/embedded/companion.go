@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -24,10 +25,8 @@ func (l local) Apply(ctx context.Context, t router.Table) error {
 		if l.p.e.draining.Load() {
 			return l.p.e.follow(t)
 		}
-		select {
-		case <-time.After(opAgain):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pause.For(ctx, opAgain); err != nil {
+			return err
 		}
 	}
 	defer l.p.op.Unlock()
@@ -62,9 +61,12 @@ func (e *engine) check(t router.Table) error {
 	if _, err := e.certs.Prepare(t.Routes); err != nil {
 		return err
 	}
-	opened, err := e.listeners.openNew(e.memory.compile(t, instant(e.now())))
+	opened, err := e.listeners.openNew(e.memory.compile(t, instant(e.now())), true)
+	if err != nil {
+		return err
+	}
 	e.listeners.undo(opened)
-	return err
+	return nil
 }
 
 // accompany runs the companion until leave is called, which says whether the process goes for good.

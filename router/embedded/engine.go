@@ -101,7 +101,7 @@ func (e *engine) place(ctx context.Context, t router.Table, b []byte) error {
 	if c.certs, err = e.certs.Prepare(t.Routes); err != nil {
 		return err
 	}
-	opened, err := e.listeners.openNew(c)
+	opened, err := e.listeners.openNew(c, false)
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,7 @@ func (x *exchange) run() {
 	x.e.inFlight.Add(1)
 	defer x.finish()
 	if string(x.req.Method) == "CONNECT" {
+		x.e.rejected("CONNECT")
 		x.front.reply(x, 405, "Method Not Allowed", http1.Field{Name: []byte("Allow"), Value: []byte("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")})
 		return
 	}
@@ -321,9 +322,11 @@ func (x *exchange) fail(err error) {
 		switch {
 		case x.ctx.Err() != nil:
 		case errors.Is(x.body.failure(), os.ErrDeadlineExceeded):
+			x.e.rejected("the request body stopped coming")
 			x.front.reply(x, 408, "the request body stopped coming")
 			x.status = 499
 		default:
+			x.e.rejected("the request body is incomplete")
 			x.front.reply(x, 400, "the request body is incomplete")
 			x.status = 499
 		}

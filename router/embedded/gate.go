@@ -49,6 +49,7 @@ func (g *gate) pass(x *exchange) error {
 		g.waiting.Add(-1)
 		return errQueueFull
 	}
+	x.decide() // which says what it waits for
 	w := &waiter{x: x, over: make(chan struct{})}
 	g.enqueue(w)
 	g.serve(false) // a node may have become free before this was in the queue, or have room for this one alone
@@ -113,7 +114,7 @@ func (g *gate) serve(another bool) {
 
 // narrower says whether the exchange may only use nodes that the other one may use too. Both are in the same route's queue.
 func (x *exchange) narrower(than *exchange) bool {
-	if x.choice.release != than.choice.release {
+	if x.choice.release != than.choice.release || x.choice.first != nil && x.choice.first != than.choice.first {
 		return false
 	}
 	for _, n := range than.choice.tried {

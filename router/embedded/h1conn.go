@@ -35,9 +35,8 @@ type h1conn struct {
 	cancel  context.CancelFunc
 	x       exchange
 	head    http1.Head
-	own     []byte // copy of a head whose body is read into the same buffer
-	reader  bodyReader
-	body    body
+	own     []byte       // copy of a head whose body is read into the same buffer
+	whole   body         // of the request, when it came with its head
 	idle    atomic.Bool  // waits for a request, and nothing of one has come
 	ending  atomic.Bool  // is to end when it is idle
 	taken   bool         // another process or protocol has the connection now
@@ -102,15 +101,18 @@ func (c *h1conn) next() bool {
 	if c.ahead = c.ahead || len(c.in.bytes()) > 0 && c.replied; len(c.in.bytes()) == 0 && !c.await() {
 		return false
 	}
-	c.reads.arm(c.e.now(), c.e.patience.head)
-	defer c.reads.disarm()
-	for {
+	for armed := false; ; {
 		n, err := http1.ParseRequest(c.in.bytes(), &c.head)
 		switch {
 		case err == nil:
 			c.prepare(n)
 			return true
 		case errors.Is(err, http1.ErrMore):
+			if !armed { // for the whole head, not for each piece
+				armed = true
+				c.reads.arm(c.e.now(), c.e.patience.head)
+				defer c.reads.disarm()
+			}
 			if err := c.source.fill(); err != nil {
 				if errors.Is(err, os.ErrDeadlineExceeded) {
 					c.refuse(&http1.Error{Status: 408, Reason: "the head of the request took too long"})
@@ -163,16 +165,13 @@ func (c *h1conn) finishIdle() {
 // leave gives an idle connection to the next process if there is one, else it ends. false keeps it: a request has come, or
 // the next process does not take it.
 func (c *h1conn) leave() bool {
-	switch {
-	case !c.plain:
-		return true
-	case c.e.successor.Load() != nil:
+	if c.plain && c.e.successor.Load() != nil {
 		if c.taken = c.e.giveAway(c); !c.taken {
 			c.ending.Store(false) // it is told with its next answer
 		}
 		return c.taken
 	}
-	return waiting(c.raw) == 0
+	return waiting(c.socket) == 0
 }
 
 // refuse answers what is no request that any node should see.
@@ -203,16 +202,17 @@ func (c *h1conn) prepare(n int) {
 		c.x.begin(&c.head, nil)
 		return
 	}
-	c.body.reset(length)
-	b := &c.body
+	c.whole.reset(length)
+	b := &c.whole
 	if rest := c.in.bytes(); length > 0 && int64(len(rest)) >= length {
 		b.whole = rest[:length]
 		c.in.use(int(length))
 	} else {
-		c.reader = bodyReader{c: c, left: length}
-		b.src, b.expect, b.trailer = &c.reader, c.head.Expect, c.reader.trailer
+		b = &body{length: length} // not one that was used: net/http may still read the one before
+		r := &bodyReader{c: c, b: b, left: length}
+		b.src, b.expect, b.trailer = r, c.head.Expect, r.trailer
 		if length == http1.Chunked {
-			b.first = c.reader.peek
+			b.first = r.peek
 		}
 	}
 	c.x.begin(&c.head, b)
@@ -277,7 +277,7 @@ func (c *h1conn) stopReading() (mayGoOn bool) {
 
 // unhurry is front's.
 func (c *h1conn) unhurry() {
-	c.body.unhurried.Store(true)
+	c.x.body.unhurried.Store(true)
 	c.reads.disarm()
 }
 
@@ -308,6 +308,7 @@ func (c *h1conn) gone() bool {
 // bodyReader reads a request's body off its connection.
 type bodyReader struct {
 	c      *h1conn
+	b      *body // that it is the source of
 	left   int64 // or http1.Chunked
 	chunks http1.ChunkReader
 	over   bool
@@ -343,10 +344,10 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		}
 		in.drop()
 		r.c.reads.arm(r.c.e.now(), r.c.e.patience.stall)
-		if r.c.body.unhurried.Load() {
+		if r.b.unhurried.Load() {
 			r.c.reads.disarm()
 		}
-		if r.c.body.stopped.Load() {
+		if r.b.stopped.Load() {
 			return 0, errStopped
 		}
 		err = r.c.source.fill()

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -382,5 +383,55 @@ func TestH2ResetDuringInterimAnswers(t *testing.T) {
 			runtime.Gosched()
 		}
 		_ = c.WriteRSTStream(id, http2.ErrCodeCancel)
+	}
+}
+
+// Answers of an h2c node that are legal, and a status that is none: neither harms anybody else.
+func TestStatusOfAnH2CNode(t *testing.T) {
+	node := rawNode(t, "a", serveStatuses)
+	r := startRig(t, false, node)
+	defer r.settle()
+	r.route.Nodes = "h2c"
+	for path, want := range map[string]int{"/304": 304, "/204": 204, "/-100": 502, "/42": 502, "/99999": 502} {
+		c := r.dial("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		c.want(want, "*")
+	}
+}
+
+// What a client sends does not make its node look bad: a request that is too large with what is added to it, names of trailers that are none.
+func TestNodeIsNotBlamedForClients(t *testing.T) {
+	r := startRig(t, false, h2cNode(t, "a", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer r.settle()
+	r.route.Nodes = "h2c"
+	c := r.dial("GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: y\r\n", 199) + "\r\n")
+	c.want(431, "*")
+	c = r.dial("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: a b, X-Sum\r\n\r\n5\r\nhello\r\n")
+	c.send("0\r\n\r\n")
+	c.want(200, "")
+	if n := r.e.nodeTraffic("a"); n.Reset+n.Timeout > 0 || n.Ejected {
+		t.Errorf("node %+v", n)
+	}
+}
+
+// serveStatuses answers each stream with the status that its path names, and with a length but no body.
+func serveStatuses(c net.Conn, r *bufio.Reader) {
+	_, _ = io.ReadFull(r, make([]byte, len(http2.ClientPreface)))
+	f := http2.NewFramer(c, r)
+	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	_ = f.WriteSettings()
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			return
+		}
+		h, ok := frame.(*http2.MetaHeadersFrame)
+		if !ok {
+			continue
+		}
+		var block bytes.Buffer
+		enc := hpack.NewEncoder(&block)
+		_ = enc.WriteField(hpack.HeaderField{Name: ":status", Value: h.PseudoValue("path")[1:]})
+		_ = enc.WriteField(hpack.HeaderField{Name: "content-length", Value: "5"})
+		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
 	}
 }

@@ -184,7 +184,7 @@ func TestPausedPredecessor(t *testing.T) {
 		t.Fatalf("%+v", n)
 	}
 
-	pause(t, old)
+	halt(t, old)
 	defer syscall.Kill(old, syscall.SIGCONT)
 	// The new process serves by the new table, and does not claim that the old one does.
 	mustApply(t, c, routertest.TableOf(2, routertest.RouteTo(listen, routertest.FleetOf(2, 1, b))))
@@ -295,8 +295,8 @@ func TestStopDuringAnUpgrade(t *testing.T) {
 	}
 }
 
-// pause stops a process, and waits until none of its threads runs any more.
-func pause(t *testing.T, pid int) {
+// halt stops a process, and waits until none of its threads runs any more.
+func halt(t *testing.T, pid int) {
 	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

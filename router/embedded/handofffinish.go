@@ -35,10 +35,14 @@ func (p *process) finish(ctx context.Context, successor net.Conn) error {
 	defer deadline.Stop()
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
+	look := time.NewTicker(sweepEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-tick.C:
 			p.e.tidy()
+		case now := <-look.C:
+			p.processors.look(now)
 		case <-gone:
 			if p.e.drained() {
 				return nil

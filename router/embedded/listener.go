@@ -289,11 +289,11 @@ func (l *listener) shutdown(limit time.Duration) {
 	l.cutAll()
 }
 
-// count is how many connections are neither h2 nor tunnels, which whoever shuts down waits for as requests.
+// count is how many connections there are that h2's server does not know of.
 func (l *listener) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.conns)
+	return len(l.conns) + len(l.tcp)
 }
 
 func (l *listener) cutAll() {

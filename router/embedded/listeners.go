@@ -27,9 +27,16 @@ func newListeners(e *engine) *listeners {
 	return &listeners{e: e, open: map[string]*listener{}, failed: map[string]string{}}
 }
 
+// opening is what was opened for a table.
+type opening struct {
+	addresses []string
+	displaced []*listener // of ours, which gave way
+}
+
 // openNew opens what the table needs beyond what is open, or nothing at all. What the same routes needed before and does not open
-// goes on failing: it is no reason to refuse a table that changes something else.
-func (s *listeners) openNew(c *compiled) (opened []string, err error) {
+// goes on failing: it is no reason to refuse a table that changes something else. For a trial nothing that serves gives way.
+func (s *listeners) openNew(c *compiled, trial bool) (*opening, error) {
+	opened := &opening{}
 	before := map[routeListen]bool{}
 	if old := s.e.current.Load(); old != nil {
 		for i := range old.table.Routes {
@@ -53,14 +60,15 @@ func (s *listeners) openNew(c *compiled) (opened []string, err error) {
 		}
 		route := fresh[address]
 		if route == nil {
-			s.try(c, address)
+			if !trial {
+				s.try(c, address)
+			}
 			continue
 		}
-		if err := s.openOne(c, address); err != nil {
+		if err := s.openOne(c, address, opened, trial); err != nil {
 			s.undo(opened)
 			return nil, listenFault(route, address, err)
 		}
-		opened = append(opened, address)
 	}
 	return opened, nil
 }
@@ -87,7 +95,7 @@ func (s *listeners) openAll(c *compiled) {
 
 // try opens one address, or remembers why it does not serve.
 func (s *listeners) try(c *compiled, address string) {
-	err := s.openOne(c, address)
+	err := s.openOne(c, address, &opening{}, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
@@ -114,21 +122,27 @@ func (s *listeners) at(address string) *listener {
 }
 
 // openOne opens one address. When the port is held by one of our own that the table no longer needs (":80" became
-// "127.0.0.1:80"), that one gives way.
-func (s *listeners) openOne(c *compiled, address string) error {
+// "127.0.0.1:80"), that one gives way, or would, in a trial.
+func (s *listeners) openOne(c *compiled, address string, opened *opening, trial bool) error {
 	ln, err := s.listenTCP(address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if way := s.inTheWay(c, address); way != nil {
+			if trial {
+				return nil
+			}
 			_ = way.ln.Close()
 			if ln, err = listenTCP(address); err != nil {
 				s.reopen(way)
+				return err
 			}
+			opened.displaced = append(opened.displaced, way)
 		}
 	}
 	if err != nil {
 		return err
 	}
 	s.adopt(address, ln)
+	opened.addresses = append(opened.addresses, address)
 	return nil
 }
 
@@ -174,10 +188,13 @@ func (s *listeners) accept() {
 	}
 }
 
-// undo closes what openNew opened for a table that is refused after all. Nobody was told that it serves.
-func (s *listeners) undo(opened []string) {
-	for _, a := range opened {
+// undo closes what openNew opened for a table that is refused after all, and brings back what gave way. Nobody was told that it serves.
+func (s *listeners) undo(opened *opening) {
+	for _, a := range opened.addresses {
 		s.remove(a)
+	}
+	for _, l := range opened.displaced {
+		s.reopen(l)
 	}
 }
 

@@ -104,6 +104,48 @@ func TestWebSocketEndsInOrder(t *testing.T) {
 	}
 }
 
+// A frame that is longer than what is read at a time ends before its client is told, and so does one that is no frame at all.
+func TestWebSocketEndsInALongFrame(t *testing.T) {
+	const long = 200_000
+	for name, head := range map[string][]byte{
+		"a long frame": {0x82, 127, 0, 0, 0, 0, 0, byte(long >> 16), byte(long >> 8 & 0xff), byte(long & 0xff)},
+		"no frame":     {0xff, 0xff},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := startEngine(t, nil)
+			e.patience.close = time.Minute
+			rest := make(chan bool)
+			node := socketNode(t, "a", func(c net.Conn, r *bufio.Reader) {
+				_, _ = c.Write(head)
+				<-rest
+				_, _ = c.Write(make([]byte, long))
+				_, _ = io.Copy(io.Discard, r)
+			})
+			listen := e.serveNodes(t, node)
+			c, r := dialRaw(t, listen, upgradeText)
+			if !readHead(r) {
+				t.Fatal("no upgrade")
+			}
+			if _, err := io.ReadFull(r, make([]byte, len(head))); err != nil {
+				t.Fatal(err)
+			}
+			e.closing(t, 2, listen, node, 0)
+			close(rest)
+			if name == "no frame" {
+				_, _ = io.Copy(io.Discard, r) // it just ends
+			} else {
+				want := append(make([]byte, long), "\x88\x02\x03\xe9"...)
+				got := make([]byte, len(want))
+				if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, want) {
+					t.Fatalf("%d bytes that end with %q, %v", len(got), got[len(got)-6:], err)
+				}
+			}
+			_ = c.Close()
+			routertest.Eventually(t, "the node is empty", func() bool { return e.nodeTraffic("a").InFlight == 0 })
+		})
+	}
+}
+
 // An event stream ends as if its node had ended it.
 func TestEventStreamEndsInOrder(t *testing.T) {
 	e := startEngine(t, nil)

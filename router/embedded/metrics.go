@@ -47,7 +47,7 @@ func newCollector(p *process) *collector {
 		ejected:       desc("ejected_nodes", "Nodes that get no requests for a while because of their failures.", "fleet"),
 		routeRejected: desc("route_rejected_total", "Requests refused as malformed after their route was found.", "route"),
 		queued:        desc("queued_requests", "Requests that wait for a node that may take one more.", "route"),
-		rejected:      desc("rejected_total", "Requests and connections refused before they had a route, by reason.", "reason"),
+		rejected:      desc("rejected_total", "Requests and connections refused for what the client sent, by reason.", "reason"),
 		routeRequests: desc("route_requests_total", "Requests from users, each once.", "route"),
 		retries:       desc("retries_total", "Requests repeated on another node.", "route"),
 		noNode:        desc("no_node_total", "Requests that found no node.", "route"),

@@ -111,10 +111,11 @@ func (n *node) tidy(e *engine, now time.Time) {
 func (n *node) leave(e *engine) {
 	n.mu.Lock()
 	n.gone = true
+	h2c := n.h2c
 	n.mu.Unlock()
 	n.tidy(e, e.now())
-	if n.h2c != nil {
-		n.h2c.CloseIdleConnections()
+	if h2c != nil {
+		h2c.CloseIdleConnections()
 	}
 }
 

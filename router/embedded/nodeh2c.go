@@ -3,12 +3,18 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/bootandshoot/release/router/embedded/http1"
 )
@@ -20,6 +26,7 @@ type stream struct {
 	cancel context.CancelFunc
 	room   *[roomSize]byte
 	bufs   *buffers
+	silent bool // it was given up for that
 }
 
 // h2cTransport is made when a node is first spoken to over h2c.
@@ -45,18 +52,22 @@ func (x *exchange) tryH2C() (*answer, error) {
 	req, err := x.h2cRequest(ctx)
 	if err != nil {
 		cancel()
-		return nil, err
+		return nil, errors.Join(errClient, err) // it is too large with what is added to it, or its body failed
 	}
-	timer := time.AfterFunc(x.timeout(), cancel)
+	limit := x.limitH2C(req, cancel)
 	wait := x.waitH2C(cancel)
 	res, err := x.node.h2cTransport(x.e).RoundTrip(req)
 	failed := wait.end()
+	if err == nil && (res.StatusCode < 200 || res.StatusCode > 999) {
+		_ = res.Body.Close()
+		err = fmt.Errorf("the node's answer is malformed: status %d", res.StatusCode)
+	}
 	if failed != nil && err == nil {
 		_ = res.Body.Close() // it cannot be read any more
 		err = failed
 	}
 	if err != nil {
-		expired := !timer.Stop()
+		expired := limit.end()
 		cancel()
 		x.takeBack()
 		if failed != nil && x.ctx.Err() == nil {
@@ -67,20 +78,85 @@ func (x *exchange) tryH2C() (*answer, error) {
 		}
 		return nil, err
 	}
-	timer.Stop()
+	limit.end()
 	a := &x.answer
 	a.start(nil)
 	a.stream = &stream{res: res, x: x, cancel: cancel, room: x.e.bufs.get(), bufs: x.e.bufs}
 	a.head.Status, a.head.Reason, a.head.Minor = res.StatusCode, []byte(http.StatusText(res.StatusCode)), 1
 	a.head.Fields = append(a.head.Fields, fieldsOf(res.Header)...)
 	a.head.Length = http1.Chunked
-	if res.Body == http.NoBody || res.ContentLength == 0 {
+	if res.Body == http.NoBody || res.ContentLength == 0 || res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified {
 		a.head.Length = 0
 	} else if res.ContentLength > 0 {
 		a.head.Length = res.ContentLength
 	}
 	a.frame()
 	return a, nil
+}
+
+// limitH2C bounds the wait for the head of the answer, which begins when the request's body has gone out.
+func (x *exchange) limitH2C(req *http.Request, cancel context.CancelFunc) *h2cLimit {
+	l := &h2cLimit{timeout: x.timeout(), cancel: cancel}
+	if !x.body.streamed() {
+		l.begin()
+		return l
+	}
+	req.Body = &endsWith{req.Body, l.begin}
+	return l
+}
+
+// h2cLimit bounds one wait for a node: its stream is cancelled when the time is over.
+type h2cLimit struct {
+	timeout time.Duration
+	cancel  context.CancelFunc
+
+	mu      sync.Mutex
+	timer   *time.Timer // nil: it has not begun
+	over    bool        // nobody waits any more
+	expired bool
+}
+
+func (l *h2cLimit) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil && !l.over {
+		l.timer = time.AfterFunc(l.timeout, l.expire)
+	}
+}
+
+func (l *h2cLimit) expire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.expired = true
+		l.cancel()
+	}
+}
+
+// end is called when the wait is over, and says whether that was because of the limit.
+func (l *h2cLimit) end() (expired bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	return l.expired
+}
+
+// endsWith tells when a body has ended.
+type endsWith struct {
+	io.ReadCloser
+	ended func()
+}
+
+// Read is io.Reader's.
+func (b *endsWith) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.ended()
+	}
+	return n, err
 }
 
 // h2cRequest is the request in net/http's form, made from the head that an HTTP/1.1 node would get.
@@ -112,7 +188,8 @@ func (x *exchange) h2cBody(req *http.Request) error {
 		return nil
 	}
 	if !b.streamed() {
-		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(b.whole)), int64(len(b.whole))
+		// A copy, for net/http may still send it when the answer is here and the buffer has other things.
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(bytes.Clone(b.whole))), int64(len(b.whole))
 		return nil
 	}
 	if b.expect {
@@ -143,7 +220,7 @@ func (x *exchange) announced() []string {
 	}
 	var names []string
 	for name := range strings.SplitSeq(string(x.req.Get(http1.Trailer)), ",") {
-		if name = strings.TrimSpace(name); name != "" {
+		if name = strings.TrimSpace(name); httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name) {
 			names = append(names, name)
 		}
 	}
@@ -170,16 +247,25 @@ func (w *withTrailer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next is answer's.
-func (s *stream) next(most int) ([]byte, error) {
+// next is answer's. A node that is silent for longer than the patience is given up; 0 is none.
+func (s *stream) next(most int, patience time.Duration) ([]byte, error) {
+	limit := &h2cLimit{timeout: patience, cancel: s.cancel}
+	if patience > 0 {
+		limit.begin()
+	}
 	for {
 		n, err := s.res.Body.Read(s.room[:min(most, len(s.room))])
-		if n > 0 {
+		if n == 0 && err == nil {
+			continue
+		}
+		s.silent = limit.end() || s.silent
+		switch {
+		case n > 0:
 			return s.room[:n], nil
+		case s.silent:
+			return nil, os.ErrDeadlineExceeded
 		}
-		if err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bootandshoot/release/internal/pairfile"
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -368,10 +369,8 @@ func lockPatiently(ctx context.Context, dir string) (*os.File, error) {
 		if err == nil {
 			return f, nil
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, lockPatience/10) != nil {
 			return nil, err
-		case <-time.After(lockPatience / 10):
 		}
 	}
 }

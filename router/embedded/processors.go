@@ -3,6 +3,8 @@ package embedded
 import (
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +21,10 @@ type processors struct {
 	busy  int           // how much is under way that may keep one from running requests
 	spent time.Duration // CPU time at the last look
 	at    time.Time     // when that was
+
+	crowds int                                  // looks in a row that found the processors crowded
+	idle   time.Duration                        // the machine's at the last of these
+	rest   func() (idle time.Duration, ok bool) // how long the machine's processors have done nothing
 }
 
 const (
@@ -26,11 +32,15 @@ const (
 	crowded = 0.9
 	// roomy is the share of one processor less from below which one is given up. The load itself falls with it.
 	roomy = 0.8
+	// spare is the share of one of the machine's processors that must have done nothing for one more to be used. Where there is none, another
+	// thread only takes from nodes and clients what they are waited for: one look that was mistaken is seen in the slowest hundredth of the
+	// answers.
+	spare = 0.25
 )
 
 // newProcessors leaves GOMAXPROCS alone where somebody has set it.
 func newProcessors() *processors {
-	p := &processors{most: runtime.GOMAXPROCS(0)}
+	p := &processors{most: runtime.GOMAXPROCS(0), rest: machineIdle}
 	if os.Getenv("GOMAXPROCS") != "" {
 		p.most = 1
 	}
@@ -51,8 +61,26 @@ func (p *processors) look(now time.Time) {
 	if took <= 0 {
 		return
 	}
-	p.load = min(max(needed(p.load, float64(used)/float64(took)), 1), p.most)
+	n := min(max(needed(p.load, float64(used)/float64(took)), 1), p.most)
+	if n <= p.load {
+		p.crowds = 0
+	} else if !p.room(took) {
+		return
+	}
+	p.load = n
 	p.set()
+}
+
+// room says whether the machine has a processor to spare, which takes two looks that find those in use crowded.
+func (p *processors) room(took time.Duration) bool {
+	idle, known := p.rest()
+	if !known {
+		return true
+	}
+	before := p.idle
+	p.idle = idle
+	p.crowds++
+	return p.crowds > 1 && float64(idle-before) >= spare*float64(took)
 }
 
 // needed is how many processors are wanted where now are in use and load of them are busy, on average.
@@ -104,4 +132,26 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// machineIdle is from the kernel's counters, in ticks of 10 ms, summed over all processors. [proc_stat(5)]
+func machineIdle() (time.Duration, bool) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, false
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	f := strings.Fields(line)
+	if len(f) < 6 || f[0] != "cpu" {
+		return 0, false
+	}
+	var ticks time.Duration
+	for _, field := range f[4:6] { // idle, and idle while a disk is waited for
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * 10 * time.Millisecond, true
 }

@@ -66,3 +66,45 @@ func TestProcessorsThatSomebodySet(t *testing.T) {
 		t.Errorf("%d processors, want the 2 that were set", runtime.GOMAXPROCS(0))
 	}
 }
+
+// TestProcessorsWhereThereIsRoom: another one is used when two looks in a row find those in use crowded and the machine idle.
+func TestProcessorsWhereThereIsRoom(t *testing.T) {
+	t.Setenv("GOMAXPROCS", "")
+	before := runtime.GOMAXPROCS(2)
+	defer runtime.GOMAXPROCS(before)
+	for _, test := range []struct {
+		name  string
+		looks string // c: crowded, r: not
+		idle  float64
+		want  int
+	}{
+		{"one look", "c", 1, 1},
+		{"two looks", "cc", 0.5, 2},
+		{"with one between", "crc", 1, 1},
+		{"a machine that is busy", "cccc", 0.2, 1},
+	} {
+		runtime.GOMAXPROCS(2)
+		p := newProcessors()
+		idle := time.Duration(0)
+		p.rest = func() (time.Duration, bool) { return idle, true }
+		p.load, p.at, p.spent = 1, time.Now(), cpuTime()
+		p.set()
+		for _, look := range test.looks {
+			const took = time.Hour
+			idle += time.Duration(test.idle * float64(took))
+			if p.spent = cpuTime(); look == 'c' {
+				p.spent -= took
+			}
+			p.look(p.at.Add(took))
+		}
+		if got := runtime.GOMAXPROCS(0); got != test.want {
+			t.Errorf("%s: %d processors, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+func TestMachineIdle(t *testing.T) {
+	if idle, ok := machineIdle(); !ok || idle <= 0 {
+		t.Errorf("the machine's processors were idle for %s (known: %t)", idle, ok)
+	}
+}

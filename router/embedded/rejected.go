@@ -2,7 +2,7 @@ package embedded
 
 import "sync"
 
-// rejections counts requests that were refused before they had a route, by reason. Reasons are a fixed set.
+// rejections counts requests and connections that were refused for what the client sent, by reason. Reasons are a fixed set.
 type rejections struct {
 	mu     sync.Mutex
 	counts map[string]uint64

@@ -131,6 +131,49 @@ func TestSlowBody(t *testing.T) {
 	})
 }
 
+// The same with nodes that speak h2c: the time for the answer counts from the body's end, and does end.
+func TestSlowBodyOverH2C(t *testing.T) {
+	r := startRig(t, false, h2cNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if r.URL.Path == "/never" {
+			<-r.Context().Done()
+		}
+		_, _ = w.Write(b)
+	}))
+	defer r.settle()
+	r.route.Nodes = "h2c"
+	r.e.cfg.NodeTimeout = time.Second
+	c := r.dial("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n")
+	c.drip("01234567890123456789", 75*time.Millisecond)
+	c.want(200, "01234567890123456789")
+	c = r.dial("POST /never HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+	c.drip("hello", 10*time.Millisecond)
+	c.want(504, "*")
+}
+
+// A node that speaks h2c and falls silent in the middle of an answer is given up.
+func TestSilentAnswerOverH2C(t *testing.T) {
+	left := make(chan struct{})
+	r := startRig(t, false, h2cNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "10")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		close(left)
+	}))
+	defer r.settle()
+	r.route.Nodes = "h2c"
+	r.e.patience.silent = 300 * time.Millisecond
+	c := r.dial("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if res, body, err := c.answer("GET"); err == nil {
+		t.Errorf("half an answer looked whole: %v, %q", res, body)
+	}
+	<-left
+	if n := r.e.nodeTraffic("a"); n.Timeout != 1 {
+		t.Errorf("node %+v", n)
+	}
+}
+
 // bigAnswer is a node that answers with n bytes of the pattern as fast as it can.
 func bigAnswer(t *testing.T, n int, chunked bool) *routertest.TestNode {
 	body := pattern(n)

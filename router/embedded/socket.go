@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/internal/fault"
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 const (
@@ -98,10 +99,8 @@ func waitUnlocked(ctx context.Context, dir string) error {
 		if !fault.Is(err, fault.Busy) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the router in %s to end: %w", dir, ctx.Err())
-		case <-time.After(10 * time.Millisecond):
+		if err := pause.For(ctx, 10*time.Millisecond); err != nil {
+			return fmt.Errorf("wait for the router in %s to end: %w", dir, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -53,6 +54,9 @@ func (l *listener) serveTCP(c *net.TCPConn, peer netip.AddrPort, begun []byte) {
 	if err != nil {
 		x.outcome = err.Error()
 		x.route.stats.failed.Add(1)
+		if errors.Is(err, errNoNode) {
+			x.route.stats.noNode.Add(1)
+		}
 		return
 	}
 	if len(begun) > 0 {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
@@ -61,4 +62,52 @@ func TestTCPReset(t *testing.T) {
 			routertest.Eventually(t, "nothing is left", func() bool { return e.inFlight.Load() == 0 })
 		})
 	}
+}
+
+// A connection stays when its listen address leaves the table. One that finds no node is counted as that.
+func TestTCPAddressMoves(t *testing.T) {
+	node := rawNode(t, "a", func(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) })
+	e := startEngine(t, nil)
+	fleet := router.Fleet{ID: "db/1", Release: "r1", Weight: 100, Nodes: []router.Node{{Name: "a", Address: node.Address}}}
+	route := func() router.Route {
+		return router.Route{Name: "db", Listen: routertest.FreeListen(t), Protocol: router.TCP, Fleets: []router.Fleet{fleet}}
+	}
+	first, second := route(), route()
+	e.mustApply(t, routertest.TableOf(1, first))
+	c, err := net.Dial("tcp", first.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	echo := func(text string) {
+		t.Helper()
+		b := make([]byte, len(text))
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != text {
+			t.Fatalf("%q, %v; want %q", b, err, text)
+		}
+	}
+	echo("before")
+	e.mustApply(t, routertest.TableOf(2, second))
+	routertest.Eventually(t, "nobody listens where the route was", func() bool {
+		again, err := net.Dial("tcp", first.Listen)
+		if err == nil {
+			_ = again.Close()
+		}
+		return err != nil
+	})
+	echo("after")
+
+	second.Fleets[0].Nodes = nil
+	e.mustApply(t, routertest.TableOf(3, second))
+	none, err := net.Dial("tcp", second.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer none.Close()
+	_, _ = none.Read(make([]byte, 1))
+	routertest.Eventually(t, "it is counted", func() bool { o := e.routeTraffic(); return o.NoNode == 1 && o.Failed == 1 })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -70,8 +71,8 @@ func (t *tracer) begin(x *exchange) trace.Span {
 	_, span := t.tracer.Start(ctx, method+" "+x.route.name, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.start))
 	if span.IsRecording() {
 		span.SetAttributes(
-			attribute.String("http.request.method", method), attribute.String("url.path", string(x.urlPath)),
-			attribute.String("server.address", string(x.host)), attribute.String("client.address", x.client.String()),
+			attribute.String("http.request.method", method), attribute.String("url.path", strings.Clone(x.urlPath)),
+			attribute.String("server.address", strings.Clone(x.host)), attribute.String("client.address", x.client.String()),
 			attribute.String("release.route", x.route.name),
 		)
 	}

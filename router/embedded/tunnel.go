@@ -49,6 +49,7 @@ func (c *h1conn) tunnel(x *exchange, a *answer) error {
 	}
 	c.since.Store(0) // both ends are read: neither has to be looked after
 	c.watch(nil)
+	c.reads.disarm() // the request's body may have ended with it
 	x.node.beginLong(t)
 	defer x.node.endLong(t)
 	c.tunneled.Store(t)
@@ -130,7 +131,9 @@ func (t *tunnel) toClient() (moved int64, err error) {
 		if b := in.bytes(); len(b) > 0 {
 			cut := len(b)
 			if t.ws && t.closing.Load() {
-				cut = t.frames.Cut(b)
+				if border := t.frames.Cut(b); border >= 0 {
+					cut = border
+				}
 			}
 			if t.ws {
 				t.frames.Feed(b[:cut])
@@ -141,8 +144,8 @@ func (t *tunnel) toClient() (moved int64, err error) {
 			moved += int64(cut)
 			in.use(cut)
 		}
-		if t.closing.Load() && (!t.ws || t.frames.AtBorder()) {
-			if t.ws {
+		if t.closing.Load() && (!t.ws || t.frames.AtBorder() || t.frames.Broken()) {
+			if t.ws && !t.frames.Broken() { // else there is no place for a frame
 				return moved, t.c.write(websocket.AppendClose(nil, goingAway, nil))
 			}
 			return moved, nil

@@ -18,8 +18,8 @@ type PeerOptions struct {
 	Dir        string        // for state; required
 	HAProxy    string        // the program ("haproxy")
 	KamalProxy string        // the program; "": left out
-	Rounds     int           // (5)
-	Duration   time.Duration // of each load (5 s)
+	Rounds     int           // (9)
+	Duration   time.Duration // of each load (3 s)
 }
 
 // Wrk is what wrk measured with 64 keep-alive connections.
@@ -28,20 +28,21 @@ type Wrk struct {
 	P99       time.Duration
 }
 
-// PeerResult holds medians over the rounds; the ratios are those of each round's pair.
+// PeerResult holds medians over the rounds; the ratios are those of each round's pair. HAProxy tells nodes what the router tells them, so
+// that both the proxies and the node have the same to do; Bare is one that tells them only who the client is.
 type PeerResult struct {
-	Direct, Router, HAProxy, KamalProxy Wrk
-	OverHAProxy, OverKamalProxy         float64 // throughput of the router over theirs
-	P99OverHAProxy                      float64
+	Direct, Router, HAProxy, Bare, KamalProxy Wrk
+	OverHAProxy, OverBare, OverKamalProxy     float64 // throughput of the router over theirs
+	P99OverHAProxy, P99OverBare               float64
 }
 
 // MeasurePeers loads the router and its peers in turn, in an order that changes from round to round.
 func MeasurePeers(ctx context.Context, o PeerOptions) (r PeerResult, err error) {
 	if o.Rounds == 0 {
-		o.Rounds = 5
+		o.Rounds = 9
 	}
 	if o.Duration == 0 {
-		o.Duration = 5 * time.Second
+		o.Duration = 3 * time.Second
 	}
 	if o.HAProxy == "" {
 		o.HAProxy = "haproxy"
@@ -55,7 +56,9 @@ func MeasurePeers(ctx context.Context, o PeerOptions) (r PeerResult, err error) 
 		return r, err
 	}
 	targets := []string{b.nodes[0], b.listen}
-	for _, start := range []func(PeerOptions) (string, error){b.startHAProxy, b.startKamalProxy} {
+	alike := func(o PeerOptions) (string, error) { return b.startHAProxy(o, "alike", sameFields) }
+	bare := func(o PeerOptions) (string, error) { return b.startHAProxy(o, "bare", "") }
+	for _, start := range []func(PeerOptions) (string, error){alike, bare, b.startKamalProxy} {
 		address, err := start(o)
 		if err != nil {
 			return r, err
@@ -64,7 +67,7 @@ func MeasurePeers(ctx context.Context, o PeerOptions) (r PeerResult, err error) 
 	}
 	runs := make([][]Wrk, len(targets))
 	for round := range o.Rounds + 1 {
-		order := []int{0, 1, 2, 3}
+		order := []int{0, 1, 2, 3, 4}
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}
@@ -81,10 +84,10 @@ func MeasurePeers(ctx context.Context, o PeerOptions) (r PeerResult, err error) 
 			}
 		}
 	}
-	r.Direct, r.Router, r.HAProxy, r.KamalProxy = middle(runs[0]), middle(runs[1]), middle(runs[2]), middle(runs[3])
-	perSecond := func(w Wrk) float64 { return w.PerSecond }
-	r.OverHAProxy, r.OverKamalProxy = ratio(runs[1], runs[2], perSecond), ratio(runs[1], runs[3], perSecond)
-	r.P99OverHAProxy = ratio(runs[1], runs[2], func(w Wrk) float64 { return w.P99.Seconds() })
+	r.Direct, r.Router, r.HAProxy, r.Bare, r.KamalProxy = middle(runs[0]), middle(runs[1]), middle(runs[2]), middle(runs[3]), middle(runs[4])
+	perSecond, p99 := func(w Wrk) float64 { return w.PerSecond }, func(w Wrk) float64 { return w.P99.Seconds() }
+	r.OverHAProxy, r.OverBare, r.OverKamalProxy = ratio(runs[1], runs[2], perSecond), ratio(runs[1], runs[3], perSecond), ratio(runs[1], runs[4], perSecond)
+	r.P99OverHAProxy, r.P99OverBare = ratio(runs[1], runs[2], p99), ratio(runs[1], runs[3], p99)
 	return r, nil
 }
 
@@ -117,8 +120,14 @@ func ratio(a, b []Wrk, of func(Wrk) float64) float64 {
 	return median(pairs, func(f float64) float64 { return f })
 }
 
-// startHAProxy serves the first node as its manual's simplest configuration does, with X-Forwarded-For as the router has it.
-func (b *bench) startHAProxy(o PeerOptions) (string, error) {
+// sameFields has HAProxy tell nodes what the router tells them besides X-Forwarded-For.
+const sameFields = `
+  http-request set-header X-Forwarded-Host %[req.hdr(Host)]
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Port %[dst_port]`
+
+// startHAProxy serves the first node as its manual's simplest configuration does, with more of the frontend's rules.
+func (b *bench) startHAProxy(o PeerOptions, name, rules string) (string, error) {
 	address := freeAddress()
 	config := fmt.Sprintf(`defaults
   mode http
@@ -127,13 +136,13 @@ func (b *bench) startHAProxy(o PeerOptions) (string, error) {
   timeout server 30s
   option forwardfor
 frontend users
-  bind %s
+  bind %s%s
   default_backend nodes
 backend nodes
   balance leastconn
   server n1 %s
-`, address, b.nodes[0])
-	path := filepath.Join(o.Dir, "haproxy.cfg")
+`, address, rules, b.nodes[0])
+	path := filepath.Join(o.Dir, name+".cfg")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return "", err
 	}

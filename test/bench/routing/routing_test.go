@@ -64,8 +64,9 @@ func TestPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("direct %+v, router %+v, HAProxy %+v, kamal-proxy %+v", r.Direct, r.Router, r.HAProxy, r.KamalProxy)
-	t.Logf("throughput over HAProxy's %.2f, over kamal-proxy's %.2f; p99 over HAProxy's %.2f", r.OverHAProxy, r.OverKamalProxy, r.P99OverHAProxy)
+	t.Logf("direct %+v, router %+v, HAProxy %+v, with fewer fields %+v, kamal-proxy %+v", r.Direct, r.Router, r.HAProxy, r.Bare, r.KamalProxy)
+	t.Logf("throughput over HAProxy's %.2f, with fewer fields %.2f, over kamal-proxy's %.2f", r.OverHAProxy, r.OverBare, r.OverKamalProxy)
+	t.Logf("p99 over HAProxy's %.2f, with fewer fields %.2f", r.P99OverHAProxy, r.P99OverBare)
 	if r.OverHAProxy < leastOverHAProxy || r.P99OverHAProxy > mostP99 || r.KamalProxy.PerSecond > 0 && r.OverKamalProxy < leastOverKamal {
 		t.Error("a ratio is over its limit")
 	}
