@@ -272,10 +272,18 @@ func TestLetGoOfNames(t *testing.T) {
 	if c, err := call(s.listen.Addr().String(), &tls.Config{ServerName: "goes.example", InsecureSkipVerify: true}); err != nil || c.PeerCertificates[0].DNSNames[0] != "stays.example" {
 		t.Errorf("a name of no route: %v", err)
 	}
-	for range 20 { // quicker than what runs in the background
+	for range 20 { // quicker than what runs in the background, and while that takes over
 		use(t, m, both)
-		if _, err := s.shown(roots, "goes.example"); err != nil {
-			t.Fatalf("it came back without certificate: %v", err)
+		back := m.current.Load().names[goes.key]
+		for begin := time.Now(); ; {
+			if c, err := back.certificate(&tls.ClientHelloInfo{}); err != nil {
+				t.Fatalf("it came back without certificate: %v", err)
+			} else if leaf, err := x509.ParseCertificate(c.Certificate[0]); err != nil || leaf.DNSNames[0] != "goes.example" {
+				t.Fatalf("it came back with the certificate of %v: %v", leaf.DNSNames, err)
+			}
+			if back.stored.Load() == nil || time.Since(begin) > 100*time.Millisecond {
+				break
+			}
 		}
 		use(t, m, one)
 	}
@@ -488,7 +496,7 @@ func TestPause(t *testing.T) {
 	}
 	for _, test := range tests {
 		for range 100 {
-			if got := pause(test.attempt, test.err); got < test.want || got > test.want*6/5 {
+			if got := pauseAfter(test.attempt, test.err); got < test.want || got > test.want*6/5 {
 				t.Errorf("attempt %d, %v: %v, want about %v", test.attempt, test.err, got, test.want)
 			}
 		}

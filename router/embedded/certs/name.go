@@ -79,7 +79,7 @@ func (n *name) obtain(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		wait := pause(attempt, err)
+		wait := pauseAfter(attempt, err)
 		n.failed(summary(err))
 		n.authority.m.log.Warn("certificate not obtained, it is tried again", "host", n.key.host, "error", summary(err), "again_in", wait.Round(time.Second))
 		select {
@@ -101,9 +101,9 @@ func (n *name) try(ctx context.Context, attempt int) error {
 	return n.authority.config.ManageSync(context.WithValue(ctx, certmagic.AttemptsCtxKey, &attempt), []string{n.key.host})
 }
 
-// pause is how long to wait after a failed attempt, the first being 0, with up to a fifth more by chance. An authority that
+// pauseAfter is how long to wait after a failed attempt, the first being 0, with up to a fifth more by chance. An authority that
 // answers and refuses is asked seldom, since many count what they refuse; one that does not answer, or a storage, costs nothing.
-func pause(attempt int, err error) time.Duration {
+func pauseAfter(attempt int, err error) time.Duration {
 	shortest, longest := 5*time.Second, 5*time.Minute
 	var p acme.Problem
 	if errors.As(err, &p) {
@@ -123,10 +123,11 @@ func (n *name) cached() bool {
 
 // shown is the certificate that handshakes get, or nil.
 func (n *name) shown() *tls.Certificate {
+	stored := n.stored.Load() // first, as for handshakes
 	if c := n.authority.cache.AllMatchingCertificates(n.key.host); len(c) > 0 {
 		return &c[0].Certificate
 	}
-	return n.stored.Load()
+	return stored
 }
 
 // load takes what the storage has, without the library.
@@ -152,13 +153,14 @@ func (n *name) load(ctx context.Context) {
 func (n *name) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	asked := *hello
 	asked.ServerName = n.key.host
+	stored := n.stored.Load() // first: it is let go of once the library has the certificate
 	if config := n.authority.config; config != nil {
 		if c, err := config.GetCertificate(&asked); err == nil {
 			return c, nil
 		}
 	}
-	if c := n.stored.Load(); c != nil {
-		return c, nil
+	if stored != nil {
+		return stored, nil
 	}
 	n.complain()
 	return nil, fmt.Errorf("no certificate for %s yet", n.key.host)
