@@ -9,13 +9,15 @@ import (
 	"github.com/bootandshoot/release/test/tools/consultest"
 )
 
-// TestTLS: Consul asks for a certificate and has one, which settings and Consul's own variables name alike.
+// TestTLS: Consul asks for a certificate and a token and has a certificate of its own, which settings and Consul's own variables name alike.
 func TestTLS(t *testing.T) {
 	ours, other := consultest.NewAuthority(t, "ca"), consultest.NewAuthority(t, "other")
 	config, ca, cert, key := ours.Secure()
-	c := consultest.Start(t, consultest.Options{Config: config})
+	const token = "5c1ad6e4-0000-4000-8000-1234567890ab"
+	acl := `acl { enabled = true  default_policy = "deny"  tokens { initial_management = "` + token + `" } }`
+	c := consultest.Start(t, consultest.Options{Token: token, Config: config + acl})
 	address := c.Servers[0].Host + ":8501"
-	good := consulapi.Settings{Address: address, CA: ca, Cert: cert, Key: key, ServerName: "consul.test"}
+	good := consulapi.Settings{Address: address, Token: token, CA: ca, Cert: cert, Key: key, ServerName: "consul.test"}
 	use := func(settings consulapi.Settings) error {
 		s, err := Open(t.Context(), Options{Settings: settings, Prefix: "tls/"})
 		if err != nil {
@@ -38,11 +40,16 @@ func TestTLS(t *testing.T) {
 	if err := use(plain); !fault.Is(err, fault.Invalid) {
 		t.Errorf("without TLS: %v", err)
 	}
-	t.Setenv("CONSUL_HTTP_ADDR", "https://"+address)
+	t.Setenv("CONSUL_HTTP_ADDR", address)
+	t.Setenv("CONSUL_HTTP_SSL", "true")
 	t.Setenv("CONSUL_CACERT", good.CA)
 	t.Setenv("CONSUL_CLIENT_CERT", good.Cert)
 	t.Setenv("CONSUL_CLIENT_KEY", good.Key)
 	t.Setenv("CONSUL_TLS_SERVER_NAME", good.ServerName)
+	if err := use(consulapi.Settings{}); !fault.Is(err, fault.Denied) {
+		t.Errorf("by variables without a token: %v", err)
+	}
+	t.Setenv("CONSUL_HTTP_TOKEN", token)
 	if err := use(consulapi.Settings{}); err != nil {
 		t.Errorf("by variables: %v", err)
 	}

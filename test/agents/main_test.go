@@ -68,8 +68,10 @@ func storeAt(m *consultest.Member) string {
 	return fmt.Sprintf("store: {consul: {address: %q}}\n", m.Address)
 }
 
-// edge runs a router that follows Consul, as on a machine of its own, until the test ends.
-func (c *cluster) edge(in *harness.Installation) { c.edgeIn(in, "edge") }
+// edge runs a router that follows Consul, as on a machine of its own with more variables, until the test ends.
+func (c *cluster) edge(in *harness.Installation, variables ...string) {
+	c.edgeIn(in, "edge", append([]string{"env"}, variables...)...)
+}
 
 // edgeIn is edge with a folder of that name, settings in NAME.yaml beside it if there are any, started by a command before its own if enter has one.
 func (c *cluster) edgeIn(in *harness.Installation, name string, enter ...string) {

@@ -77,20 +77,33 @@ func (s *secured) settings(path, token, ca string) {
 	}
 }
 
+// variables are Consul's own for a program that has no settings, with the token in a file.
+func (s *secured) variables(path, token string) []string {
+	s.t.Helper()
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return []string{"CONSUL_HTTP_ADDR=" + s.consul.Servers[0].Host + ":8501", "CONSUL_HTTP_SSL=true", "CONSUL_HTTP_TOKEN_FILE=" + path,
+		"CONSUL_CACERT=" + s.ca, "CONSUL_CLIENT_CERT=" + s.cert, "CONSUL_CLIENT_KEY=" + s.key, "CONSUL_TLS_SERVER_NAME=consul.test"}
+}
+
 const (
 	edgeRules  = `key_prefix "release/" { policy = "write" } session_prefix "" { policy = "write" }`
 	agentRules = edgeRules + ` service_prefix "release-" { policy = "write" } node_prefix "release-" { policy = "write" }`
 )
 
-// TestSecured: store, routing and edges over TLS, with the rights that the documents name and no more; and what doctor says of
-// that Consul, and of settings that do not fit it.
+// TestSecured: store, routing and edges over TLS, with the rights that the documents name and no more, the edge by Consul's own
+// variables; and what doctor says of that Consul, and of settings that do not fit it.
 func TestSecured(t *testing.T) {
 	s := newSecured(t)
 	s.client = s.consul.Servers[0]
 	in := s.agent("docker")
 	own := filepath.Join(in.Dir, "config", "release", "agent.yaml")
 	s.settings(own, s.token("agents", agentRules), s.ca)
-	s.settings(filepath.Join(in.Dir, "edge.yaml"), s.token("edges", edgeRules), s.ca)
+	edge := filepath.Join(in.Dir, "edge.yaml") // the user's own settings are the agent's
+	if err := os.WriteFile(edge, []byte("router: {backend: consul}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	in.WriteProject("docker", 2, "cutover: {keep_previous: 10m, drain: {timeout: 5s}}\n")
 	in.Bake("v1")
 	if out := in.Must("up"); !strings.Contains(out.Stderr, "no edge serves it") {
@@ -99,7 +112,7 @@ func TestSecured(t *testing.T) {
 	if r := in.Status().Routes; len(r) != 1 || !strings.Contains(r[0].Error, "release router run --consul") {
 		t.Errorf("without an edge status says %+v", r)
 	}
-	s.edge(in)
+	s.edge(in, s.variables(edge+".token", s.token("edges", edgeRules))...)
 	in.Until("the edge to serve", time.Minute, func() bool { return in.Status().Routes[0].Error == "" && serves(in.Listen) == "v1" })
 	in.Bake("v2")
 	in.Operate("up")

@@ -147,15 +147,19 @@ func TestInOrder(t *testing.T) {
 	second.Must("agent", "stop")
 }
 
-// TestConsulAway: without Consul an agent starts and says what it waits for; users are served; afterwards it goes on.
+// TestConsulAway: Consul goes away in the middle of a cutover. Users are served; an agent that starts meanwhile says what it waits
+// for; afterwards the cutover goes on by itself.
 func TestConsulAway(t *testing.T) {
 	c := newCluster(t, 1)
 	in := c.agent("docker")
-	in.WriteProject("docker", 2, "")
+	in.WriteProject("docker", 2, "cutover: {steps: [{percent: 50, hold: 10s}, {percent: 100}], keep_previous: 30m, drain: {timeout: 5s}}\n")
 	in.Bake("v1")
 	in.Operate("up")
-	before := nodes(t, in.Status())
+	in.Bake("v2")
 	report := underLoad(t, in, func() {
+		in.Must("up", "--detach")
+		in.Until("half of the traffic on r2", 2*time.Minute, func() bool { return weight(in.Status(), "r2") == 50 })
+		before := nodes(t, in.Status())
 		c.consul.Servers[0].Kill()
 		in.Until("the agent to notice", 40*time.Second, func() bool { return in.Agent().Role == api.RoleStandby })
 		kill(t, in.Agent().PID)
@@ -170,12 +174,19 @@ func TestConsulAway(t *testing.T) {
 		}
 		c.consul.Servers[0].Start()
 		leads(t, in, 60*time.Second)
+		if after := nodes(t, in.Status()); !slices.Equal(before, after) {
+			t.Errorf("the nodes were %v, now they are %v", before, after)
+		}
+		in.Until("all of it on r2", 2*time.Minute, func() bool {
+			s := in.Status()
+			return weight(s, "r2") == 100 && s.Operation == nil
+		})
 	})
 	if len(report.Failures) > 0 {
 		t.Errorf("%d of %d requests failed, the first: %+v", len(report.Failures), report.Sent, report.Failures[0])
 	}
-	if after := nodes(t, in.Status()); !slices.Equal(before, after) {
-		t.Errorf("the nodes were %v, now they are %v", before, after)
+	if got := serves(in.Listen); got != "v2" {
+		t.Errorf("users get %q, want v2", got)
 	}
 }
 
