@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -272,11 +273,13 @@ func TestLetGoOfNames(t *testing.T) {
 	if c, err := call(s.listen.Addr().String(), &tls.Config{ServerName: "goes.example", InsecureSkipVerify: true}); err != nil || c.PeerCertificates[0].DNSNames[0] != "stays.example" {
 		t.Errorf("a name of no route: %v", err)
 	}
+	conn, _ := net.Pipe()
+	defer conn.Close()
 	for range 20 { // quicker than what runs in the background, and while that takes over
 		use(t, m, both)
 		back := m.current.Load().names[goes.key]
 		for begin := time.Now(); ; {
-			if c, err := back.certificate(&tls.ClientHelloInfo{}); err != nil {
+			if c, err := back.certificate(&tls.ClientHelloInfo{Conn: conn}); err != nil {
 				t.Fatalf("it came back without certificate: %v", err)
 			} else if leaf, err := x509.ParseCertificate(c.Certificate[0]); err != nil || leaf.DNSNames[0] != "goes.example" {
 				t.Fatalf("it came back with the certificate of %v: %v", leaf.DNSNames, err)
