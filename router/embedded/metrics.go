@@ -91,7 +91,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for route, n := range c.p.e.queued() {
 		gauge(c.queued, float64(n), route)
 	}
-	for reason, n := range c.p.e.reasons.read() {
+	for reason, n := range s.Rejected {
 		count(c.rejected, n, reason)
 	}
 	inFlight, cut := map[string]int{}, map[string]uint64{}

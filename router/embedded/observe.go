@@ -13,7 +13,7 @@ func (e *engine) snapshot() snapshot {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := snapshot{Edge: router.Edge{PID: os.Getpid(), Listeners: e.listeners.states()}, Connections: int(e.conns.Load())}
-	s.Drained = e.drained()
+	s.Rejected, s.Drained = e.reasons.read(), e.drained()
 	c := e.current.Load()
 	if c == nil {
 		return s
@@ -29,7 +29,7 @@ func (e *engine) snapshot() snapshot {
 		s.Fleets = append(s.Fleets, f.read(k))
 	}
 	all := s
-	s.Edge.Routes, s.Edge.Nodes, s.Fleets = nil, nil, nil
+	s.Edge.Routes, s.Edge.Nodes, s.Fleets, s.Rejected = nil, nil, nil, nil
 	return s.merge(all) // sorts, and adds what is of one name
 }
 

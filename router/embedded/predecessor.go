@@ -242,6 +242,7 @@ func (e *engine) absorb(s snapshot) {
 	for _, f := range s.Fleets {
 		lookup(e.memory.fleets, f.fleetKey).add(f)
 	}
+	e.reasons.add(s.Rejected)
 	e.follows.Store(false)
 }
 

@@ -1,11 +1,28 @@
 package embedded
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
-// rejections counts requests and connections that were refused for what the client sent, by reason. Reasons are a fixed set.
+// rejected is how many requests and connections were refused for what the client sent, by reason. Reasons are a fixed set.
+type rejected map[string]uint64
+
+// plus is a new map with both.
+func (r rejected) plus(more rejected) rejected {
+	sum := rejected{}
+	for _, part := range []rejected{r, more} {
+		for reason, n := range part {
+			sum[reason] += n
+		}
+	}
+	return sum
+}
+
+// rejections is rejected as it is counted.
 type rejections struct {
 	mu     sync.Mutex
-	counts map[string]uint64
+	counts rejected
 }
 
 // rejected counts one.
@@ -14,18 +31,21 @@ func (e *engine) rejected(reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counts == nil {
-		r.counts = map[string]uint64{}
+		r.counts = rejected{}
 	}
 	r.counts[reason]++
 }
 
-// read is a copy.
-func (r *rejections) read() map[string]uint64 {
+// add counts what another process did.
+func (r *rejections) add(more rejected) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make(map[string]uint64, len(r.counts))
-	for k, n := range r.counts {
-		out[k] = n
-	}
-	return out
+	r.counts = r.counts.plus(more)
+}
+
+// read is a copy.
+func (r *rejections) read() rejected {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.counts)
 }

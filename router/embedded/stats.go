@@ -117,8 +117,9 @@ type fleetCount struct {
 type snapshot struct {
 	Edge        router.Edge  `json:"edge"`
 	Fleets      []fleetCount `json:"fleets,omitempty"`
-	Connections int          `json:"connections"` // clients' connections, upgraded ones too
-	Drained     bool         `json:"drained"`     // stopped accepting and has no connection left
+	Rejected    rejected     `json:"rejected,omitempty"` // a predecessor from before it was there sends none
+	Connections int          `json:"connections"`        // clients' connections, upgraded ones too
+	Drained     bool         `json:"drained"`            // stopped accepting and has no connection left
 }
 
 // merge adds b's counters to a's. Identity, version and listeners stay a's.
@@ -126,6 +127,7 @@ func (a snapshot) merge(b snapshot) snapshot {
 	a.Edge.Routes = mergeBy(a.Edge.Routes, b.Edge.Routes, func(r router.RouteTraffic) string { return r.Route }, addRoute)
 	a.Edge.Nodes = mergeBy(a.Edge.Nodes, b.Edge.Nodes, func(n router.NodeTraffic) string { return n.Fleet + "\x00" + n.Node }, addNode)
 	a.Fleets = mergeBy(a.Fleets, b.Fleets, func(f fleetCount) string { return f.Route + "\x00" + f.Fleet + "\x00" + f.Release }, addFleet)
+	a.Rejected = a.Rejected.plus(b.Rejected)
 	return a
 }
 

@@ -273,6 +273,39 @@ func TestOldConnectionsFollowNewTables(t *testing.T) {
 	}
 }
 
+// Refusals are counted on over an upgrade, while the predecessor still has a connection and when it has ended.
+func TestRefusalsGoOnOverAnUpgrade(t *testing.T) {
+	c := startRouter(t, t.TempDir())
+	node := routertest.StartNode(t, "a", echoUpgrade)
+	listen := routertest.FreeListen(t)
+	mustApply(t, c, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 1, node))))
+	refused := func() {
+		t.Helper()
+		conn, r := dialRaw(t, listen, "GET / HTTP/1.1\r\n\r\n")
+		if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != 400 {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		_ = conn.Close()
+	}
+	counted := func(want int) {
+		t.Helper()
+		b, err := c.Metrics(context.Background())
+		if line := fmt.Sprintf(`release_router_rejected_total{reason="no host"} %d`, want); err != nil || !strings.Contains(string(b), line+"\n") {
+			t.Errorf("metrics lack %s: %v\n%s", line, err, b)
+		}
+	}
+	refused()
+	refused()
+	socket := dialUpgrade(t, listen)
+	upgrade(t, c)
+	counted(2)
+	refused()
+	counted(3)
+	_ = socket.Close()
+	routertest.Eventually(t, "the predecessor ended", func() bool { return mustStatus(t, c).Predecessor == nil })
+	counted(3)
+}
+
 func TestUpgradeToSomethingThatDoesNotServe(t *testing.T) {
 	c := startRouter(t, t.TempDir())
 	node := routertest.StartNode(t, "a", nil)
