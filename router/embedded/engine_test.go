@@ -160,7 +160,7 @@ func TestRefusals(t *testing.T) {
 		status  int
 	}{
 		"long target":    {"GET /" + strings.Repeat("x", http1.MaxTarget) + " HTTP/1.1\r\nHost: x\r\n\r\n", 414},
-		"long header":    {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", maxHeaderBytes+8192) + "\r\n\r\n", 431},
+		"long header":    {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", http1.MaxHead+8192) + "\r\n\r\n", 431},
 		"connect":        {"CONNECT example:443 HTTP/1.1\r\nHost: example:443\r\n\r\n", 405},
 		"two lengths":    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400},
 		"no host":        {"GET / HTTP/1.1\r\n\r\n", 400},

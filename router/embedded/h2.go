@@ -1,10 +1,12 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
@@ -20,6 +22,10 @@ import (
 // waiting.
 const maxStreams = 250
 
+// h2Frame is the largest frame of a client that is read. net/http reads heads up to so much beyond the limit for all heads, so that
+// those are refused here as others are, and counted: of what net/http refuses itself it tells only that a connection ends.
+const h2Frame = 16 << 10
+
 const grpcType = "application/grpc"
 
 // newH2Server serves the h2 connections of a listen address, with and without TLS.
@@ -30,14 +36,29 @@ func newH2Server(l *listener) *http.Server {
 	return &http.Server{
 		Handler:           http.HandlerFunc(l.serveH2),
 		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, WriteByteTimeout: l.e.patience.stall},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: h2Frame, WriteByteTimeout: l.e.patience.stall},
 		ReadHeaderTimeout: l.e.patience.head,
 		IdleTimeout:       l.e.cfg.IdleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          serverLog(l.e.log),
+		MaxHeaderBytes:    http1.MaxHead + h2Frame,
+		ErrorLog:          log.New(h2Log{l.e, serverLog(l.e.log).Writer()}, "", 0),
 		ConnContext:       withHasty,
 		ConnState:         l.h2State,
 	}
+}
+
+// h2Log passes on what net/http says, and counts the connections that it ends for what their client sent. There is no other hook
+// for all of them.
+type h2Log struct {
+	e  *engine
+	to io.Writer
+}
+
+// Write is io.Writer's, called once a line.
+func (l h2Log) Write(line []byte) (int, error) {
+	if bytes.HasPrefix(line, []byte("http2: server connection error from ")) {
+		l.e.rejected("http2 connection error")
+	}
+	return l.to.Write(line)
 }
 
 // resting is an h2 connection without a request.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/bootandshoot/release/router/embedded/http1"
 	"github.com/bootandshoot/release/router/routertest"
 )
 
@@ -256,7 +257,11 @@ func TestH2RapidReset(t *testing.T) {
 		if limit := attackers*maxStreams*5 + 100; most > limit {
 			t.Errorf("%d goroutines more, at most %d", most, limit)
 		}
-		t.Logf("%d goroutines more", most)
+		hasty, other := r.rejected("rapid reset"), r.rejected("http2 connection error")
+		if hasty == 0 || hasty+other < attackers {
+			t.Errorf("%d connections are counted as ended for their resets, %d as ended by net/http", hasty, other)
+		}
+		t.Logf("%d goroutines more; %d ended here, %d by net/http", most, hasty, other)
 	})
 }
 
@@ -297,7 +302,57 @@ func TestH2ContinuationFlood(t *testing.T) {
 		if node.Seen.Load() > 0 {
 			t.Error("the node saw it")
 		}
+		if n := r.rejected("http2 connection error"); n != 1 {
+			t.Errorf("it is counted %d times", n)
+		}
 	})
+}
+
+// A head that is too large is refused and counted as over HTTP/1.1, if it is not so large that net/http ends its connection.
+func TestH2LargeHead(t *testing.T) {
+	bothWays(t, func(t *testing.T, secure bool) {
+		node := routertest.StartNode(t, "a", nil)
+		r := startRig(t, secure, node)
+		defer r.settle()
+		c := r.h2(1 << 16)
+		for i, tt := range []struct{ size, status, refused int }{
+			{http1.MaxHead - 1024, 200, 0}, {http1.MaxHead, 431, 1}, {http1.MaxHead + h2Frame/2, 431, 2},
+		} {
+			id := uint32(2*i + 1)
+			c.block.Reset()
+			for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", "/"}} {
+				_ = c.enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+			}
+			for left := tt.size; left > 0; left -= 8 << 10 {
+				_ = c.enc.WriteField(hpack.HeaderField{Name: "x", Value: strings.Repeat("~", min(left, 8<<10)), Sensitive: true})
+			}
+			c.head(id, c.block.Bytes())
+			if status, _, how := c.outcome(id); status != tt.status || how != "end" {
+				t.Errorf("%d bytes: %d %s, want %d", tt.size, status, how, tt.status)
+			}
+			if n := r.rejected("head too large"); n != uint64(tt.refused) {
+				t.Errorf("after %d bytes: %d are counted, want %d", tt.size, n, tt.refused)
+			}
+		}
+		if n := node.Seen.Load(); n != 1 {
+			t.Errorf("the node saw %d", n)
+		}
+	})
+}
+
+// head sends a request's head in as many frames as it needs.
+func (c *h2conn) head(id uint32, block []byte) {
+	piece := func() (p []byte, last bool) {
+		p = block[:min(len(block), h2Frame)]
+		block = block[len(p):]
+		return p, len(block) == 0
+	}
+	p, last := piece()
+	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p, EndStream: true, EndHeaders: last})
+	for !last {
+		p, last = piece()
+		_ = c.WriteContinuation(id, last, p)
+	}
 }
 
 // What nodes do wrong shows over h2 too.

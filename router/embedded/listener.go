@@ -22,9 +22,8 @@ import (
 )
 
 const (
-	maxHeaderBytes = 64 << 10
-	acceptPause    = 5 * time.Millisecond // after an error such as too many open files
-	roomPatience   = time.Second          // for others to make room, before it is looked whether there is still a listener
+	acceptPause  = 5 * time.Millisecond // after an error such as too many open files
+	roomPatience = time.Second          // for others to make room, before it is looked whether there is still a listener
 )
 
 func listenTCP(address string) (*net.TCPListener, error) {

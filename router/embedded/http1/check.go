@@ -25,12 +25,24 @@ func (h *Head) Check() error {
 	if len(h.Fields) > MaxFields {
 		return errManyFields
 	}
+	if h.size() > MaxHead {
+		return errHeadLarge
+	}
 	for i := range h.Fields {
 		if err := h.checkField(&h.Fields[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// size is how many bytes the head has as HTTP/1.1 writes it.
+func (h *Head) size() int {
+	n := len(h.Method) + len(h.Target) + len("  HTTP/1.1\r\nHost: \r\n\r\n") + len(h.Host)
+	for i := range h.Fields {
+		n += len(h.Fields[i].Name) + len(h.Fields[i].Value) + len(": \r\n")
+	}
+	return n
 }
 
 func (h *Head) checkTarget() error {
