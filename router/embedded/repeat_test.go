@@ -59,6 +59,43 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
+// A request that no node has seen goes on to another one even when the budget is used up, but only once for nothing.
+func TestConnectFailuresAndTheBudget(t *testing.T) {
+	for name, tt := range map[string]struct {
+		dead, drained int
+		status        int
+	}{
+		"one dead node":                          {1, 0, 200},
+		"one dead node, no budget":               {1, budgetReserve, 200},
+		"two dead nodes":                         {2, 0, 200},
+		"two dead nodes, no budget":              {2, budgetReserve, 502},
+		"two dead nodes, budget for one more":    {2, budgetReserve - budgetRetry, 200},
+		"many dead nodes":                        {6, 0, 200},
+		"many dead nodes, budget for three more": {6, budgetReserve - 3*budgetRetry, 502},
+		"more dead nodes than tries":             {maxConnectTries, 0, 502},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := startEngine(t, nil)
+			var dead []*routertest.TestNode
+			for i := range tt.dead {
+				dead = append(dead, routertest.DeadNode(t, fmt.Sprint("dead", i)))
+			}
+			good := routertest.StartNode(t, "good", nil)
+			listen := routertest.FreeListen(t)
+			standby := routertest.FleetOf(2, 0, good)
+			standby.Standby = true
+			e.mustApply(t, routertest.TableOf(1, routertest.RouteTo(listen, routertest.FleetOf(1, 1, dead...), standby)))
+			e.memory.routes["shop/production/web"].budget.spent.Store(int64(tt.drained))
+			if res, _ := fetch(t, "POST", "http://"+listen+"/", "body", nil); res.StatusCode != tt.status {
+				t.Errorf("status %d, want %d", res.StatusCode, tt.status)
+			}
+			if r := e.routeTraffic(); (r.Failed == 0) != (tt.status == 200) || (good.Seen.Load() == 1) != (tt.status == 200) {
+				t.Errorf("route %+v, the good node saw %d", r, good.Seen.Load())
+			}
+		})
+	}
+}
+
 func TestAnswerThatHasBegunIsNotRepeated(t *testing.T) {
 	e := startEngine(t, nil)
 	bad := rawNode(t, "bad", func(c net.Conn, r *bufio.Reader) {

@@ -193,7 +193,7 @@ func addHistogram(a, b router.Histogram) router.Histogram {
 }
 
 // budget lets retries be at most a fifth of the requests, with a reserve for when many requests fail at one moment (a
-// node dies under load). The unit is a fifth of a retry.
+// node dies under load). What mayRepeat lets through for nothing is not in it. The unit is a fifth of a retry.
 type budget struct{ spent atomic.Int64 }
 
 const (

@@ -143,15 +143,16 @@ func (x *exchange) countFailure(why cause) {
 	x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now()))
 }
 
-// mayRepeat: a request that no node can have seen may always go to another one; one that a node may have seen only if
-// it has not begun to answer, repeating does no harm, and the route's budget allows it.
+// mayRepeat: a request that no node can have seen may go to another one, once whatever the route's budget says, so that none is
+// lost because a node has just died; one that a node may have seen only if it has not begun to answer and repeating does no harm.
+// All but that one repeat come out of the budget: a fleet in trouble must not get more work, connections included.
 func (x *exchange) mayRepeat(why cause) bool {
 	if !x.body.repeatable() {
 		return false
 	}
 	switch why {
 	case causeConnect:
-		return x.tries < maxConnectTries
+		return x.tries < maxConnectTries && (x.connect == 1 || x.route.stats.budget.spend())
 	case causeReset, causeFailed:
 		return !x.begun && idempotent(x.req.Method) && x.tries-x.connect < maxTries && x.route.stats.budget.spend()
 	}
