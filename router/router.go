@@ -246,7 +246,7 @@ type RouteTraffic struct {
 	Requests uint64 `json:"requests"` // requests from users, each once however often it was tried
 	Retried  uint64 `json:"retried"`  // repeated on another node
 	Failed   uint64 `json:"failed"`   // answered 502, 503 or 504 by the router itself, or cut in the middle
-	Rejected uint64 `json:"rejected"` // refused for a body that is malformed (400 of the router itself)
+	Rejected uint64 `json:"rejected"` // refused for a body that is malformed or a head that is too large for the node (4xx of the router itself)
 }
 
 // NodeTraffic counts one node's part.

@@ -21,6 +21,7 @@ type body struct {
 	expect    bool                 // the client waits for "100 Continue"
 	announced []string             // names of trailers to come, where they are no field of the head
 	trailer   func() []http1.Field // after the end of src
+	yield     func()               // is to be called if a sending may be ended for another one; nil: it may anyway
 	first     func() error         // looks at what is here already, without using it; nil: nothing to look at
 
 	unhurried atomic.Bool // the client may be silent for as long as it likes
@@ -53,6 +54,15 @@ func (b *body) resume(can bool) {
 	b.stopped.Store(false)
 	b.latest = nil
 	b.lost = b.lost || !can
+}
+
+// interrupt ends a read that waits for the client. Another sending may begin, if that leaves the rest to be read.
+func (b *body) interrupt(stopReading func() (mayGoOn bool)) {
+	b.stop()
+	mayGoOn := stopReading()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost = b.lost || !mayGoOn
 }
 
 // takeBack ends the newest sending wherever it is: after it, nobody reads from the client.
@@ -92,6 +102,7 @@ func (b *body) attempt() (*attempt, error) {
 	if b.lost || b.failed != nil {
 		return nil, errConsumed
 	}
+	b.stopped.Store(false)
 	b.latest = &attempt{body: b}
 	return b.latest, nil
 }

@@ -67,6 +67,7 @@ type exchange struct {
 	target    *target
 	tries     int
 	connect   int // of those, tries that made no connection
+	refused   int // and tries that the node gave back unprocessed
 	begun     bool
 	conn      *nodeConn // of the last try
 	fresh     bool      // the next try needs a new connection
@@ -315,7 +316,11 @@ func (x *exchange) fail(err error) {
 		x.aborted = true
 		stats.rejected.Add(1)
 		x.e.rejected(refused.Reason)
-		x.front.reply(x, refused.Status, "the request body is malformed")
+		text := "the request body is malformed"
+		if refused.Status != 400 {
+			text = refused.Reason
+		}
+		x.front.reply(x, refused.Status, text)
 	case errors.Is(err, errClient):
 		x.aborted = true
 		x.status = 499 // nginx's code for a client that went away; only the log sees it

@@ -133,6 +133,7 @@ type h2front struct {
 	reads  guard
 	writes guard
 	sent   *body
+	pieces *h2reader // of the body, where it may have to be sent again; nil: it is read as it is
 
 	mu      sync.Mutex
 	partner *guard
@@ -203,7 +204,7 @@ func (f *h2front) body() *body {
 	}
 	f.sent = &body{
 		length: length, src: (*h2body)(f), announced: slices.Collect(maps.Keys(f.r.Trailer)),
-		trailer: func() []http1.Field { return trailersOf(f.r.Trailer) },
+		trailer: func() []http1.Field { return trailersOf(f.r.Trailer) }, yield: f.inPieces,
 	}
 	if hasPrefixFold(f.r.Header.Get("Content-Type"), grpcType) {
 		f.sent.unhurried.Store(true) // a stream of requests may be silent before its first
@@ -221,6 +222,9 @@ func (b *h2body) Read(p []byte) (int, error) {
 	if b.sent.unhurried.Load() {
 		b.reads.disarm()
 	}
+	if b.pieces != nil {
+		return b.pieces.read(p, b.sent.stopped.Load)
+	}
 	return b.r.Body.Read(p)
 }
 
@@ -229,6 +233,9 @@ func (f *h2front) close() {
 	f.e.sweeper.remove(f)
 	f.reads.retire()
 	f.writes.retire()
+	if f.pieces != nil {
+		f.pieces.close()
+	}
 }
 
 // sweep is watched's.
@@ -276,8 +283,21 @@ func (f *h2front) watch(g *guard) {
 	}
 }
 
+// inPieces is for a body that another node gets when one gives the request back in its middle.
+func (f *h2front) inPieces() {
+	if f.pieces == nil {
+		f.pieces = newH2Reader(f.r.Body, f.e.bufs)
+	}
+}
+
 // stopReading is front's.
 func (f *h2front) stopReading() (mayGoOn bool) {
+	if f.pieces != nil {
+		f.pieces.stop()
+		return true
+	}
+	f.mu.Lock() // whoever else stops it does so at the same time
+	defer f.mu.Unlock()
 	_ = f.r.Body.Close()
 	return false
 }

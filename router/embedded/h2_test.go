@@ -22,13 +22,19 @@ import (
 // h2cNode is a node that speaks HTTP/2 without TLS and nothing else.
 func h2cNode(t *testing.T, name string, handler http.HandlerFunc) *routertest.TestNode {
 	t.Helper()
+	return h2cServer(t, name, &http.Server{Handler: handler})
+}
+
+// h2cServer is h2cNode with a server of any settings.
+func h2cServer(t *testing.T, name string, s *http.Server) *routertest.TestNode {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	s := &http.Server{Handler: handler, Protocols: protocols}
+	s.Protocols = protocols
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Close() })
 	return &routertest.TestNode{Name: name, Address: l.Addr().String()}

@@ -468,8 +468,45 @@ func TestNodeIsNotBlamedForClients(t *testing.T) {
 	}
 }
 
+// A head that is larger than its node takes is the client's: the node never has it.
+func TestHeadTooLargeForAnH2CNode(t *testing.T) {
+	node := h2cServer(t, "a", &http.Server{MaxHeaderBytes: 4 << 10, Handler: http.NotFoundHandler()})
+	bothWays(t, func(t *testing.T, secure bool) {
+		r := startRig(t, secure, node)
+		defer r.settle()
+		r.route.Nodes = "h2c"
+		c := r.dial("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		c.want(404, "*") // with it comes what the node takes
+		for i, head := range []string{"GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nContent-Length: 5\r\n"} {
+			c = r.dial(head + "Host: x\r\nX: " + strings.Repeat("y", 8<<10) + "\r\n\r\nhello"[:4+5*i])
+			c.want(431, "head too large for the node\n")
+		}
+		if n, route := r.e.nodeTraffic("a"), r.e.routeTraffic(); n.Reset+n.Timeout > 0 || n.Requests != 1 || route.Failed > 0 || route.Rejected != 2 {
+			t.Errorf("node %+v, route %+v", n, route)
+		}
+		if n := r.rejected("head too large for the node"); n != 2 {
+			t.Errorf("%d are counted", n)
+		}
+	})
+}
+
 // serveStatuses answers each stream with the status that its path names, and with a length but no body.
 func serveStatuses(c net.Conn, r *bufio.Reader) {
+	serveFrames(c, r, func(f *http2.Framer, frame http2.Frame) {
+		h, ok := frame.(*http2.MetaHeadersFrame)
+		if !ok {
+			return
+		}
+		var block bytes.Buffer
+		enc := hpack.NewEncoder(&block)
+		_ = enc.WriteField(hpack.HeaderField{Name: ":status", Value: h.PseudoValue("path")[1:]})
+		_ = enc.WriteField(hpack.HeaderField{Name: "content-length", Value: "5"})
+		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+	})
+}
+
+// serveFrames is an h2c node frame by frame.
+func serveFrames(c net.Conn, r *bufio.Reader, each func(*http2.Framer, http2.Frame)) {
 	_, _ = io.ReadFull(r, make([]byte, len(http2.ClientPreface)))
 	f := http2.NewFramer(c, r)
 	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -479,14 +516,6 @@ func serveStatuses(c net.Conn, r *bufio.Reader) {
 		if err != nil {
 			return
 		}
-		h, ok := frame.(*http2.MetaHeadersFrame)
-		if !ok {
-			continue
-		}
-		var block bytes.Buffer
-		enc := hpack.NewEncoder(&block)
-		_ = enc.WriteField(hpack.HeaderField{Name: ":status", Value: h.PseudoValue("path")[1:]})
-		_ = enc.WriteField(hpack.HeaderField{Name: "content-length", Value: "5"})
-		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+		each(f, frame)
 	}
 }

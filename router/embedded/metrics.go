@@ -45,7 +45,7 @@ func newCollector(p *process) *collector {
 		cut:           desc("cut_connections_total", "Long connections that the router ended.", "fleet"),
 		long:          desc("long_connections", "WebSockets, event streams, gRPC streams and TCP connections.", "fleet"),
 		ejected:       desc("ejected_nodes", "Nodes that get no requests for a while because of their failures.", "fleet"),
-		routeRejected: desc("route_rejected_total", "Requests refused as malformed after their route was found.", "route"),
+		routeRejected: desc("route_rejected_total", "Requests refused after their route was found, as malformed or too large for the node.", "route"),
 		queued:        desc("queued_requests", "Requests that wait for a node that may take one more.", "route"),
 		rejected:      desc("rejected_total", "Requests and connections refused for what the client sent, by reason.", "reason"),
 		routeRequests: desc("route_requests_total", "Requests from users, each once.", "route"),

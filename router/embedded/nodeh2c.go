@@ -49,6 +49,10 @@ func (n *node) h2cTransport(e *engine) *http.Transport {
 // tryH2C sends the request over h2c and waits for the head of the answer.
 func (x *exchange) tryH2C() (*answer, error) {
 	ctx, cancel := context.WithCancel(x.ctx)
+	once := h2cOnce{cancel: cancel}
+	if x.body == nil && idempotent(x.req.Method) {
+		ctx = once.trace(ctx)
+	}
 	req, err := x.h2cRequest(ctx)
 	if err != nil {
 		cancel()
@@ -76,7 +80,10 @@ func (x *exchange) tryH2C() (*answer, error) {
 		if expired && x.ctx.Err() == nil {
 			return nil, context.DeadlineExceeded
 		}
-		return nil, err
+		if once.again.Load() {
+			return nil, errRefused
+		}
+		return nil, h2cError(err)
 	}
 	limit.end()
 	a := &x.answer
@@ -198,10 +205,14 @@ func (x *exchange) h2cBody(req *http.Request) error {
 		}
 		b.expect = false
 	}
-	from, err := b.attempt()
+	if b.yield != nil {
+		b.yield()
+	}
+	newest, err := b.attempt()
 	if err != nil {
 		return err
 	}
+	from := &h2cSending{attempt: newest, front: x.front}
 	req.Body, req.ContentLength = from, max(b.length, -1)
 	if names := x.announced(); len(names) > 0 {
 		req.Trailer = http.Header{}
@@ -229,14 +240,14 @@ func (x *exchange) announced() []string {
 
 // withTrailer hands over the trailers when the body has ended.
 type withTrailer struct {
-	*attempt
+	*h2cSending
 	body *body
 	req  *http.Request
 }
 
 // Read is io.Reader's.
 func (w *withTrailer) Read(p []byte) (int, error) {
-	n, err := w.attempt.Read(p)
+	n, err := w.h2cSending.Read(p)
 	if err == io.EOF {
 		for _, f := range w.body.trailer() {
 			if _, ok := w.req.Trailer[http.CanonicalHeaderKey(string(f.Name))]; ok {

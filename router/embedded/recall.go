@@ -137,7 +137,7 @@ func (x *exchange) recalled(c *nodeConn, err error) error {
 // takesBack says whether a safe request leaves a node that may still work on it, and asks the budget for it: a fleet that is slow
 // under load must not get all its requests twice.
 func (x *exchange) takesBack() bool {
-	return !x.begun && !x.body.streamed() && x.tries-x.connect < maxTries && x.elsewhere() && x.route.stats.budget.spend()
+	return !x.begun && !x.body.streamed() && x.seen() < maxTries && x.elsewhere() && x.route.stats.budget.spend()
 }
 
 // elsewhere says whether the effective table has another node that could take the request now.

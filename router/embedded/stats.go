@@ -17,9 +17,10 @@ const (
 	causeConnect
 	causeReset
 	causeTimeout
-	causeClient // the client went away or sent a broken body: nobody's failure
-	causeLocal  // this process had no descriptor for a connection
-	causeFailed // the node left the table because it failed; it counts as causeTimeout
+	causeClient  // the client went away or sent a broken body: nobody's failure
+	causeLocal   // this process had no descriptor for a connection
+	causeFailed  // the node left the table because it failed; it counts as causeTimeout
+	causeRefused // the node gave the request back unprocessed; it counts as causeReset
 )
 
 // histogram counts latencies lock-free in router.LatencyBounds' buckets.

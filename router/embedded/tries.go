@@ -60,7 +60,7 @@ func (x *exchange) settle(failed error) (last, final error) {
 		return failed, nil
 	}
 	x.countFailure(why)
-	if why == causeLocal {
+	if why == causeLocal || errors.Is(failed, errTooLargeForNode) {
 		x.node.stats.requests.Add(^uint64(0))
 	}
 	if why == causeClient {
@@ -88,7 +88,7 @@ func (x *exchange) stale() bool {
 
 // secondChance lets a request that may be repeated go to a node that broke off once more, when there is no other node.
 func (x *exchange) secondChance() bool {
-	if x.again || x.lastCause != causeReset {
+	if x.again || x.lastCause != causeReset && x.lastCause != causeRefused {
 		return false
 	}
 	x.again, x.fresh = true, true
@@ -106,14 +106,17 @@ func idempotent(method []byte) bool {
 }
 
 func (x *exchange) classify(err error) cause {
-	if x.ctx.Err() != nil || x.body.clientFailed() || errors.Is(err, errClient) {
+	if x.ctx.Err() != nil || x.body.clientFailed() || errors.Is(err, errClient) || errors.Is(err, errTooLargeForNode) {
 		return causeClient
 	}
 	if exhausted(err) {
 		return causeLocal
 	}
-	if errors.Is(err, errFailed) {
+	switch {
+	case errors.Is(err, errFailed):
 		return causeFailed
+	case errors.Is(err, errRefused):
+		return causeRefused
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
@@ -130,20 +133,30 @@ func (x *exchange) countFailure(why cause) {
 	if why == causeClient || why == causeLocal {
 		return
 	}
-	if why == causeFailed {
-		why = causeTimeout
+	counted := why
+	switch why {
+	case causeFailed:
+		counted = causeTimeout
+	case causeRefused:
+		counted = causeReset
 	}
-	x.node.stats.fail(why)
-	x.target.stats.failed[why].Add(1)
-	if why == causeConnect {
+	x.node.stats.fail(counted)
+	x.target.stats.failed[counted].Add(1)
+	switch why {
+	case causeConnect:
 		x.connect++
 		x.node.unreachable(instant(x.e.now()))
-		return
+	case causeRefused: // a node that goes away in order, or has enough to do: it is not ill
+		x.refused++
+	default:
+		x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now()))
 	}
-	x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now()))
 }
 
-// mayRepeat: a request that no node can have seen may go to another one, once whatever the route's budget says, so that none is
+// seen is how many nodes may have seen the request.
+func (x *exchange) seen() int { return x.tries - x.connect - x.refused }
+
+// mayRepeat: a request that no node can have seen, or that one gave back, may go to another one, once whatever the route's budget says, so that none is
 // lost because a node has just died; one that a node may have seen only if it has not begun to answer and repeating does no harm.
 // All but that one repeat come out of the budget: a fleet in trouble must not get more work, connections included.
 func (x *exchange) mayRepeat(why cause) bool {
@@ -151,10 +164,10 @@ func (x *exchange) mayRepeat(why cause) bool {
 		return false
 	}
 	switch why {
-	case causeConnect:
-		return x.tries < maxConnectTries && (x.connect == 1 || x.route.stats.budget.spend())
+	case causeConnect, causeRefused:
+		return x.tries < maxConnectTries && (x.connect+x.refused == 1 || x.route.stats.budget.spend())
 	case causeReset, causeFailed:
-		return !x.begun && idempotent(x.req.Method) && x.tries-x.connect < maxTries && x.route.stats.budget.spend()
+		return !x.begun && idempotent(x.req.Method) && x.seen() < maxTries && x.route.stats.budget.spend()
 	}
 	return false
 }
