@@ -2,12 +2,16 @@ package embedded
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/router/routertest"
 )
@@ -88,6 +92,86 @@ func TestClientGoes(t *testing.T) {
 		}
 		abreast(t, parts)
 	})
+}
+
+// A client that has closed its sending side gets its answer as long as it can be told from one that is gone: with TLS's goodbye
+// alone at any time, with the connection's half too while its upload is being read.
+func TestHalfClosedClient(t *testing.T) {
+	const size = 24 << 20
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		n, piece := 0, make([]byte, 2<<20)
+		for err := error(nil); err == nil; {
+			var m int
+			m, err = io.ReadFull(r.Body, piece)
+			n += m
+			time.Sleep(50 * time.Millisecond)
+		}
+		if n == 0 {
+			time.Sleep(600 * time.Millisecond)
+		}
+		_, _ = fmt.Fprint(w, n)
+	}
+	body := pattern(size)
+	for _, tt := range []struct {
+		name             string
+		secure, tcp      bool // TLS; the connection's half is closed, too
+		size             int
+		lastRecordIsTiny bool
+	}{
+		{"goodbye while it waits", true, false, 0, false},
+		{"goodbye in an upload", true, false, size, false},
+		{"closed in an upload", false, true, size, false},
+		{"goodbye and closed in an upload", true, true, size, false},
+		{"goodbye and closed in an upload with a short end", true, true, size, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := startRig(t, tt.secure, routertest.StartNode(t, "a", serve))
+			defer r.settle()
+			r.e.patience.gone = 300 * time.Millisecond
+			c := r.dial(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", tt.size))
+			cut := tt.size
+			if tt.lastRecordIsTiny {
+				cut -= 2 // as long as a goodbye when it is sealed
+			}
+			_, _ = c.Conn.Write(body[:cut])
+			_, _ = c.Conn.Write(body[cut:tt.size])
+			if tt.secure {
+				_ = c.Conn.(*tls.Conn).CloseWrite()
+			}
+			if tt.tcp {
+				_ = c.tcp.CloseWrite()
+			}
+			c.want(200, fmt.Sprint(tt.size))
+		})
+	}
+}
+
+// What waits from a TLS client that has closed its sending side is a goodbye, or something to be read.
+func TestOnlyGoodbye(t *testing.T) {
+	for name, tt := range map[string]struct {
+		sent string
+		want bool
+	}{
+		"nothing":                  {"", true},
+		"an alert of TLS 1.2":      {"\x15\x03\x03\x00\x1a" + strings.Repeat("x", 26), true},
+		"an alert of TLS 1.3":      {"\x17\x03\x03\x00\x13" + strings.Repeat("x", 19), true},
+		"data":                     {"\x17\x03\x03\x00\x40" + strings.Repeat("x", 64), false},
+		"data and an alert":        {"\x17\x03\x03\x00\x13" + strings.Repeat("x", 19) + "\x17\x03\x03\x00\x13" + strings.Repeat("x", 19), false},
+		"half of a record's head":  {"\x17\x03", false},
+		"half of a record's alert": {"\x15\x03\x03\x00\x1a" + "half", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, peer := connTo(t)
+			if _, err := io.WriteString(peer, tt.sent); err != nil {
+				t.Fatal(err)
+			}
+			_ = peer.CloseWrite()
+			routertest.Eventually(t, "the end came", func() bool { return ended(c.TCPConn, unix.POLLRDHUP) && waiting(c.raw) == len(tt.sent) })
+			if got := onlyGoodbye(c.raw); got != tt.want {
+				t.Errorf("%v, want %v", got, tt.want)
+			}
+		})
+	}
 }
 
 // atNode waits until the node has the request.

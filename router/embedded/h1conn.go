@@ -43,6 +43,7 @@ type h1conn struct {
 	ahead   bool         // the client sends requests before their turn
 	replied bool         // something of an answer was sent
 	since   atomic.Int64 // when the request under way began to wait, an instant; 0: none
+	sending atomic.Bool  // its body is being read, and has not ended
 
 	tunneled atomic.Pointer[tunnel]
 
@@ -300,9 +301,47 @@ func (c *h1conn) sweep(now time.Time) {
 	}
 }
 
-// gone says whether the client has closed its sending side, or more, with nothing that waits to be read.
+// gone says whether the client has closed its sending side, or more, with nothing that waits to be read. A part of the body may wait
+// where nobody can look: until it has ended, who reads it is told of the client's end.
 func (c *h1conn) gone() bool {
-	return ended(c.tcp, unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) && (!c.plain || waiting(c.raw) == 0)
+	switch {
+	case !ended(c.tcp, unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR):
+		return false
+	case ended(c.tcp, unix.POLLHUP|unix.POLLERR):
+		return true
+	case c.sending.Load():
+		return false
+	case c.plain:
+		return waiting(c.raw) == 0
+	}
+	return onlyGoodbye(c.socket)
+}
+
+// onlyGoodbye says whether nothing waits to be read from a TLS client but, at most, the record by which it closes its sending side
+// (close_notify). Of TLS 1.3 only its length tells. [RFC 8446, 5.1, 5.2 and 6.1]
+func onlyGoodbye(socket syscall.RawConn) bool {
+	const alert, applicationData, sealedAlert = 21, 23, 2 + 1 + 16
+	here := waiting(socket)
+	if here == 0 {
+		return true
+	}
+	var head [5]byte // type, version, length
+	n := 0
+	err := socket.Control(func(fd uintptr) {
+		n, _, _ = unix.Recvfrom(int(fd), head[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	length := int(head[3])<<8 | int(head[4])
+	return err == nil && n == len(head) && here == n+length && (head[0] == alert || head[0] == applicationData && length == sealedAlert)
+}
+
+// received is called when the request's body has ended. Only from now on the client does nothing but wait.
+func (c *h1conn) received() {
+	if !c.sending.CompareAndSwap(true, false) {
+		return
+	}
+	if since := c.since.Load(); since != 0 {
+		c.since.CompareAndSwap(since, instant(c.e.now()))
+	}
 }
 
 // bodyReader reads a request's body off its connection.
@@ -311,6 +350,7 @@ type bodyReader struct {
 	b      *body // that it is the source of
 	left   int64 // or http1.Chunked
 	chunks http1.ChunkReader
+	begun  bool
 	over   bool
 	rest   []byte // of a piece that was larger than what was asked for
 }
@@ -331,8 +371,13 @@ func (r *bodyReader) trailer() []http1.Field { return r.chunks.Trailer }
 // Read is io.Reader's.
 func (r *bodyReader) Read(p []byte) (int, error) {
 	in := &r.c.in
+	if !r.begun {
+		r.begun = true
+		r.c.sending.Store(true)
+	}
 	for {
 		if (r.over || r.left == 0) && len(r.rest) == 0 {
+			r.c.received()
 			return 0, io.EOF
 		}
 		n, err := r.some(p)

@@ -24,7 +24,8 @@ type patience struct {
 	close time.Duration
 	// linger is how long a client is listened to that sends more than its answer needed.
 	linger time.Duration
-	// gone is how long a request waits before it is looked whether its client is still there.
+	// gone is how long a request waits, from its beginning and from the end of its body, before it is looked whether its client is
+	// still there.
 	gone time.Duration
 }
 
