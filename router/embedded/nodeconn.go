@@ -146,13 +146,6 @@ func (c *nodeConn) wasReset() bool {
 	return c.reset
 }
 
-// ReadFrom keeps the count when bodies are spliced.
-func (c *nodeConn) ReadFrom(r io.Reader) (int64, error) {
-	n, err := c.TCPConn.ReadFrom(r)
-	c.written.Add(n)
-	return n, err
-}
-
 func (c *nodeConn) ended() {
 	c.acked.Store(acknowledged(c.raw))
 }
