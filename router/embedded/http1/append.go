@@ -5,14 +5,6 @@ import "strconv"
 // text is what is appended as it is: it must come from a parsed head or be known to have no control bytes.
 type text interface{ ~string | ~[]byte }
 
-// AppendRequestLine appends the first line of an HTTP/1.1 request.
-func AppendRequestLine[M, T text](dst []byte, method M, target T) []byte {
-	dst = append(dst, method...)
-	dst = append(dst, ' ')
-	dst = append(dst, target...)
-	return append(dst, " HTTP/1.1\r\n"...)
-}
-
 // AppendStatusLine appends the first line of a response of HTTP/1.minor.
 func AppendStatusLine[R text](dst []byte, minor, status int, reason R) []byte {
 	dst = append(dst, "HTTP/1."...)

@@ -3,7 +3,7 @@ package http1
 import "testing"
 
 func TestAppend(t *testing.T) {
-	b := AppendRequestLine(nil, []byte("GET"), "/x")
+	b := appendRequestLine(nil, []byte("GET"), []byte("/x"))
 	b = AppendField(b, "Host", []byte("a"))
 	b = AppendIntField(b, []byte("Content-Length"), 1<<40)
 	b = AppendHeadEnd(b)
@@ -17,6 +17,12 @@ func TestAppend(t *testing.T) {
 	if string(b) != want {
 		t.Errorf("%q\n%q", b, want)
 	}
+}
+
+// appendRequestLine appends the first line of an HTTP/1.1 request.
+func appendRequestLine(dst, method, target []byte) []byte {
+	dst = append(append(dst, method...), ' ')
+	return append(append(dst, target...), " HTTP/1.1\r\n"...)
 }
 
 func TestAppendTarget(t *testing.T) {

@@ -82,7 +82,7 @@ func FuzzCheck(f *testing.F) {
 		case ContentLength, TransferEncoding, Connection, Upgrade, Expect, TE:
 			return
 		}
-		b := AppendRequestLine(nil, h.Method, h.AppendTarget(nil))
+		b := appendRequestLine(nil, h.Method, h.AppendTarget(nil))
 		b = AppendField(b, "Host", h.Host)
 		b = AppendHeadEnd(AppendField(b, h.Fields[0].Name, h.Fields[0].Value))
 		var again Head

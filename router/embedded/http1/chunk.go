@@ -71,11 +71,8 @@ func (c *ChunkReader) Next(b []byte) (data []byte, n int, done bool, err error) 
 	}
 }
 
-// Left is how many bytes of data the present chunk still has: so many may be moved past Next, and told to Skip.
-func (c *ChunkReader) Left() int64 { return c.left }
-
-// Skip says that n bytes of the present chunk's data, at most Left, were read by other means.
-func (c *ChunkReader) Skip(n int64) {
+// skip says that n bytes of the present chunk's data, at most what is left of it, were seen.
+func (c *ChunkReader) skip(n int64) {
 	if n < 0 || n > c.left {
 		panic("http1: skip beyond the chunk")
 	}
@@ -125,7 +122,7 @@ func (c *ChunkReader) head(b []byte) (n int, err error) {
 
 func (c *ChunkReader) data(b []byte) []byte {
 	data := b[:min(c.left, int64(len(b)))]
-	c.Skip(int64(len(data)))
+	c.skip(int64(len(data)))
 	return data
 }
 

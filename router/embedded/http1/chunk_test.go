@@ -142,12 +142,12 @@ func TestSmallChunks(t *testing.T) {
 
 func TestSkip(t *testing.T) {
 	var c ChunkReader
-	if data, n, _, err := c.Next([]byte("ff\r\nab")); string(data) != "ab" || n != 6 || err != nil || c.Left() != 253 {
-		t.Fatal(string(data), n, err, c.Left())
+	if data, n, _, err := c.Next([]byte("ff\r\nab")); string(data) != "ab" || n != 6 || err != nil || c.left != 253 {
+		t.Fatal(string(data), n, err, c.left)
 	}
-	c.Skip(250)
-	if data, n, _, err := c.Next([]byte("xyz\r\n0")); string(data) != "xyz" || n != 5 || err != nil || c.Left() != 0 {
-		t.Fatal(string(data), n, err, c.Left())
+	c.skip(250)
+	if data, n, _, err := c.Next([]byte("xyz\r\n0")); string(data) != "xyz" || n != 5 || err != nil || c.left != 0 {
+		t.Fatal(string(data), n, err, c.left)
 	}
 	if _, n, done, err := c.Next([]byte("0\r\n\r\n")); n != 5 || !done || err != nil {
 		t.Fatal(n, done, err)
@@ -156,7 +156,7 @@ func TestSkip(t *testing.T) {
 	if _, _, _, err := c.Next([]byte("3\r\na")); err != nil {
 		t.Fatal(err)
 	}
-	c.Skip(2)
+	c.skip(2)
 	if _, n, _, err := c.Next([]byte("\r\n0")); n != 2 || err != nil {
 		t.Fatal(n, err)
 	}
@@ -165,7 +165,7 @@ func TestSkip(t *testing.T) {
 			t.Error("skipped beyond the chunk")
 		}
 	}()
-	c.Skip(1)
+	c.skip(1)
 }
 
 func TestPeek(t *testing.T) {

@@ -182,7 +182,7 @@ func compareResponse(t *testing.T, in, method string, m *message) {
 // rewriteRequest writes what was read and reads it again.
 func rewriteRequest(t *testing.T, m *message) {
 	h := &m.head
-	b := AppendRequestLine(nil, h.Method, h.AppendTarget(nil))
+	b := appendRequestLine(nil, h.Method, h.AppendTarget(nil))
 	for i, f := range h.Fields {
 		if f.Known != Host && !h.Hop(i) {
 			b = AppendField(b, f.Name, f.Value)
