@@ -15,13 +15,6 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
-func appendField(dst []byte, name, value string) []byte {
-	dst = append(dst, name...)
-	dst = append(dst, ": "...)
-	dst = append(dst, value...)
-	return append(dst, "\r\n"...)
-}
-
 // clientOf is the address that a request is for. A trusted proxy in front names it in X-Forwarded-For, whose entries are
 // read from the right until one is not a trusted proxy's.
 func (p *path) clientOf(peer netip.Addr, req *http1.Head) netip.Addr {
@@ -174,10 +167,10 @@ func (x *exchange) appendForwarded(dst, chain, told []byte, host, proto bool) []
 		dst = append(dst, "\r\n"...)
 	}
 	if !proto {
-		dst = appendField(dst, "X-Forwarded-Proto", scheme)
+		dst = http1.AppendField(dst, "X-Forwarded-Proto", scheme)
 	}
 	if _, port, err := net.SplitHostPort(x.address); err == nil && !proto {
-		dst = appendField(dst, "X-Forwarded-Port", port)
+		dst = http1.AppendField(dst, "X-Forwarded-Port", port)
 	}
 	if len(told) == 0 {
 		return dst
@@ -245,10 +238,10 @@ func (x *exchange) appendOwn(dst []byte) []byte {
 		return dst
 	}
 	if age := p.hsts(x.secure); age != "" {
-		dst = appendField(dst, "Strict-Transport-Security", age)
+		dst = http1.AppendField(dst, "Strict-Transport-Security", age)
 	}
 	if c := p.cookieFor(x); c != "" {
-		dst = appendField(dst, "Set-Cookie", c)
+		dst = http1.AppendField(dst, "Set-Cookie", c)
 	}
 	return dst
 }

@@ -84,7 +84,7 @@ func (x *exchange) appendTrace(dst []byte) []byte {
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(trace.ContextWithSpan(context.Background(), x.span), carrier)
 	for name, value := range carrier {
-		dst = appendField(dst, name, value)
+		dst = http1.AppendField(dst, name, value)
 	}
 	return dst
 }

@@ -39,7 +39,7 @@ func (c *h1conn) tunnel(x *exchange, a *answer) error {
 	t.replies.Masked = true
 	room := c.e.bufs.get()
 	out := x.appendAnswer(room[:0], &a.head, framedByLength, c.head.Minor)
-	out = appendField(out, "Connection", "Upgrade")
+	out = http1.AppendField(out, "Connection", "Upgrade")
 	out = http1.AppendField(out, "Upgrade", a.head.Upgrade)
 	err := c.write(http1.AppendHeadEnd(out))
 	c.e.bufs.put(room)
