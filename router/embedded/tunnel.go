@@ -14,9 +14,6 @@ import (
 	"github.com/bootandshoot/release/router/embedded/websocket"
 )
 
-// goingAway is the WebSocket status that a server which ends gives. [RFC 6455, 7.4.1]
-const goingAway = 1001
-
 // tunnel is a client's connection joined with a node's after an upgrade.
 type tunnel struct {
 	c       *h1conn
@@ -146,7 +143,7 @@ func (t *tunnel) toClient() (moved int64, err error) {
 		}
 		if t.closing.Load() && (!t.ws || t.frames.AtBorder() || t.frames.Broken()) {
 			if t.ws && !t.frames.Broken() { // else there is no place for a frame
-				return moved, t.c.write(websocket.AppendClose(nil, goingAway, nil))
+				return moved, t.c.write(websocket.AppendClose(nil, websocket.GoingAway, nil))
 			}
 			return moved, nil
 		}
