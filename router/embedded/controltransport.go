@@ -44,7 +44,7 @@ func (t *controlTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		if gone := req.Context().Err(); gone != nil {
 			return nil, gone // it is not put at all
 		}
-		c, err := t.take(req.Context(), mayRepeat(req))
+		c, err := t.take(req.Context(), mayAskAgain(req))
 		if err != nil {
 			return nil, err
 		}
@@ -68,8 +68,8 @@ func (t *controlTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	}
 }
 
-// mayRepeat says that a question changes nothing the second time. Others get a connection of their own, which is not stale.
-func mayRepeat(req *http.Request) bool {
+// mayAskAgain says that a question changes nothing the second time. Others get a connection of their own, which is not stale.
+func mayAskAgain(req *http.Request) bool {
 	return req.Method == http.MethodGet || req.URL.Path == applyPath || req.URL.Path == followPath
 }
 
