@@ -111,19 +111,25 @@ func (e *engine) place(ctx context.Context, t router.Table, b []byte) error {
 		return err
 	}
 	failpoint.Pass(failpoint.RouterWritten)
-	e.swap(c)
+	e.swap(c, true)
 	failpoint.Pass(failpoint.RouterSwapped)
 	return nil
 }
 
-// swap makes the table effective.
-func (e *engine) swap(c *compiled) {
-	e.certs.Use(c.certs)
+// swap makes the table effective. In a process that does not listen any more, listeners and certificates are another one's.
+func (e *engine) swap(c *compiled, listens bool) {
+	if listens {
+		e.certs.Use(c.certs)
+	}
 	c.forgive()
 	e.current.Store(c)
-	e.listeners.accept()
+	if listens {
+		e.listeners.accept()
+	}
 	e.memory.keep(e, c)
-	e.listeners.retain(c)
+	if listens {
+		e.listeners.retain(c)
+	}
 	e.memory.serveAll(true)
 	e.memory.closeLong(c.table.Closing)
 	e.memory.fail(c)
@@ -140,12 +146,7 @@ func (e *engine) follow(t router.Table) error {
 	if old := e.current.Load(); old != nil {
 		c.certs = old.certs
 	}
-	c.forgive()
-	e.current.Store(c)
-	e.memory.keep(e, c)
-	e.memory.serveAll(true)
-	e.memory.closeLong(c.table.Closing)
-	e.memory.fail(c)
+	e.swap(c, false)
 	return nil
 }
 
@@ -166,7 +167,7 @@ func (e *engine) restore() error {
 		e.log.Error("certificate does not load", "error", err)
 	}
 	e.listeners.openAll(c)
-	e.swap(c)
+	e.swap(c, true)
 	return nil
 }
 
