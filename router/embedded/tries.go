@@ -156,9 +156,10 @@ func (x *exchange) countFailure(why cause) {
 // seen is how many nodes may have seen the request.
 func (x *exchange) seen() int { return x.tries - x.connect - x.refused }
 
-// mayRepeat: a request that no node can have seen, or that one gave back, may go to another one, once whatever the route's budget says, so that none is
-// lost because a node has just died; one that a node may have seen only if it has not begun to answer and repeating does no harm.
-// All but that one repeat come out of the budget: a fleet in trouble must not get more work, connections included.
+// mayRepeat: a request that no node can have seen, or that one gave back, may go to another one, once whatever the route's budget
+// says, so that none is lost because a node has just died; one that a node may have seen only if it has not begun to answer and
+// repeating does no harm. All but that one repeat come out of the budget: a fleet in trouble must not get more work, connections
+// included.
 func (x *exchange) mayRepeat(why cause) bool {
 	if !x.body.repeatable() {
 		return false
