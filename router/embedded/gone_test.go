@@ -99,18 +99,11 @@ func TestClientGoes(t *testing.T) {
 func TestHalfClosedClient(t *testing.T) {
 	const size = 24 << 20
 	serve := func(w http.ResponseWriter, r *http.Request) {
-		n, piece := 0, make([]byte, 2<<20)
-		for err := error(nil); err == nil; {
-			var m int
-			m, err = io.ReadFull(r.Body, piece)
-			n += m
-			time.Sleep(50 * time.Millisecond)
-		}
-		if n == 0 {
-			time.Sleep(600 * time.Millisecond)
-		}
+		time.Sleep(2 * newPatience().gone) // all that the kernels on the way take is there by now, and more waits
+		n, _ := io.Copy(io.Discard, r.Body)
 		_, _ = fmt.Fprint(w, n)
 	}
+	parts := map[string]func(*testing.T){}
 	body := pattern(size)
 	for _, tt := range []struct {
 		name             string
@@ -124,10 +117,10 @@ func TestHalfClosedClient(t *testing.T) {
 		{"goodbye and closed in an upload", true, true, size, false},
 		{"goodbye and closed in an upload with a short end", true, true, size, true},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		parts[tt.name] = func(t *testing.T) {
 			r := startRig(t, tt.secure, routertest.StartNode(t, "a", serve))
 			defer r.settle()
-			r.e.patience.gone = 300 * time.Millisecond
+			r.e.patience.gone = newPatience().gone // so long has the answer to be there when the body has ended
 			c := r.dial(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", tt.size))
 			cut := tt.size
 			if tt.lastRecordIsTiny {
@@ -142,8 +135,9 @@ func TestHalfClosedClient(t *testing.T) {
 				_ = c.tcp.CloseWrite()
 			}
 			c.want(200, fmt.Sprint(tt.size))
-		})
+		}
 	}
+	abreast(t, parts)
 }
 
 // What waits from a TLS client that has closed its sending side is a goodbye, or something to be read.
