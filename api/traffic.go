@@ -19,6 +19,8 @@ type EdgeTraffic struct {
 	Instance string         `json:"instance"` // changes when the counters begin anew
 	Routes   []RouteTraffic `json:"routes"`
 	Nodes    []NodeTraffic  `json:"nodes"`
+	// InFlightUnknown: the router cannot tell what its nodes have in flight, nor what of that is long.
+	InFlightUnknown bool `json:"in_flight_unknown,omitempty"`
 }
 
 // RouteTraffic counts users' requests, each once.

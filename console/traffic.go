@@ -17,7 +17,7 @@ func (s *Server) traffic(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := api.Traffic{At: seen.At, Edges: []api.EdgeTraffic{}}
 	for _, e := range seen.Edges {
-		edge := api.EdgeTraffic{Edge: e.ID, Instance: e.Instance, Routes: []api.RouteTraffic{}, Nodes: []api.NodeTraffic{}}
+		edge := api.EdgeTraffic{Edge: e.ID, Instance: e.Instance, Routes: []api.RouteTraffic{}, Nodes: []api.NodeTraffic{}, InFlightUnknown: e.InFlightUnknown}
 		for _, t := range e.Routes {
 			edge.Routes = append(edge.Routes, api.RouteTraffic{
 				Route: t.Route, Requests: t.Requests, Failed: t.Failed, Retried: t.Retried, NoNode: t.NoNode, Rejected: t.Rejected,

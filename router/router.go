@@ -229,6 +229,8 @@ type Edge struct {
 	// Silent is when an edge was heard of last that does not answer now; zero: it answers. All else is what it said then: it
 	// may still serve that table, and Nodes names every node that it may send requests to.
 	Silent time.Time `json:"silent,omitzero"`
+	// InFlightUnknown: InFlight of a node says no more than whether something may be left there, and Long says nothing.
+	InFlightUnknown bool `json:"in_flight_unknown,omitempty"`
 }
 
 // ListenerState is one listen address and why it does not serve, if so.

@@ -10,7 +10,13 @@ import (
 // trafficDelta is what all edges counted between two readings.
 type trafficDelta struct {
 	routes []api.RouteTraffic
-	nodes  []api.NodeTraffic
+	nodes  []nodeDelta
+}
+
+// nodeDelta is what a node was sent between two readings, or several nodes together.
+type nodeDelta struct {
+	api.NodeTraffic
+	inFlightUnknown bool // at one edge at least
 }
 
 // deltaOf takes an edge that began anew in between from 0.
@@ -27,31 +33,35 @@ func deltaOf(before, now api.Traffic) trafficDelta {
 	var d trafficDelta
 	for _, e := range now.Edges {
 		for _, r := range e.Routes {
-			was := routes[e.Edge+" "+e.Instance+" "+r.Route]
-			i := slices.IndexFunc(d.routes, func(o api.RouteTraffic) bool { return o.Route == r.Route })
-			if i < 0 {
-				i = len(d.routes)
-				d.routes = append(d.routes, api.RouteTraffic{Route: r.Route})
-			}
-			sum := &d.routes[i]
-			sum.Requests += less(r.Requests, was.Requests)
-			sum.Failed += less(r.Failed, was.Failed)
-			sum.Retried += less(r.Retried, was.Retried)
-			sum.Rejected += less(r.Rejected, was.Rejected)
+			d.addRoute(r, routes[e.Edge+" "+e.Instance+" "+r.Route])
 		}
 		for _, n := range e.Nodes {
-			d.addNode(n, nodes[e.Edge+" "+e.Instance+" "+n.Node])
+			d.addNode(nodeDelta{n, e.InFlightUnknown}, nodes[e.Edge+" "+e.Instance+" "+n.Node])
 		}
 	}
 	slices.SortFunc(d.routes, func(a, b api.RouteTraffic) int { return strings.Compare(a.Route, b.Route) })
 	return d
 }
 
-func (d *trafficDelta) addNode(n, was api.NodeTraffic) {
-	i := slices.IndexFunc(d.nodes, func(o api.NodeTraffic) bool { return o.Node == n.Node })
+func (d *trafficDelta) addRoute(r, was api.RouteTraffic) {
+	i := slices.IndexFunc(d.routes, func(o api.RouteTraffic) bool { return o.Route == r.Route })
+	if i < 0 {
+		i = len(d.routes)
+		d.routes = append(d.routes, api.RouteTraffic{Route: r.Route})
+	}
+	sum := &d.routes[i]
+	sum.Requests += less(r.Requests, was.Requests)
+	sum.Failed += less(r.Failed, was.Failed)
+	sum.Retried += less(r.Retried, was.Retried)
+	sum.NoNode += less(r.NoNode, was.NoNode)
+	sum.Rejected += less(r.Rejected, was.Rejected)
+}
+
+func (d *trafficDelta) addNode(n nodeDelta, was api.NodeTraffic) {
+	i := slices.IndexFunc(d.nodes, func(o nodeDelta) bool { return o.Node == n.Node })
 	if i < 0 {
 		i = len(d.nodes)
-		d.nodes = append(d.nodes, api.NodeTraffic{Fleet: n.Fleet, Node: n.Node})
+		d.nodes = append(d.nodes, nodeDelta{NodeTraffic: api.NodeTraffic{Fleet: n.Fleet, Node: n.Node}})
 	}
 	n.Requests, n.Errors, n.Latency = less(n.Requests, was.Requests), less(n.Errors, was.Errors), slices.Clone(n.Latency)
 	for k, c := range was.Latency {
@@ -59,15 +69,16 @@ func (d *trafficDelta) addNode(n, was api.NodeTraffic) {
 			n.Latency[k] = less(n.Latency[k], c)
 		}
 	}
-	addTraffic(&d.nodes[i], n)
+	d.nodes[i].add(n)
 }
 
-// addTraffic adds what another edge, or another node of the fleet, has.
-func addTraffic(sum *api.NodeTraffic, n api.NodeTraffic) {
+// add adds what another edge, another node of the fleet or another fleet of the route has.
+func (sum *nodeDelta) add(n nodeDelta) {
 	sum.Requests += n.Requests
 	sum.Errors += n.Errors
 	sum.InFlight += n.InFlight
 	sum.Long += n.Long
+	sum.inFlightUnknown = sum.inFlightUnknown || n.inFlightUnknown
 	if sum.Node != "" {
 		sum.Ejected = sum.Ejected || n.Ejected
 	}

@@ -214,7 +214,7 @@ func (b *Backend) observe(ctx context.Context) (*seen, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := router.Edge{ID: b.opts.Balancer, Host: v.dns, Instance: b.instance, Confirmed: v.effective()}
+	e := router.Edge{ID: b.opts.Balancer, Host: v.dns, Instance: b.instance, Confirmed: v.effective(), InFlightUnknown: true}
 	s := &seen{at: at, till: at.Add(cmp.Or(b.opts.Look, lookEvery))}
 	rec, err := b.record(v)
 	if err != nil || rec == nil {

@@ -96,6 +96,9 @@ func TestDraining(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if !o.Edges[0].InFlightUnknown {
+			t.Error("what is in flight is said to be known")
+		}
 		for _, n := range o.Edges[0].Nodes {
 			if n.Node == "busy" && n.Fleet == fleet.ID {
 				return n.InFlight
