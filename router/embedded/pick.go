@@ -144,30 +144,33 @@ func (t *target) pick(p *path, c *choice, want func(*node) bool) *node {
 	if ok(a) && ok(b) {
 		return p.better(a, b, c)
 	}
-	return t.pickAmong(p, c, r, ok)
+	return t.pickAmong(p, c, ok)
 }
 
-// pickAmong is pick when some nodes are out of question.
-func (t *target) pickAmong(p *path, c *choice, r uint64, ok func(*node) bool) *node {
-	var a, b *node
-	k := len(t.nodes)
-	start := int(uint32(r)) % k
-	for i := range k {
-		n := t.nodes[(start+i)%k]
+// pickAmong is pick when some nodes are out of question. The two are drawn from all others alike: whoever stands next to those would
+// get their part as well. [Vitter, Random Sampling with a Reservoir: algorithm R]
+func (t *target) pickAmong(p *path, c *choice, ok func(*node) bool) *node {
+	var two [2]*node
+	seen := 0
+	for _, n := range t.nodes {
 		if !ok(n) {
 			continue
 		}
-		if a == nil {
-			a = n
-			continue
+		at := seen
+		if seen++; seen > len(two) {
+			at = int(c.random() % uint64(seen))
 		}
-		b = n
-		break
+		if at < len(two) {
+			two[at] = n
+		}
 	}
-	if b == nil {
-		return a
+	if seen < len(two) {
+		return two[0]
 	}
-	return p.better(a, b, c)
+	if c.random()&1 == 1 { // the first of two that are busy alike is taken
+		two[0], two[1] = two[1], two[0]
+	}
+	return p.better(two[0], two[1], c)
 }
 
 // better is the less busy of two; a node that starts slowly stands back for one that does not, so that it gets its part of
