@@ -183,22 +183,28 @@ func (n *node) well() {
 }
 
 func (n *node) ill(t *target, after int, now int64) {
-	if after == 0 || int(n.bad.Add(1)) < after || !n.ejected.Load() && !t.mayEject() {
+	if after == 0 || int(n.bad.Add(1)) < after || !n.ejected.Load() && !t.eject(n) {
 		return
 	}
-	n.ejected.Store(true)
 	n.skipUntil.Store(now + int64(ejectTime))
 }
 
-// mayEject keeps at least half of a fleet in.
-func (t *target) mayEject() bool {
+// eject takes a node out unless less than half of the fleet would be left. Nodes that become ill at the same moment are looked at one
+// after the other: the first node's lock is the fleet's here.
+func (t *target) eject(n *node) bool {
+	t.nodes[0].mu.Lock()
+	defer t.nodes[0].mu.Unlock()
 	out := 1
-	for _, n := range t.nodes {
-		if n.ejected.Load() {
+	for _, other := range t.nodes {
+		if other.ejected.Load() {
 			out++
 		}
 	}
-	return 2*out <= len(t.nodes)
+	if 2*out > len(t.nodes) {
+		return false
+	}
+	n.ejected.Store(true)
+	return true
 }
 
 // ramp is the node's part of its share, above 0 to 1, while it starts slowly.
