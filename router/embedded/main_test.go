@@ -30,7 +30,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(programs)
+	os.Exit(code)
 }
 
 // startRouter starts a router process in dir and stops it with the test.
@@ -40,6 +42,12 @@ func startRouter(t *testing.T, dir string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProgram(t, dir, exe)
+}
+
+// startProgram is startRouter with another program than the test's own.
+func startProgram(t *testing.T, dir, exe string) *Client {
+	t.Helper()
 	c, err := Ensure(context.Background(), dir, exe, []string{asRouter, dir})
 	if err != nil {
 		t.Fatal(err)

@@ -2,5 +2,5 @@
 
 package embedded
 
-// raceDetector slows everything down; limits on time do not hold.
+// raceDetector slows everything down: what has a limit on time is measured without it.
 const raceDetector = true
