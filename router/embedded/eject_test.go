@@ -118,17 +118,17 @@ func TestEjectionByBrokenAndLateAnswers(t *testing.T) {
 			f.nodes[0].ill.Store(true)
 			f.nodes[1].ill.Store(true)
 			codes := map[int]int{}
-			for out := [4]bool{}; !out[0] || !out[1]; _, out = f.had() {
+			for range 10 { // a node of the two gets a quarter of them
 				for code, n := range f.ask(12) {
 					codes[code] += n
 				}
-				if codes[200] > 1000 {
-					t.Fatalf("answers %v, and not both are out: %v", codes, out)
+				if _, out := f.had(); out[0] && out[1] {
+					break
 				}
 			}
 			for i := range 2 {
 				if n := f.e.nodeTraffic(f.nodes[i].Name); !n.Ejected || tt.count(n) < ejectedAfter || tt.count(n) != n.Requests {
-					t.Errorf("after answers %v: %+v", codes, n)
+					t.Fatalf("after answers %v: %+v", codes, n)
 				}
 			}
 			if codes[tt.status] < 2*ejectedAfter || len(codes) > 2 {
@@ -143,7 +143,7 @@ func TestEjectionByBrokenAndLateAnswers(t *testing.T) {
 				}
 			}
 			quiet("at once")
-			f.pass(ejectTime - 4*time.Second)
+			f.pass(6 * time.Second)
 			quiet("after 6 s") // and a little, on a busy machine
 			f.pass(4 * time.Second)
 			codes = f.ask(40)
@@ -153,7 +153,7 @@ func TestEjectionByBrokenAndLateAnswers(t *testing.T) {
 			quiet("after the trial")
 
 			f.nodes[0].ill.Store(false)
-			f.pass(ejectTime)
+			f.pass(10 * time.Second)
 			for range 10 { // the one that proves itself does so while the others of its round are under way
 				f.ask(20)
 			}
