@@ -25,6 +25,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/images"
 )
 
@@ -91,7 +92,7 @@ func (w *world) driver(change ...func(*Options)) *Driver {
 	opts := Options{
 		Installation: w.installation, Images: w.store,
 		Registry: Registry{Address: w.registry, Token: func() string { return testToken }},
-		Log:      slog.New(slog.NewTextHandler(testLog{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:      fleettest.Log(w.t, slog.LevelDebug),
 	}
 	for _, c := range change {
 		c(&opts)
@@ -103,15 +104,6 @@ func (w *world) driver(change ...func(*Options)) *Driver {
 	w.t.Cleanup(func() { d.Close() })
 	w.t.Cleanup(func() { cleanUp(w.t, opts) })
 	return d
-}
-
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(p []byte) (int, error) {
-	if l.t.Context().Err() == nil {
-		l.t.Log(strings.TrimSpace(string(p)))
-	}
-	return len(p), nil
 }
 
 // cleanUp uses a driver of its own, straight to the engine: the test's may have been cut off.
@@ -214,26 +206,10 @@ func (w *world) launch(d *Driver, s fleet.Spec) []fleet.Node {
 	return nodes
 }
 
-// eventually polls until check is content.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // answer asks a node until it answers.
 func answer(t *testing.T, address, path string) (text string) {
 	t.Helper()
-	eventually(t, "ask "+address, func() error {
+	fleettest.Eventually(t, "ask "+address, func() error {
 		res, err := http.Get("http://" + address + path)
 		if err != nil {
 			return err
@@ -249,7 +225,7 @@ func answer(t *testing.T, address, path string) (text string) {
 // ended waits until the only node of the fleet ended and returns it.
 func ended(t *testing.T, d *Driver, id fleet.FleetID) (n fleet.Node) {
 	t.Helper()
-	eventually(t, "wait for the end", func() error {
+	fleettest.Eventually(t, "wait for the end", func() error {
 		nodes, err := d.Nodes(t.Context(), id)
 		if err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
 )
 
 func readAll(t *testing.T, r io.Reader) string {
@@ -193,7 +194,7 @@ func TestExecCut(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // only root may kill it
 	}
-	eventually(t, "wait for the command's end", func() error {
+	fleettest.Eventually(t, "wait for the command's end", func() error {
 		if err := unix.Kill(command.Pid, 0); err != unix.ESRCH {
 			return fmt.Errorf("process %d is there: %v", command.Pid, err)
 		}

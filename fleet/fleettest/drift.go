@@ -87,7 +87,7 @@ func (s *suite) driftOfProcesses(t *testing.T) {
 		return slices.DeleteFunc(changesOf(drift), func(c string) bool { return !strings.HasPrefix(c, "process ") })
 	}
 	ask(t, nodes[0], "/spawn", "path", "/tmp/tool")
-	eventually(t, "the strange program is found", func() error {
+	Eventually(t, "the strange program is found", func() error {
 		if got := processes(nodes[0]); !slices.Equal(got, []string{"process added /tmp/tool"}) {
 			return fmt.Errorf("processes %q", got)
 		}

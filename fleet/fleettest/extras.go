@@ -31,7 +31,7 @@ func (s *suite) watch(t *testing.T) {
 	awaitHint(t, hints, spec.Fleet)
 	end(nodes[0], "1")
 	// Hints may come early, and for other nodes; at the latest with the end there is one more.
-	eventually(t, "a hint comes with the end", func() error {
+	Eventually(t, "a hint comes with the end", func() error {
 		awaitHint(t, hints, spec.Fleet)
 		if n := s.nodes(t, d, spec.Fleet)[0]; n.Presence != fleet.Gone {
 			return fmt.Errorf("presence is %s", n.Presence)
@@ -39,7 +39,7 @@ func (s *suite) watch(t *testing.T) {
 		return nil
 	})
 	cancel()
-	eventually(t, "the channel closes", func() error {
+	Eventually(t, "the channel closes", func() error {
 		select {
 		case _, open := <-hints:
 			if !open {
@@ -70,7 +70,7 @@ func awaitHint(t *testing.T, hints <-chan fleet.FleetID, id fleet.FleetID) {
 func say(t *testing.T, l fleet.Logger, n fleet.Node, stream, text string) {
 	t.Helper()
 	ask(t, n, "/print", "text", text, "to", stream)
-	eventually(t, "the line is kept", func() error {
+	Eventually(t, "the line is kept", func() error {
 		if lines := readLogs(t, l, n.ID, fleet.LogOptions{}); !strings.Contains(strings.Join(lines, ""), " "+stream+" "+text+"\n") {
 			return fmt.Errorf("log holds %q", lines)
 		}

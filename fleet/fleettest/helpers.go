@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,8 +16,14 @@ import (
 
 const patience = 30 * time.Second
 
-// eventually polls until check is content.
-func eventually(t *testing.T, what string, check func() error) {
+// Eventually polls until check is content.
+func Eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	Within(t, patience, what, check)
+}
+
+// Within is Eventually with another patience.
+func Within(t *testing.T, patience time.Duration, what string, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
@@ -28,6 +36,21 @@ func eventually(t *testing.T, what string, check func() error) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// Log is a driver's log among the output of the test, while that runs: drivers have something to say afterwards, too.
+func Log(t *testing.T, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: level}))
+}
+
+type testLog struct{ t *testing.T }
+
+// Write is io.Writer's.
+func (l testLog) Write(p []byte) (int, error) {
+	if l.t.Context().Err() == nil {
+		l.t.Log(strings.TrimSpace(string(p)))
+	}
+	return len(p), nil
 }
 
 // cleanupContext is for the end of a test, when its own context has ended.

@@ -136,7 +136,7 @@ func (s *suite) boot(t *testing.T, d fleet.Driver, n int, change ...func(*fleet.
 	if spec.Port == 0 || spec.Kind == fleet.Once || len(spec.Command) > 0 {
 		return spec, s.nodes(t, d, spec.Fleet)
 	}
-	eventually(t, "all nodes answer", func() error {
+	Eventually(t, "all nodes answer", func() error {
 		for _, n := range s.nodes(t, d, spec.Fleet) {
 			if _, err := get(n, "/healthz"); err != nil {
 				return err
@@ -160,7 +160,7 @@ func (s *suite) nodes(t *testing.T, d fleet.Driver, id fleet.FleetID) []fleet.No
 func (s *suite) gone(t *testing.T, d fleet.Driver, id fleet.FleetID) fleet.Node {
 	t.Helper()
 	var node fleet.Node
-	eventually(t, "the node is gone", func() error {
+	Eventually(t, "the node is gone", func() error {
 		nodes := s.nodes(t, d, id)
 		if len(nodes) == 0 {
 			return fmt.Errorf("no nodes are listed; an ended one is listed until it is removed")

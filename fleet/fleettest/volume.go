@@ -172,7 +172,7 @@ func (s *suite) ensureAnswering(t *testing.T, d fleet.Driver, spec fleet.Spec) f
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the node answers", func() error {
+	Eventually(t, "the node answers", func() error {
 		_, err := get(s.nodes(t, d, spec.Fleet)[0], "/healthz")
 		return err
 	})

@@ -8,13 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/internal/removal"
 	"github.com/bootandshoot/release/sandbox"
@@ -116,7 +116,7 @@ func (w *world) driver(t *testing.T, installation string) *Driver {
 	t.Helper()
 	opts := w.opts
 	opts.Dir, opts.Images, opts.Installation = filepath.Join(w.dir, "driver"), w.store, "test-"+w.digest[7:15]
-	opts.Log = slog.New(slog.NewTextHandler(testLog{t}, nil))
+	opts.Log = fleettest.Log(t, slog.LevelInfo)
 	if installation != "" {
 		opts.Installation = installation
 	}
@@ -130,15 +130,6 @@ func (w *world) keeping(t *testing.T, kept fleet.Tails) fleet.Driver {
 	d := w.driver(t, "")
 	d.opts.Tails = kept
 	return d
-}
-
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(p []byte) (int, error) {
-	if l.t.Context().Err() == nil {
-		l.t.Log(strings.TrimSpace(string(p)))
-	}
-	return len(p), nil
 }
 
 func check(t *testing.T, err error) {

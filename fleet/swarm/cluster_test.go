@@ -16,6 +16,7 @@ import (
 	dockerswarm "github.com/docker/docker/api/types/swarm"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/internal/fault"
 )
 
@@ -202,7 +203,7 @@ func testLostHost(t *testing.T, w *world, d *Driver) {
 	w.engines[2].PowerOff()
 	var lost fleet.Node
 	doubted := false
-	within(t, time.Minute, "one node is gone", func() error {
+	fleettest.Within(t, time.Minute, "one node is gone", func() error {
 		now, err := d.Nodes(t.Context(), spec.Fleet)
 		if err != nil {
 			if !errors.Is(err, fleet.ErrUnavailable) {

@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bootandshoot/release/fleet"
+	"github.com/bootandshoot/release/fleet/fleettest"
 	"github.com/bootandshoot/release/images"
 	"github.com/bootandshoot/release/test/engines"
 )
@@ -70,7 +71,7 @@ func newWorld(t *testing.T, managers int, names ...string) *world {
 func (w *world) driver(change ...func(*Options)) *Driver {
 	w.t.Helper()
 	o := Options{Installation: w.installation, Repository: w.repository, PlainHTTP: true, Images: w.store,
-		Log: slog.New(slog.NewTextHandler(testLog{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+		Log: fleettest.Log(w.t, slog.LevelDebug)}
 	for _, e := range w.engines {
 		o.Managers = append(o.Managers, e.Local())
 	}
@@ -83,15 +84,6 @@ func (w *world) driver(change ...func(*Options)) *Driver {
 	}
 	w.t.Cleanup(func() { d.Close() })
 	return d
-}
-
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(p []byte) (int, error) {
-	if l.t.Context().Err() == nil {
-		l.t.Log(strings.TrimSpace(string(p)))
-	}
-	return len(p), nil
 }
 
 // putImage puts an image of testnode into the store.
@@ -139,31 +131,10 @@ func (w *world) spec(first, n int) fleet.Spec {
 	return s
 }
 
-// eventually polls until check is content.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	within(t, 30*time.Second, what, check)
-}
-
-func within(t *testing.T, patience time.Duration, what string, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
 // ask asks a node until it answers well.
 func ask(t *testing.T, n fleet.Node, path string) (text string) {
 	t.Helper()
-	eventually(t, "ask "+n.ID.Node+" at "+n.Address+" for "+path, func() error {
+	fleettest.Eventually(t, "ask "+n.ID.Node+" at "+n.Address+" for "+path, func() error {
 		c := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 		res, err := c.Get("http://" + n.Address + path)
 		if err != nil {

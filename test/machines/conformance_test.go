@@ -83,7 +83,7 @@ func newDrivers(t *testing.T, store *images.Store, dir string) func(t *testing.T
 	base := 22_000 + 500*rand.IntN(20) // machines outlive a run that was killed, and keep their ports
 	return func(t *testing.T, installation string, kept fleet.Tails) fleet.Driver {
 		d, err := qemu.New(t.Context(), qemu.Options{Dir: dir, Installation: installation, Images: store, Tails: kept,
-			Ports: local.Ports{First: base, Count: 500}, Boots: 2, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))})
+			Ports: local.Ports{First: base, Count: 500}, Boots: 2, Log: fleettest.Log(t, slog.LevelInfo)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,13 +114,4 @@ func removedWhileItBoots(t *testing.T, d fleet.Driver, image string) {
 	if nodes, err := d.Nodes(t.Context(), id.Fleet); err != nil || len(nodes) != 0 {
 		t.Errorf("%d nodes are left: %v", len(nodes), err)
 	}
-}
-
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(p []byte) (int, error) {
-	if l.t.Context().Err() == nil {
-		l.t.Log(strings.TrimSpace(string(p)))
-	}
-	return len(p), nil
 }
