@@ -210,18 +210,7 @@ func (c *cloud) nodes(d *Driver, spec fleet.Spec) []fleet.Node {
 // eventually polls until check is content.
 func (c *cloud) eventually(what string, check func() error) {
 	c.t.Helper()
-	deadline, pause := time.Now().Add(time.Minute), 5*time.Millisecond
-	if c.server == nil {
-		deadline, pause = time.Now().Add(10*time.Minute), 500*time.Millisecond
-	}
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(pause)
+	if !c.server.Eventually(c.t, what, check) {
+		c.t.FailNow()
 	}
 }

@@ -191,7 +191,7 @@ func (c *cloud) clean() {
 	if err := b.Apply(ctx, router.Table{Schema: router.Schema, Version: before.Version}); err != nil {
 		c.t.Errorf("apply an empty table: %v", err)
 	}
-	c.eventually("nothing is left", func() error {
+	c.server.Eventually(c.t, "nothing is left", func() error {
 		_, err := b.Observe(ctx)
 		v, lerr := b.look(ctx)
 		if err = errors.Join(err, lerr); err == nil && len(v.groups) > 0 {
@@ -214,25 +214,5 @@ func (c *cloud) clean() {
 	_, berr := c.elb.DeleteLoadBalancer(ctx, &elb.DeleteLoadBalancerInput{LoadBalancerArn: &c.arn})
 	if err = errors.Join(err, berr); err != nil {
 		c.t.Error(err)
-	}
-}
-
-// eventually polls until check is content.
-func (c *cloud) eventually(what string, check func() error) {
-	c.t.Helper()
-	deadline, pause := time.Now().Add(time.Minute), 5*time.Millisecond
-	if c.server == nil {
-		deadline, pause = time.Now().Add(10*time.Minute), 500*time.Millisecond
-	}
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Errorf("%s: %v", what, err)
-			return
-		}
-		time.Sleep(pause)
 	}
 }

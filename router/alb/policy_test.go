@@ -22,7 +22,7 @@ func TestPolicy(t *testing.T) {
 	if s, err := b.Status(t.Context()); err != nil || s.Table == nil || s.Table.Seq != 5 || s.Rules == 0 || len(s.Groups) == 0 || len(s.Listeners) != 1 {
 		t.Errorf("status %+v: %v", s, err)
 	}
-	c.eventually("fleets that are gone have no target group", func() error {
+	c.server.Eventually(c.t, "fleets that are gone have no target group", func() error {
 		_, err := b.Observe(t.Context())
 		s, serr := b.Status(t.Context())
 		if err == nil && serr == nil && len(s.Groups) != 1 {

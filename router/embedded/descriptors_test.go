@@ -28,7 +28,7 @@ func TestFewDescriptors(t *testing.T) {
 		r := routertest.RouteTo(routertest.FreeListen(t), routertest.FleetOf(1, 100, routertest.StartNode(t, "a", nil)))
 		url := "http://" + r.Listen + "/"
 		if secure {
-			files := writeCertificate(t, t.TempDir(), 1, "x")
+			files := routertest.Certificate(t, t.TempDir(), 1, "x")
 			r.TLS, url = &files, "https://"+r.Listen+"/"
 		}
 		if err := c.Apply(ctx, routertest.TableOf(1, r)); err != nil {
@@ -154,7 +154,7 @@ func TestEvictIdleH2(t *testing.T) {
 		})))
 		url, client := "http://"+r.Listen, h2cClient(t)
 		if secure {
-			files := writeCertificate(t, t.TempDir(), 1, "x")
+			files := routertest.Certificate(t, t.TempDir(), 1, "x")
 			r.TLS, url = &files, "https://"+r.Listen
 			tr := &http.Transport{TLSClientConfig: &tls.Config{ServerName: "x", InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
 			t.Cleanup(tr.CloseIdleConnections)

@@ -201,7 +201,7 @@ func TestInterimAnswers(t *testing.T) {
 // A certificate from files, h2 by ALPN, a redirect from plain HTTP, and Strict-Transport-Security.
 func TestRedirectAndHSTS(t *testing.T) {
 	e := startEngine(t, nil)
-	files := writeCertificate(t, t.TempDir(), 1, "shop.example")
+	files := routertest.Certificate(t, t.TempDir(), 1, "shop.example")
 	listen, plain := routertest.FreeListen(t), routertest.FreeListen(t)
 	route := routertest.RouteTo(listen, routertest.FleetOf(1, 100, routertest.StartNode(t, "a", nil)))
 	files.Redirect, files.HSTS = plain, time.Hour
@@ -239,7 +239,7 @@ func TestRedirectAndHSTS(t *testing.T) {
 // Where a plain request is sent to.
 func TestRedirectLocation(t *testing.T) {
 	e := startEngine(t, nil)
-	files := writeCertificate(t, t.TempDir(), 1, "shop.example")
+	files := routertest.Certificate(t, t.TempDir(), 1, "shop.example")
 	listen, plain := routertest.FreeListen(t), routertest.FreeListen(t)
 	route := routertest.RouteTo(listen, routertest.FleetOf(1, 100, routertest.StartNode(t, "a", nil)))
 	files.Redirect = plain

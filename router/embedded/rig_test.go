@@ -49,7 +49,7 @@ func startRig(t *testing.T, secure bool, nodes ...*routertest.TestNode) *rig {
 	r.e.patience.gone, r.e.patience.linger, r.e.patience.pump = 100*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
 	r.route = routertest.RouteTo(r.listen, routertest.FleetOf(1, 100, nodes...))
 	if secure {
-		files := writeCertificate(t, t.TempDir(), 1, "x")
+		files := routertest.Certificate(t, t.TempDir(), 1, "x")
 		r.route.TLS = &files
 	}
 	return r

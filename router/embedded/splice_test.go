@@ -44,7 +44,7 @@ func TestLargeAnswersAreSpliced(t *testing.T) {
 		_, _ = io.Copy(w, newRepeated(int64(size)))
 	})
 	plain, secure := routertest.FreeListen(t), routertest.FreeListen(t)
-	files := writeCertificate(t, t.TempDir(), 1, "x")
+	files := routertest.Certificate(t, t.TempDir(), 1, "x")
 	over := routertest.RouteTo(secure, routertest.FleetOf(1, 100, node))
 	over.Name, over.TLS = "shop/production/secure", &files
 	mustApply(t, c, routertest.TableOf(1, routertest.RouteTo(plain, routertest.FleetOf(1, 100, node)), over))

@@ -2,20 +2,13 @@ package embedded
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -247,34 +240,6 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// writeCertificate makes a certificate for names in dir with a serial number.
-func writeCertificate(t *testing.T, dir string, serial int64, names ...string) router.TLS {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"}, DNSNames: names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := router.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
-	for path, block := range map[string]*pem.Block{files.Cert: {Type: "CERTIFICATE", Bytes: der}, files.Key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return files
-}
-
 // shown is the certificate that listen shows for a name.
 func shown(t *testing.T, listen, name string) *x509.Certificate {
 	t.Helper()
@@ -300,8 +265,8 @@ func TestTLS(t *testing.T) {
 		r.Name, r.Hosts, r.TLS = name, []string{host}, &files
 		return r
 	}
-	first := writeCertificate(t, shop, 1, "shop.example")
-	table := routertest.TableOf(1, route("a", "shop.example", first), route("b", "*.other.example", writeCertificate(t, other, 7, "*.other.example")))
+	first := routertest.Certificate(t, shop, 1, "shop.example")
+	table := routertest.TableOf(1, route("a", "shop.example", first), route("b", "*.other.example", routertest.Certificate(t, other, 7, "*.other.example")))
 	e.mustApply(t, table)
 
 	for _, h2 := range []bool{true, false} {
@@ -324,7 +289,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: certificate %d, want %d", name, got, serial)
 		}
 	}
-	writeCertificate(t, shop, 2, "shop.example")
+	routertest.Certificate(t, shop, 2, "shop.example")
 	ahead.Add(int64(2 * time.Second))
 	if got := shown(t, listen, "shop.example").SerialNumber.Int64(); got != 2 {
 		t.Errorf("after a change of the files: certificate %d, want 2", got)

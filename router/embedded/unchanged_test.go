@@ -28,7 +28,7 @@ func TestWhatFailsAlreadyBlocksNothingElse(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			dir, node := t.TempDir(), routertest.StartNode(t, "node", nil)
-			files := writeCertificate(t, t.TempDir(), 1, "b.example")
+			files := routertest.Certificate(t, t.TempDir(), 1, "b.example")
 			a, b := routertest.RouteTo(routertest.FreeListen(t), routertest.FleetOf(1, 100, routertest.DeadNode(t, "dead"))), routertest.RouteTo(routertest.FreeListen(t), routertest.FleetOf(2, 100, node))
 			b.Name, b.Hosts, b.TLS = "shop/production/b", []string{"b.example"}, &files
 			before := startEngine(t, func(c *Config) { c.Dir = dir })

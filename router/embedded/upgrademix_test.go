@@ -14,7 +14,7 @@ func TestUpgradesUnderMixedLoad(t *testing.T) {
 	c := startRouter(t, t.TempDir())
 	nodes := []*routertest.TestNode{routertest.MixNode(t, "a"), routertest.MixNode(t, "b")}
 	m := &routertest.Mix{Plain: routertest.FreeListen(t), TLS: routertest.FreeListen(t), GRPC: routertest.FreeListen(t)}
-	files := writeCertificate(t, t.TempDir(), 1, "x")
+	files := routertest.Certificate(t, t.TempDir(), 1, "x")
 	table := func(seq int) router.Table {
 		fleet := routertest.FleetOf(1, 1, nodes...)
 		plain, secure, calls := routertest.RouteTo(m.Plain, fleet), routertest.RouteTo(m.TLS, fleet), h2cRoute(m.GRPC, fleet)

@@ -16,15 +16,17 @@ import (
 	"github.com/bootandshoot/release/router"
 )
 
-// Certificate makes a certificate for names in dir, signed by itself.
-func Certificate(t *testing.T, dir string, names ...string) router.TLS {
+// Certificate makes a certificate for names in dir, with a serial number and signed by itself, which clients may trust. One that is
+// there already is replaced.
+func Certificate(t *testing.T, dir string, serial int64, names ...string) router.TLS {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

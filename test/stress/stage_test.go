@@ -51,7 +51,7 @@ func newStage(t *testing.T) *stage {
 	in := suite.New(t, "sandbox")
 	m := &routertest.Mix{Plain: in.Listen, TLS: harness.FreeAddress(t), GRPC: harness.FreeAddress(t), Times: 2}
 	s := &stage{Installation: in, t: t, m: m, on: map[app]int{}}
-	cert := routertest.Certificate(t, in.Dir, "x")
+	cert := routertest.Certificate(t, in.Dir, 1, "x")
 	in.Write("plain.yaml", fmt.Sprintf(settings, "plain", nodes, m.Plain, ""))
 	in.Write("secure.yaml", fmt.Sprintf(settings, "secure", nodes, m.TLS, fmt.Sprintf(", tls: {cert: %q, key: %q}", cert.Cert, cert.Key)))
 	in.Write("calls.yaml", fmt.Sprintf(settings, "calls", nodes, m.GRPC, ", node_http: h2c"))

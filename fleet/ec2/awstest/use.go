@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
@@ -44,6 +45,27 @@ func Foreign(t testing.TB) bool {
 		}
 	}
 	return true
+}
+
+// Eventually polls until check is content, which it says: within a minute at a server of ours, within ten at a foreign endpoint, for which
+// the server is nil.
+func (s *Server) Eventually(t testing.TB, what string, check func() error) bool {
+	t.Helper()
+	deadline, pause := time.Now().Add(time.Minute), 5*time.Millisecond
+	if s == nil {
+		deadline, pause = time.Now().Add(10*time.Minute), 500*time.Millisecond
+	}
+	for {
+		err := check()
+		if err == nil {
+			return true
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%s: %v", what, err)
+			return false
+		}
+		time.Sleep(pause)
+	}
 }
 
 // Subnets are two or more of one network, in two zones at least: those of the default network, or, where an endpoint has none, of one that
