@@ -11,13 +11,15 @@ import (
 	"github.com/bootandshoot/release/api"
 )
 
+// latency is a histogram with n requests in one bucket.
+func latency(bucket int, n uint64) []uint64 {
+	counts := make([]uint64, 34)
+	counts[bucket] = n
+	return counts
+}
+
 // Two edges, one of which began anew in between; a node's latencies are those of the interval.
 func TestTopSample(t *testing.T) {
-	latency := func(bucket int, n uint64) []uint64 {
-		counts := make([]uint64, 34)
-		counts[bucket] = n
-		return counts
-	}
 	start := time.Unix(1000, 0)
 	node := func(name string, requests, errors uint64, counts []uint64) api.NodeTraffic {
 		return api.NodeTraffic{Fleet: "shop/production/web/r7/1", Node: name, Requests: requests, Errors: errors, InFlight: 2, Long: 1, Latency: counts}
@@ -55,11 +57,6 @@ func TestTopSample(t *testing.T) {
 // A route has the figures of all its fleets, as if they were one: the percentiles are those of all requests and not between those of
 // the fleets, and what found no node is an error too.
 func TestTopRoute(t *testing.T) {
-	latency := func(bucket int, n uint64) []uint64 {
-		counts := make([]uint64, 34)
-		counts[bucket] = n
-		return counts
-	}
 	at := time.Unix(1000, 0)
 	before := api.Traffic{At: at}
 	now := api.Traffic{At: at.Add(2 * time.Second), Edges: []api.EdgeTraffic{{
