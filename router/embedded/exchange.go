@@ -291,17 +291,17 @@ func (x *exchange) release() {
 
 // accept counts the node's answer.
 func (x *exchange) accept(a *answer) {
-	n := x.node
+	n, now := x.node, x.e.now()
 	n.reached()
 	x.status = a.head.Status
 	x.target.stats.codes[min(x.status/100, 5)].Add(1)
 	if x.status >= 500 {
 		n.stats.status5x.Add(1)
-		n.ill(x.target, x.route.limits.ejectAfter, x.choice.now)
+		n.ill(x.target, x.route.limits.ejectAfter, instant(now))
 	} else {
 		n.well()
 	}
-	took := x.e.now().Sub(x.start)
+	took := now.Sub(x.start)
 	n.stats.latency.observe(took, x.e.bounds)
 	x.target.stats.latency.observe(took, x.e.bounds)
 }
