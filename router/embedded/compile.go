@@ -27,10 +27,9 @@ type listen struct {
 
 // memory is what outlives a table: nodes and counters by name. Its maps are guarded by engine.mu.
 type memory struct {
-	nodes   map[nodeKey]*node
-	routes  map[string]*routeStats
-	fleets  map[fleetKey]*fleetStats
-	closing map[fleetNode]bool // whose long connections are being ended
+	nodes  map[nodeKey]*node
+	routes map[string]*routeStats
+	fleets map[fleetKey]*fleetStats
 }
 
 func newMemory() *memory {
@@ -160,22 +159,21 @@ func (m *memory) keep(e *engine, c *compiled) {
 	m.forget(e, c)
 }
 
-// closeLong begins to end the long connections of nodes that the table names for the first time.
-func (m *memory) closeLong(list []router.Closing) {
-	closing := map[fleetNode]bool{}
-	for _, c := range list {
-		k := fleetNode{c.Fleet, c.Node}
-		closing[k] = true
-		if m.closing[k] {
-			continue
-		}
-		for key, n := range m.nodes {
-			if key.fleet == c.Fleet && key.name == c.Node {
-				n.cut(c.Within)
-			}
+// closeLong begins to end the long connections of nodes that the table says it of for the first time since they served. Those that
+// begin there later end by the same time.
+func (m *memory) closeLong(c *compiled, now time.Time) {
+	if len(c.table.Closing) == 0 {
+		return
+	}
+	within := map[fleetNode]time.Duration{}
+	for _, k := range c.table.Closing {
+		within[fleetNode{k.Fleet, k.Node}] = k.Within
+	}
+	for k, n := range m.nodes {
+		if w, closes := within[fleetNode{k.fleet, k.name}]; closes && c.nodes[k] == nil {
+			n.close(w, now)
 		}
 	}
-	m.closing = closing
 }
 
 // fleetNode names a node whatever its address is.

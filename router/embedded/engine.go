@@ -131,7 +131,7 @@ func (e *engine) swap(c *compiled, listens bool) {
 		e.listeners.retain(c)
 	}
 	e.memory.serveAll(true)
-	e.memory.closeLong(c.table.Closing)
+	e.memory.closeLong(c, e.now())
 	e.memory.fail(c)
 }
 

@@ -264,7 +264,7 @@ func newStreamEnd(x *exchange, a *answer) *streamEnd {
 	} else {
 		l.wait = &a.conn.reads
 	}
-	x.node.beginLong(l)
+	x.node.beginLong(l, x.e.now())
 	return l
 }
 

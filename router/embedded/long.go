@@ -12,11 +12,16 @@ type longConn interface {
 	end()
 }
 
-// begin counts a long connection at the node.
-func (n *node) beginLong(l longConn) {
+// beginLong counts a long connection at the node. At one whose long connections are being ended it ends too, by the same time: a
+// request may have been on its way there.
+func (n *node) beginLong(l longConn, now time.Time) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.long[l] = false
+	by := n.closeBy
+	n.mu.Unlock()
+	if by != 0 {
+		n.cutWithin(l, time.Duration(by-instant(now)))
+	}
 }
 
 // endLong is called when it is over, by whoever.
@@ -32,6 +37,20 @@ func (n *node) longCount() int {
 	return len(n.long)
 }
 
+// close ends the long connections that there are and those that begin from now on, until the node serves again. Once it has begun it
+// goes on as it was begun.
+func (n *node) close(within time.Duration, now time.Time) {
+	n.mu.Lock()
+	begins := n.closeBy == 0
+	if begins {
+		n.closeBy = instant(now) + int64(within)
+	}
+	n.mu.Unlock()
+	if begins {
+		n.cut(within)
+	}
+}
+
 // cut ends the long connections, each at a random time within the given one, and counts them.
 func (n *node) cut(within time.Duration) int {
 	n.mu.Lock()
@@ -43,13 +62,18 @@ func (n *node) cut(within time.Duration) int {
 	}
 	n.mu.Unlock()
 	for _, l := range list {
-		if within <= 0 {
-			n.cutOne(l)
-			continue
-		}
-		time.AfterFunc(rand.N(within), func() { n.cutOne(l) })
+		n.cutWithin(l, within)
 	}
 	return len(list)
+}
+
+// cutWithin ends one at a random time within the given one.
+func (n *node) cutWithin(l longConn, within time.Duration) {
+	if within <= 0 {
+		n.cutOne(l)
+		return
+	}
+	time.AfterFunc(rand.N(within), func() { n.cutOne(l) })
 }
 
 // cutOne begins to end one that is still there. It counts as long until it has ended.

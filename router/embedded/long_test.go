@@ -30,13 +30,16 @@ func dialRaw(t *testing.T, address, text string) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-const upgradeText = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+const (
+	upgradeText     = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	switchingSocket = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+)
 
 // socketNode answers upgrades and then does what serve does.
 func socketNode(t *testing.T, name string, serve func(net.Conn, *bufio.Reader)) *routertest.TestNode {
 	return rawNode(t, name, func(c net.Conn, r *bufio.Reader) {
 		if readHead(r) {
-			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_, _ = io.WriteString(c, switchingSocket)
 			serve(c, r)
 		}
 	})

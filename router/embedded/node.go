@@ -33,10 +33,11 @@ type node struct {
 	// get new ones until then, an instant.
 	hastyUntil atomic.Int64
 
-	mu   sync.Mutex
-	idle []*nodeConn       // the one used last at the end
-	gone bool              // it left: connections are not kept
-	long map[longConn]bool // true: it is being ended
+	mu      sync.Mutex
+	idle    []*nodeConn       // the one used last at the end
+	gone    bool              // it left: connections are not kept
+	long    map[longConn]bool // true: it is being ended
+	closeBy int64             // when its long connections are to have ended, an instant; 0: they may stay
 }
 
 const (
@@ -122,7 +123,7 @@ func (n *node) leave(e *engine) {
 func (n *node) enter() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.gone = false
+	n.gone, n.closeBy = false, 0
 }
 
 // enterFlight counts one more request, unless the node has as many as it may. It never counts one too many, not even for an
