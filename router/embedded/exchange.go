@@ -30,6 +30,8 @@ type front interface {
 	pass(x *exchange, a *answer) error
 	// reply sends an answer of the router's own.
 	reply(x *exchange, status int, text string, fields ...http1.Field)
+	// part answers a gRPC call that is ended before its node has answered.
+	part(x *exchange)
 	// tunnel joins the client's connection and the node's, and returns when both have ended.
 	tunnel(x *exchange, a *answer) error
 	// watch says which wait ends when the client goes away; nil: none.
@@ -335,6 +337,8 @@ func (x *exchange) fail(err error) {
 			x.front.reply(x, 400, "the request body is incomplete")
 			x.status = 499
 		}
+	case errors.Is(err, errCut):
+		x.front.part(x)
 	case errors.Is(err, errNoRoute):
 		x.front.reply(x, 404, "no route for this host and path")
 	case errors.Is(err, errNoNode) && x.choice.release != "":

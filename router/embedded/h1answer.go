@@ -248,21 +248,28 @@ func (c *h1conn) passLong(x *exchange, a *answer, room *[roomSize]byte, how fram
 	return errCut
 }
 
-// streamEnd is a longConn that ends the wait for more of a node's answer.
+// part is front's.
+func (c *h1conn) part(x *exchange) { c.reply(x, 503, goesAway) }
+
+// streamEnd is a longConn that ends the wait for a node's answer, or for more of it.
 type streamEnd struct {
 	node *node
 	mu   sync.Mutex
-	wait *guard // nil: over
-	stop func() // instead, for h2c
+	wait *guard // of HTTP/1.1
+	stop func() // of h2c; neither: over
 	cut  atomic.Bool
 }
 
+// newStreamEnd is the end of a stream whose answer has begun.
 func newStreamEnd(x *exchange, a *answer) *streamEnd {
 	l := &streamEnd{node: x.node}
-	if a.stream != nil {
-		l.stop = a.stream.cancel
-	} else {
+	switch {
+	case a.stream == nil:
 		l.wait = &a.conn.reads
+	case a.stream.long != nil:
+		return a.stream.long
+	default:
+		l.stop = a.stream.cancel
 	}
 	x.node.beginLong(l, x.e.now())
 	return l
@@ -272,11 +279,12 @@ func newStreamEnd(x *exchange, a *answer) *streamEnd {
 func (l *streamEnd) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cut.Store(true)
 	switch {
 	case l.stop != nil:
+		l.cut.Store(true)
 		l.stop()
 	case l.wait != nil:
+		l.cut.Store(true)
 		l.wait.fire()
 	}
 }
@@ -287,4 +295,13 @@ func (l *streamEnd) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wait, l.stop = nil, nil
+}
+
+// over closes the stream's end where there is one, and says whether the stream was ended before.
+func (l *streamEnd) over() (cut bool) {
+	if l == nil {
+		return false
+	}
+	l.close()
+	return l.cut.Load()
 }

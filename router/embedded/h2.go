@@ -24,8 +24,6 @@ const maxStreams = 250
 // those are refused here as others are, and counted: of what net/http refuses itself it tells only that a connection ends.
 const h2Frame = 16 << 10
 
-const grpcType = "application/grpc"
-
 // newH2Server serves the h2 connections of a listen address, with and without TLS.
 func newH2Server(l *listener) *http.Server {
 	protocols := new(http.Protocols)
@@ -325,8 +323,8 @@ func (f *h2front) pass(x *exchange, a *answer) error {
 	err := f.copyBody(x, a)
 	if err != nil && l != nil && l.cut.Load() && !errors.Is(err, errClient) {
 		if grpc {
-			header.Set(http.TrailerPrefix+"Grpc-Status", "14") // UNAVAILABLE: the client tries again
-			header.Set(http.TrailerPrefix+"Grpc-Message", "the server goes away")
+			header.Set(http.TrailerPrefix+"Grpc-Status", unavailable)
+			header.Set(http.TrailerPrefix+"Grpc-Message", goesAway)
 		}
 		return errCut
 	}

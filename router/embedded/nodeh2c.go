@@ -26,7 +26,8 @@ type stream struct {
 	cancel context.CancelFunc
 	room   *[roomSize]byte
 	bufs   *buffers
-	silent bool // it was given up for that
+	silent bool       // it was given up for that
+	long   *streamEnd // of a gRPC call, which counts as long from its beginning; nil: none
 }
 
 // h2cTransport is made when a node is first spoken to over h2c.
@@ -60,6 +61,7 @@ func (x *exchange) tryH2C() (*answer, error) {
 	}
 	limit := x.limitH2C(req, cancel)
 	wait := x.waitH2C(cancel)
+	long := x.longH2C(cancel)
 	res, err := x.node.h2cTransport(x.e).RoundTrip(req)
 	failed := wait.end()
 	if err == nil && (res.StatusCode < 200 || res.StatusCode > 999) {
@@ -74,8 +76,12 @@ func (x *exchange) tryH2C() (*answer, error) {
 		expired := limit.end()
 		cancel()
 		x.takeBack()
+		ended := long.over()
 		if failed != nil && x.ctx.Err() == nil {
 			return nil, failed
+		}
+		if ended && x.ctx.Err() == nil {
+			return nil, errCut
 		}
 		if expired && x.ctx.Err() == nil {
 			return nil, context.DeadlineExceeded
@@ -88,7 +94,7 @@ func (x *exchange) tryH2C() (*answer, error) {
 	limit.end()
 	a := &x.answer
 	a.start(nil)
-	a.stream = &stream{res: res, x: x, cancel: cancel, room: x.e.bufs.get(), bufs: x.e.bufs}
+	a.stream = &stream{res: res, x: x, cancel: cancel, room: x.e.bufs.get(), bufs: x.e.bufs, long: long}
 	a.head.Status, a.head.Reason, a.head.Minor = res.StatusCode, []byte(http.StatusText(res.StatusCode)), 1
 	a.head.Fields = append(a.head.Fields, fieldsOf(res.Header)...)
 	a.head.Length = http1.Chunked
@@ -98,6 +104,14 @@ func (x *exchange) tryH2C() (*answer, error) {
 		a.head.Length = res.ContentLength
 	}
 	a.frame()
+	if a.long {
+		return a, nil
+	}
+	a.stream.long = nil // an answer with an end of its own
+	if long.over() && !a.over {
+		a.stream.close()
+		return nil, errCut
+	}
 	return a, nil
 }
 

@@ -53,6 +53,9 @@ func (x *exchange) try() (*answer, error) {
 // settle counts a failed try and gives the node up. The second error ends the exchange; the first one is for when there
 // turns out to be no other node.
 func (x *exchange) settle(failed error) (last, final error) {
+	if errors.Is(failed, errCut) {
+		return nil, failed
+	}
 	why := x.classify(failed)
 	if why == causeReset && x.stale() {
 		x.node.stats.requests.Add(^uint64(0)) // it never got there
