@@ -26,6 +26,7 @@
 // (buffer.go). TCP routes and upgraded connections are passed on as bytes (tcp.go, tunnel.go).
 //
 // Upgrade: the successor inherits the listening sockets, the control socket and the lock, reads the table
-// from disk, accepts, and says so; then the predecessor stops accepting and finishes what it has, while tables and
-// observations still reach it through the successor. Plain connections go over to the successor as they become idle.
+// from disk, and says so. Only when the predecessor has answered it accepts, and says that too; then the predecessor stops accepting
+// and finishes what it has, while tables and observations still reach it through the successor. Plain connections go over to the
+// successor as they become idle.
 package embedded

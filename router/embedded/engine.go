@@ -171,6 +171,16 @@ func (e *engine) restore() error {
 	return nil
 }
 
+// takeTurn begins to accept where the listeners were held.
+func (e *engine) takeTurn() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.listeners.held = false
+	if e.current.Load() != nil {
+		e.listeners.accept()
+	}
+}
+
 // tidy opens what a restored table needs and could not get, and forgets nodes that became empty.
 func (e *engine) tidy() {
 	e.mu.Lock()

@@ -18,15 +18,13 @@ import (
 )
 
 // An upgrade: the successor inherits, from descriptor 3 on, a socket to its predecessor and the files that
-// inheritance.Names names; handoffVar holds the inheritance as JSON. When it serves, it writes one byte to the
-// socket; from then on it is the client on that socket, and the predecessor serves successorRoutes there. Closing the
-// socket says that the predecessor's last counters were read.
+// inheritance.Names names; handoffVar holds the inheritance as JSON. On the socket they agree on whose turn it is (handoffturn.go);
+// from then on the successor is the client there, and the predecessor serves successorRoutes. Closing the socket says that
+// the predecessor's last counters were read.
 const (
 	handoffVar     = "RELEASE_ROUTER_HANDOFF"
 	handoffSchema  = 1
 	firstFd        = 3
-	readyByte      = 'R'
-	readyPatience  = 10 * time.Second
 	askPatience    = 2 * time.Second // for one question to the predecessor
 	showPatience   = 5 * time.Second // for the successor's status, after the handover
 	apiPatience    = 2 * time.Second // for requests to the control API when the process ends after a handover
@@ -43,8 +41,9 @@ const (
 type inheritance struct {
 	Schema   int      `json:"schema"`
 	Instance string   `json:"instance"`
-	Edge     string   `json:"edge,omitempty"` // its name, which may not be on disk
-	Names    []string `json:"names"`          // of the descriptors from firstFd+1 on
+	Edge     string   `json:"edge,omitempty"`  // its name, which may not be on disk
+	Names    []string `json:"names"`           // of the descriptors from firstFd+1 on
+	Turns    bool     `json:"turns,omitempty"` // the predecessor says when it is the successor's turn
 
 	peer    net.Conn
 	lock    *os.File
@@ -131,14 +130,6 @@ func (in *inheritance) take(name string, f *os.File) error {
 	return nil
 }
 
-// ready tells the predecessor that this process serves.
-func (in *inheritance) ready() error {
-	if _, err := in.peer.Write([]byte{readyByte}); err != nil {
-		return fmt.Errorf("tell predecessor: %w", err)
-	}
-	return nil
-}
-
 // inherit keeps sockets that came from a predecessor until there is a table to serve.
 func (s *listeners) inherit(routes map[string]*net.TCPListener) {
 	for address, ln := range routes {
@@ -208,7 +199,7 @@ func (p *process) spawnSuccessor(exe string) (net.Conn, *idleSender, *exec.Cmd, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	in := inheritance{Schema: handoffSchema, Instance: p.instance, Edge: p.edge}
+	in := inheritance{Schema: handoffSchema, Instance: p.instance, Edge: p.edge, Turns: true}
 	files := []*os.File{theirs}
 	defer func() {
 		for _, f := range files[1:] {
@@ -275,31 +266,6 @@ func duplicate(s syscall.Conn) (*os.File, error) {
 		return nil, derr
 	}
 	return os.NewFile(uintptr(fd), "inherited"), nil
-}
-
-func awaitReady(ctx context.Context, conn net.Conn, ended <-chan error) error {
-	got := make(chan error, 1)
-	go func() {
-		b := make([]byte, 1)
-		_ = conn.SetReadDeadline(time.Now().Add(readyPatience))
-		_, err := conn.Read(b)
-		if err == nil && b[0] != readyByte {
-			err = errors.New("it said something else than that it serves")
-		}
-		_ = conn.SetReadDeadline(time.Time{})
-		got <- err
-	}()
-	select {
-	case err := <-got:
-		if err != nil {
-			return fmt.Errorf("wait for the new process to serve: %w", err)
-		}
-		return nil
-	case err := <-ended:
-		return fmt.Errorf("the new process ended before it served: %v", err)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // handOver stops accepting here and hands idle connections over. Others go when they become idle, or, where that cannot

@@ -263,15 +263,7 @@ func TestStopDuringAnUpgrade(t *testing.T) {
 				_, err := NewClient(c.Dir()).Upgrade(context.Background(), exe)
 				upgraded <- err
 			}()
-			routertest.Eventually(t, "a successor starts", func() bool {
-				lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-				for _, path := range lists {
-					if b, _ := os.ReadFile(path); len(b) > 0 {
-						return true
-					}
-				}
-				return false
-			})
+			awaitChild(t, pid)
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
 			if how == "SIGTERM" {
@@ -295,6 +287,23 @@ func TestStopDuringAnUpgrade(t *testing.T) {
 	}
 }
 
+// awaitChild waits until a router has started its successor, which runs: a process that comes before it is only a trial of Go's.
+func awaitChild(t *testing.T, pid int) {
+	t.Helper()
+	routertest.Eventually(t, "a successor starts", func() bool {
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+		for _, path := range lists {
+			b, _ := os.ReadFile(path)
+			for _, child := range strings.Fields(string(b)) {
+				if env, _ := os.ReadFile("/proc/" + child + "/environ"); strings.Contains(string(env), handoffVar) {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
 // halt stops a process, and waits until none of its threads runs any more.
 func halt(t *testing.T, pid int) {
 	t.Helper()
@@ -313,19 +322,7 @@ func halt(t *testing.T, pid int) {
 
 // A question that is answered before it is wholly written is no reason to give the connection up.
 func TestAnsweredBeforeItIsWritten(t *testing.T) {
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ends [2]net.Conn
-	for i := range ends {
-		f := os.NewFile(uintptr(pair[i]), "end")
-		if ends[i], err = net.FileConn(f); err != nil {
-			t.Fatal(err)
-		}
-		_ = f.Close()
-		defer ends[i].Close()
-	}
+	ends := socketPair(t)
 	const questions = 2
 	go func() {
 		in := bufio.NewReader(ends[1])
@@ -346,4 +343,24 @@ func TestAnsweredBeforeItIsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// socketPair is two connected unix sockets.
+func socketPair(t *testing.T) (ends [2]*net.UnixConn) {
+	t.Helper()
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range ends {
+		f := os.NewFile(uintptr(pair[i]), "end")
+		conn, err := net.FileConn(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+		ends[i] = conn.(*net.UnixConn)
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	return ends
 }

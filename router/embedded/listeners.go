@@ -21,6 +21,7 @@ type listeners struct {
 	open   map[string]*listener
 	failed map[string]string // listen address → why it does not serve
 	given  []given           // by a service manager
+	held   bool              // nothing is accepted yet: it is the predecessor's turn
 }
 
 func newListeners(e *engine) *listeners {
@@ -181,8 +182,11 @@ func (s *listeners) adopt(address string, ln *net.TCPListener) {
 	s.mu.Unlock()
 }
 
-// accept begins to serve what is open. It is called once the table is effective.
+// accept begins to serve what is open, unless it is another process's turn. It is called once the table is effective.
 func (s *listeners) accept() {
+	if s.held {
+		return
+	}
 	for _, l := range s.all() {
 		l.begin.Do(l.start)
 	}

@@ -130,12 +130,13 @@ func newProcess(ctx context.Context, cfg Config, in *inheritance) (_ *process, e
 	return p, nil
 }
 
-// begin serves: first the table on disk, then the control API. A successor tells its predecessor when it does.
+// begin serves: first the table on disk, then the control API. A successor accepts nothing before its predecessor was told: until then
+// that one may give it up and kill it. What connects meanwhile waits at the sockets, which both have.
 func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 	go p.e.sweeper.run(ctx)
 	if in != nil {
 		p.e.listeners.inherit(in.routes)
-		p.e.listeners.given = in.given
+		p.e.listeners.given, p.e.listeners.held = in.given, true
 	} else if p.e.listeners.given, err = activated(); err != nil {
 		return err
 	}
@@ -158,11 +159,12 @@ func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 	if in != nil {
 		p.pred = newPredecessor(in.peer, p.log)
 		p.e.follows.Store(true)
-		if err := in.ready(); err != nil { // before the first table comes, which would be told the predecessor on the same socket
-			return err
-		}
+		in.await()
+		p.e.takeTurn()
+		in.ready() // before the first table comes, which would be told the predecessor on the same socket
 		go p.attendPredecessor(ctx)
 	}
+	p.serveMetrics()
 	p.insist("the process id's file", p.writePID(), p.writePID) // not before the predecessor hands over: it may still go on
 	p.api = &http.Server{Handler: p.routes(), ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout}
 	if p.control != nil {
@@ -180,7 +182,7 @@ func (p *process) begin(ctx context.Context, in *inheritance) (err error) {
 	return nil
 }
 
-// listenMetrics serves Prometheus where the configuration says.
+// listenMetrics listens for Prometheus where the configuration says.
 func (p *process) listenMetrics() error {
 	if p.cfg.MetricsListen == "" {
 		return nil
@@ -192,11 +194,17 @@ func (p *process) listenMetrics() error {
 		}
 		p.metrics = l
 	}
+	return nil
+}
+
+func (p *process) serveMetrics() {
+	if p.metrics == nil {
+		return
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", p.metricsHandler())
 	server := &http.Server{Handler: mux, ErrorLog: serverLog(p.log), ReadHeaderTimeout: readHeadTimeout}
 	go func() { _ = server.Serve(p.metrics) }()
-	return nil
 }
 
 // loop keeps house until the process has to end, and ends it in order.
