@@ -29,9 +29,11 @@ type Config struct {
 	TraceSample float64
 	// IdleTimeout ends a client's idle keep-alive connection (default 2 m).
 	IdleTimeout time.Duration
-	// StopTimeout bounds how long requests may go on after a stop was asked for (default 30 s).
+	// StopTimeout bounds how long requests may go on after a stop was asked for (default 30 s). Long connections are closed after it.
 	StopTimeout time.Duration
-	// HandoffTimeout bounds how long the predecessor of an upgrade keeps its last connections (default 1 h).
+	// CloseWithin is the time over which a process that ends closes the long connections that are left (default 10 s, as at a cutover).
+	CloseWithin time.Duration
+	// HandoffTimeout bounds how long the predecessor of an upgrade keeps its last connections (default 1 h). Long ones are closed after it.
 	HandoffTimeout time.Duration
 	// NodeTimeout bounds the wait for the header of a node's answer (default 5 m).
 	NodeTimeout time.Duration
@@ -53,6 +55,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.AccessLogSample, 1)
 	setDefault(&c.IdleTimeout, 2*time.Minute)
 	setDefault(&c.StopTimeout, 30*time.Second)
+	setDefault(&c.CloseWithin, 10*time.Second)
 	setDefault(&c.HandoffTimeout, time.Hour)
 	setDefault(&c.NodeTimeout, 5*time.Minute)
 	if c.Args == nil {

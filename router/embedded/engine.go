@@ -39,6 +39,7 @@ type engine struct {
 	conns     atomic.Int64               // clients' connections that the HTTP servers hold
 	inFlight  atomic.Int64               // requests, upgraded ones included
 	follows   atomic.Bool                // its predecessor still finishes
+	closeBy   atomic.Int64               // when all long connections are to have ended, an instant; 0: they may stay
 
 	mu        sync.Mutex // one Apply or handover at a time
 	tables    *pairfile.File

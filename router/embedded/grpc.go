@@ -31,7 +31,7 @@ func (x *exchange) longH2C(cancel context.CancelFunc) *streamEnd {
 		return nil
 	}
 	l := &streamEnd{node: x.node, stop: cancel}
-	x.node.beginLong(l, x.e.now())
+	x.node.beginLong(x.e, l)
 	return l
 }
 

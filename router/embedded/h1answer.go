@@ -271,7 +271,7 @@ func newStreamEnd(x *exchange, a *answer) *streamEnd {
 	default:
 		l.stop = a.stream.cancel
 	}
-	x.node.beginLong(l, x.e.now())
+	x.node.beginLong(x.e, l)
 	return l
 }
 

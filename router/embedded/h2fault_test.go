@@ -42,9 +42,13 @@ func (r *rig) h2(window uint32) *h2conn {
 	r.mu.Lock()
 	r.clients = append(r.clients, tcp)
 	r.mu.Unlock()
+	return newH2Conn(r.t, tcp, r.secure, window)
+}
+
+func newH2Conn(t *testing.T, tcp net.Conn, secure bool, window uint32) *h2conn {
 	_ = tcp.SetDeadline(time.Now().Add(time.Minute))
-	c := &h2conn{t: r.t, conn: tcp, tcp: tcp.(*net.TCPConn)}
-	if r.secure {
+	c := &h2conn{t: t, conn: tcp, tcp: tcp.(*net.TCPConn)}
+	if secure {
 		c.conn = tls.Client(tcp, &tls.Config{ServerName: "x", InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
 	c.Framer = http2.NewFramer(c.conn, bufio.NewReader(c.conn))

@@ -1,8 +1,10 @@
 package embedded
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -56,4 +58,21 @@ func (l *listener) endResting(c net.Conn, r *resting) {
 		}
 		_ = c.Close()
 	})
+}
+
+// finishResting ends the connections without a request, which net/http would close without a word.
+func (l *listener) finishResting(ctx context.Context) {
+	l.mu.Lock()
+	list := maps.Clone(l.resting)
+	l.mu.Unlock()
+	if len(list) == 0 || ctx.Err() != nil {
+		return
+	}
+	for c, r := range list {
+		go l.endResting(c, r)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(goAwayGrace):
+	}
 }

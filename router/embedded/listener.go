@@ -267,13 +267,15 @@ func (l *listener) stop() {
 	_ = l.ln.Close()
 }
 
-// shutdown closes idle connections and waits for the others, at most for the given time; then it cuts them.
-func (l *listener) shutdown(limit time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
+// finish closes idle connections and waits for the others until ctx ends. Those of h2 are told that no more requests may come.
+func (l *listener) finish(ctx context.Context) {
 	l.finishIdle()
-	h2 := make(chan error, 1)
-	go func() { h2 <- l.server.Shutdown(ctx) }()
+	h2 := make(chan struct{})
+	go func() {
+		defer close(h2)
+		l.finishResting(ctx)
+		_ = l.server.Shutdown(ctx)
+	}()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for l.count() > 0 && ctx.Err() == nil {
@@ -282,9 +284,14 @@ func (l *listener) shutdown(limit time.Duration) {
 		case <-tick.C:
 		}
 	}
-	if <-h2 != nil {
-		_ = l.server.Close()
-	}
+	<-h2
+}
+
+// shutdown closes idle connections and waits for the others, at most for the given time; then it cuts them.
+func (l *listener) shutdown(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	l.finish(ctx)
 	l.cutAll()
 }
 
@@ -296,6 +303,7 @@ func (l *listener) count() int {
 }
 
 func (l *listener) cutAll() {
+	_ = l.server.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"net"
@@ -268,12 +269,27 @@ func (s *listeners) states() []router.ListenerState {
 	return out
 }
 
-// shutdown closes every listener, then their connections as they get idle, at most for the given time.
-func (s *listeners) shutdown(limit time.Duration) {
+// finish closes every listener, then their connections as they get idle, until ctx ends.
+func (s *listeners) finish(ctx context.Context) {
 	var wait sync.WaitGroup
 	for _, l := range s.all() {
 		_ = l.ln.Close()
-		wait.Go(func() { l.shutdown(limit) })
+		wait.Go(func() { l.finish(ctx) })
 	}
 	wait.Wait()
+}
+
+// cutAll ends whatever connections there are.
+func (s *listeners) cutAll() {
+	for _, l := range s.all() {
+		l.cutAll()
+	}
+}
+
+// shutdown is finish, at most for the given time, and then cutAll.
+func (s *listeners) shutdown(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	s.finish(ctx)
+	s.cutAll()
 }

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 )
@@ -12,15 +13,15 @@ type longConn interface {
 	end()
 }
 
-// beginLong counts a long connection at the node. At one whose long connections are being ended it ends too, by the same time: a
-// request may have been on its way there.
-func (n *node) beginLong(l longConn, now time.Time) {
+// beginLong counts a long connection at the node. Where others are being ended it ends too, by the same time: a request may have
+// been on its way there.
+func (n *node) beginLong(e *engine, l longConn) {
 	n.mu.Lock()
 	n.long[l] = false
 	by := n.closeBy
 	n.mu.Unlock()
-	if by != 0 {
-		n.cutWithin(l, time.Duration(by-instant(now)))
+	if by = cmp.Or(by, e.closeBy.Load()); by != 0 {
+		n.cutWithin(l, time.Duration(by-instant(e.now())))
 	}
 }
 

@@ -20,7 +20,8 @@ const asRouter = "router-under-test"
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == asRouter {
 		cfg := Config{
-			Dir: os.Args[2], Version: "test", IdleTimeout: 3 * time.Second, StopTimeout: 5 * time.Second,
+			Dir: os.Args[2], Version: "test", IdleTimeout: 3 * time.Second, StopTimeout: duration("TEST_STOP_TIMEOUT", 5*time.Second),
+			CloseWithin: duration("TEST_CLOSE_WITHIN", 100*time.Millisecond), HandoffTimeout: duration("TEST_HANDOFF_TIMEOUT", 0),
 			AccessLog: os.Args[2] + "/access.log", MetricsListen: os.Getenv("TEST_METRICS_LISTEN"),
 			Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
 		}
@@ -33,6 +34,14 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	_ = os.RemoveAll(programs)
 	os.Exit(code)
+}
+
+// duration is what the test asks its routers for.
+func duration(name string, def time.Duration) time.Duration {
+	if d, err := time.ParseDuration(os.Getenv(name)); err == nil {
+		return d
+	}
+	return def
 }
 
 // startRouter starts a router process in dir and stops it with the test.

@@ -247,43 +247,6 @@ func (p *process) isStopping() bool {
 	}
 }
 
-// shutdown stops accepting, lets requests finish until the limit, and cuts the rest.
-func (p *process) shutdown(limit time.Duration) error {
-	p.op.Lock() // an Apply or upgrade under way ends first; none comes after
-	p.e.draining.Store(true)
-	p.log.Info("router stops", "in_flight", p.e.inFlight.Load())
-	deadline := time.Now().Add(limit)
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		p.stopPredecessor(ctx)
-	}()
-	p.e.listeners.shutdown(limit)
-	if err := p.e.waitIdle(ctx); err != nil {
-		p.log.Warn("requests are cut at the deadline", "in_flight", p.e.inFlight.Load())
-		p.e.cutAll()
-	}
-	<-gone
-	p.leave(!p.handedOver())
-	return nil
-}
-
-// waitIdle returns when no request is in flight.
-func (e *engine) waitIdle(ctx context.Context) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for e.inFlight.Load() > 0 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return nil
-}
-
 // close lets go of what the process holds. After a handover the names on disk are the successor's.
 func (p *process) close() {
 	if p.api != nil {

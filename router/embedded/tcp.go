@@ -91,7 +91,7 @@ func (x *exchange) dialTCP() (*net.TCPConn, error) {
 
 // join moves bytes both ways until both ends have closed.
 func (l *listener) join(x *exchange, t *tcpConn) {
-	x.node.beginLong(t, x.e.now())
+	x.node.beginLong(x.e, t)
 	defer x.node.endLong(t)
 	l.mu.Lock()
 	l.tcp[t] = struct{}{}

@@ -47,7 +47,7 @@ func (c *h1conn) tunnel(x *exchange, a *answer) error {
 	c.since.Store(0) // both ends are read: neither has to be looked after
 	c.watch(nil)
 	c.reads.disarm() // the request's body may have ended with it
-	x.node.beginLong(t, c.e.now())
+	x.node.beginLong(c.e, t)
 	defer x.node.endLong(t)
 	c.tunneled.Store(t)
 	defer c.tunneled.Store(nil)
