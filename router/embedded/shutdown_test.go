@@ -102,6 +102,9 @@ func TestLongConnectionsEndWithTheirProcess(t *testing.T) {
 				t.Errorf("the first ended after %s, the last %s later", first.Sub(began), last.Sub(first))
 			}
 			if name == "at a stop" {
+				if err := waitUnlocked(t.Context(), c.Dir()); err != nil {
+					t.Error(err)
+				}
 				return
 			}
 			routertest.Eventually(t, "the old process is gone", func() bool { return mustStatus(t, c).Predecessor == nil })
