@@ -277,8 +277,8 @@ func TestRestoreOfABrokenTable(t *testing.T) {
 func TestListenAddressNarrows(t *testing.T) {
 	e := startEngine(t, nil)
 	node := routertest.StartNode(t, "a", nil)
-	narrow := routertest.FreeListen(t)
-	_, port, _ := net.SplitHostPort(narrow)
+	port := routertest.FreePort(t)
+	narrow := "127.0.0.1:" + port
 	for i, listen := range []string{":" + port, narrow, ":" + port} {
 		e.mustApply(t, routertest.TableOf(uint64(i+1), routertest.RouteTo(listen, routertest.FleetOf(1, 1, node))))
 		if _, body := fetch(t, "GET", "http://"+narrow+"/", "", nil); body != "a" {

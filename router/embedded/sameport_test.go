@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"net"
 	"net/http"
 	"syscall"
 	"testing"
@@ -13,10 +12,7 @@ import (
 func TestListenerOnTheSamePort(t *testing.T) {
 	e := startEngine(t, nil)
 	node := routertest.StartNode(t, "a", nil)
-	_, port, err := net.SplitHostPort(routertest.FreeListen(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := routertest.FreePort(t)
 	serves := func(address string) bool {
 		t.Helper()
 		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + address + "/")

@@ -109,6 +109,16 @@ func FreePortOf(t testing.TB, host string) string {
 	return l.Addr().String()
 }
 
+// FreePort is a port that nothing on the machine uses at any address, for when all of them must be free.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(FreePortOf(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
 // TableOf is a table of version (1, seq).
 func TableOf(seq uint64, routes ...router.Route) router.Table {
 	return router.Table{Schema: router.Schema, Version: router.Version{Epoch: 1, Seq: seq}, Routes: routes}
