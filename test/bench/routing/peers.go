@@ -167,10 +167,9 @@ func (b *bench) startKamalProxy(o PeerOptions) (string, error) {
 	_, securePort, _ := net.SplitHostPort(secure)
 	cmd := exec.Command(o.KamalProxy, "run", "--http-port", port, "--https-port", securePort)
 	cmd.Env = env
-	if err := cmd.Start(); err != nil {
+	if err := b.launch(cmd); err != nil {
 		return "", err
 	}
-	b.children = append(b.children, cmd)
 	if err := awaitListen(address); err != nil {
 		return "", err
 	}

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/bootandshoot/release/router"
@@ -186,9 +187,15 @@ func (b *bench) again(args ...string) error {
 }
 
 func (b *bench) child(exe string, args ...string) error {
-	cmd := exec.Command(exe, args...)
+	return b.launch(exec.Command(exe, args...))
+}
+
+// launch starts a process in a session of its own, as services have one and the router has: where the kernel groups processes by session, it
+// shares the processors between sessions first, and one that is in wrk's competes with wrk instead of beside it. [sched(7), autogroup]
+func (b *bench) launch(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", args[0], err)
+		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	b.children = append(b.children, cmd)
 	return nil
