@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 // Times of a client that asks (RFC 2131 section 4.1 wants it to double them).
@@ -55,7 +57,7 @@ func newClient(name string) (*client, error) {
 // keep gets a lease and renews it at half of its time, for ever; what goes wrong is told and tried again.
 func (c *client) keep(ctx context.Context, take func(lease) error, told func(error)) {
 	var have lease
-	for pause := firstFailure; ctx.Err() == nil; {
+	for wait := firstFailure; ctx.Err() == nil; {
 		got, err := c.get(ctx, have.address)
 		if err == nil {
 			err = take(got)
@@ -63,21 +65,15 @@ func (c *client) keep(ctx context.Context, take func(lease) error, told func(err
 		if err != nil {
 			told(err)
 			have = lease{}
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
-			pause = min(2*pause, lastFailure)
+			_ = pause.For(ctx, wait)
+			wait = min(2*wait, lastFailure)
 			continue
 		}
-		have, pause = got, firstFailure
+		have, wait = got, firstFailure
 		if got.length == 0 {
 			return
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(max(got.length, leastLease) / 2):
-		}
+		_ = pause.For(ctx, max(got.length, leastLease)/2)
 	}
 }
 
@@ -87,21 +83,21 @@ func (c *client) get(ctx context.Context, have netip.Addr) (lease, error) {
 	if have.IsValid() {
 		ask = query{kind: request, mac: c.mac, have: have}
 	}
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+	for wait := firstPause; ; wait = min(2*wait, lastPause) {
 		if err := ctx.Err(); err != nil {
 			return lease{}, err
 		}
-		got, err := c.ask(ask, pause)
+		got, err := c.ask(ask, wait)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if ask.requested.IsValid() && pause > patient { // who offered is gone
+			if ask.requested.IsValid() && wait > patient { // who offered is gone
 				ask = query{kind: discover, mac: c.mac}
 			}
 		case err != nil:
 			return lease{}, err
 		case got.kind == offer && ask.kind == discover:
 			ask = query{kind: request, mac: c.mac, requested: got.lease.address, server: got.lease.from}
-			pause = firstPause / 2
+			wait = firstPause / 2
 		case got.kind == ack && ask.kind == request:
 			return got.lease, nil
 		case got.kind == nak:

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
 
+	"github.com/bootandshoot/release/internal/pause"
 	"github.com/bootandshoot/release/router"
 )
 
@@ -208,12 +209,7 @@ func (m *Manager) tidy(on bool) {
 }
 
 func (m *Manager) keepTidy(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(tidyEvery):
-		}
+	for pause.For(ctx, tidyEvery) == nil {
 		err := certmagic.CleanStorage(ctx, m.storage, certmagic.CleanStorageOptions{
 			Logger: libraryLog(m.log), Interval: tidyEvery, OCSPStaples: true, ExpiredCerts: true, ExpiredCertGracePeriod: keepUnused,
 		})

@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
+
+	"github.com/bootandshoot/release/internal/pause"
 )
 
 type nameKey struct {
@@ -82,10 +84,8 @@ func (n *name) obtain(ctx context.Context) {
 		wait := pauseAfter(attempt, err)
 		n.failed(summary(err))
 		n.authority.m.log.Warn("certificate not obtained, it is tried again", "host", n.key.host, "error", summary(err), "again_in", wait.Round(time.Second))
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait) != nil {
 			return
-		case <-time.After(wait):
 		}
 	}
 }
