@@ -54,11 +54,11 @@ func silentAt(t *testing.T, b router.Backend, e *edge) (router.Edge, bool) {
 	return got, ok && !got.Silent.IsZero()
 }
 
-// awaitSilent waits until an edge that wrote once a second is taken for silent: sooner than Consul ends its session, twice 10 s after its
-// last renewal.
+// awaitSilent waits until an edge that wrote once a second is taken for silent: sooner than Consul ends its session, 20 s after its
+// last renewal, which is at most 3.3 s old.
 func awaitSilent(t *testing.T, b router.Backend, e *edge) router.Edge {
 	t.Helper()
-	for deadline := time.Now().Add(12 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if got, ok := silentAt(t, b, e); ok {
 			return got
 		}
