@@ -147,12 +147,12 @@ func TestInOrder(t *testing.T) {
 	second.Must("agent", "stop")
 }
 
-// TestConsulAway: Consul goes away in the middle of a cutover. Users are served; an agent that starts meanwhile says what it waits
+// TestConsulAway: Consul goes away in the middle of a cutover. Users are served, by both versions still; an agent that starts meanwhile says what it waits
 // for; afterwards the cutover goes on by itself.
 func TestConsulAway(t *testing.T) {
 	c := newCluster(t, 1)
 	in := c.agent("docker")
-	in.WriteProject("docker", 2, "cutover: {steps: [{percent: 50, hold: 10s}, {percent: 100}], keep_previous: 30m, drain: {timeout: 5s}}\n")
+	in.WriteProject("docker", 2, "cutover: {steps: [{percent: 50, hold: 30s}, {percent: 100}], keep_previous: 30m, drain: {timeout: 5s}}\n")
 	in.Bake("v1")
 	in.Operate("up")
 	in.Bake("v2")
@@ -162,6 +162,7 @@ func TestConsulAway(t *testing.T) {
 		before := nodes(t, in.Status())
 		c.consul.Servers[0].Kill()
 		in.Until("the agent to notice", 40*time.Second, func() bool { return in.Agent().Role == api.RoleStandby })
+		inTheMiddle(t, in.Listen)
 		kill(t, in.Agent().PID)
 		in.Run("status") // starts the agent
 		a := in.Agent()
@@ -172,6 +173,7 @@ func TestConsulAway(t *testing.T) {
 		if out.Code != 1 || !strings.Contains(out.Stderr, "Consul at "+c.client.Address) {
 			t.Errorf("up without Consul: exit code %d\n%s", out.Code, out.Stderr)
 		}
+		inTheMiddle(t, in.Listen)
 		c.consul.Servers[0].Start()
 		leads(t, in, 60*time.Second)
 		if after := nodes(t, in.Status()); !slices.Equal(before, after) {
@@ -240,6 +242,20 @@ func serves(listen string) string {
 		return fmt.Sprint(err)
 	}
 	return got
+}
+
+// inTheMiddle: users get both versions, each about half of the time.
+func inTheMiddle(t *testing.T, listen string) {
+	t.Helper()
+	report, err := load.Run(t.Context(), load.Options{URL: "http://" + listen + "/", Rate: 50, Duration: 2 * time.Second})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, version := range []string{"v1", "v2"} {
+		if got := report.Percent(version); got < 40 || got > 60 {
+			t.Errorf("%.0f %% of the answers are of %s in the middle of the cutover, want 50 %%", got, version)
+		}
+	}
 }
 
 // underLoad sends requests to the route while something happens.
