@@ -47,6 +47,9 @@ func MeasurePeers(ctx context.Context, o PeerOptions) (r PeerResult, err error) 
 	if o.HAProxy == "" {
 		o.HAProxy = "haproxy"
 	}
+	if err := o.programs(); err != nil {
+		return r, err
+	}
 	b := &bench{Options: Options{Dir: o.Dir}.withDefaults()}
 	defer b.stop()
 	if err := b.start(ctx); err != nil {
@@ -89,6 +92,34 @@ func MeasurePeers(ctx context.Context, o PeerOptions) (r PeerResult, err error) 
 	r.OverHAProxy, r.OverBare, r.OverKamalProxy = ratio(runs[1], runs[2], perSecond), ratio(runs[1], runs[3], perSecond), ratio(runs[1], runs[4], perSecond)
 	r.P99OverHAProxy, r.P99OverBare = ratio(runs[1], runs[2], p99), ratio(runs[1], runs[3], p99)
 	return r, nil
+}
+
+// programs says which program is missing, and how to get it, before anything is measured.
+func (o PeerOptions) programs() error {
+	if err := there("wrk", getWrk); err != nil {
+		return err
+	}
+	if err := there(o.HAProxy, "apt-get install haproxy"); err != nil {
+		return err
+	}
+	if o.KamalProxy == "" {
+		return nil
+	}
+	return there(o.KamalProxy, GetKamalProxy)
+}
+
+const (
+	getWrk = "apt-get install wrk"
+	// GetKamalProxy says how it comes onto the machine.
+	GetKamalProxy = "build it (github.com/basecamp/kamal-proxy) and put it on the PATH, or name it in RELEASE_BENCH_KAMAL_PROXY"
+)
+
+// there says how to get a program that is not there.
+func there(program, get string) error {
+	if _, err := exec.LookPath(program); err != nil {
+		return fmt.Errorf("the comparison needs %s: %w; %s", filepath.Base(program), err, get)
+	}
+	return nil
 }
 
 func middle(list []Wrk) (w Wrk) {
@@ -189,9 +220,12 @@ var (
 
 // wrk runs one load.
 func wrk(ctx context.Context, address string, d time.Duration) (Wrk, error) {
+	if err := there("wrk", getWrk); err != nil {
+		return Wrk{}, err
+	}
 	out, err := exec.CommandContext(ctx, "wrk", "-t2", "-c64", "--latency", "-d"+strconv.Itoa(max(1, int(d.Seconds())))+"s", "http://"+address+"/").CombinedOutput()
 	if err != nil {
-		return Wrk{}, fmt.Errorf("wrk (apt-get install wrk): %w: %s", err, out)
+		return Wrk{}, fmt.Errorf("wrk on %s: %w: %s", address, err, out)
 	}
 	rate, p99 := wrkRate.FindSubmatch(out), wrkP99.FindSubmatch(out)
 	if rate == nil || p99 == nil || wrkBad.Match(out) {

@@ -81,7 +81,7 @@ func TestPeers(t *testing.T) {
 	}
 	switch {
 	case r.KamalProxy.PerSecond == 0:
-		t.Error("kamal-proxy was not compared with: build it (github.com/basecamp/kamal-proxy) and put it on the PATH, or name it in RELEASE_BENCH_KAMAL_PROXY")
+		t.Error("kamal-proxy was not compared with: " + GetKamalProxy)
 	case r.OverKamalProxy < leastOverKamal:
 		t.Errorf("kamal-proxy: want a throughput of at least %.2f of its", leastOverKamal)
 	}
