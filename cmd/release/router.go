@@ -233,7 +233,10 @@ func noRouter(dir string, err error) error {
 func (c *cli) routerStop() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
-		Use: "stop", Short: "End the router: users get no answers any more until an agent starts", Example: "  release router stop", Args: noArgs(),
+		Use: "stop", Short: "End the router: users get no answers any more until an agent starts",
+		Long: `End the router: users get no answers any more until an agent starts. Requests have 30 seconds to finish, and long connections are
+closed after that, so it may take three quarters of a minute.`,
+		Example: "  release router stop", Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := c.routerClient()
 			if err != nil {
