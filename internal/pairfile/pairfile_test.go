@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
 
@@ -206,7 +205,7 @@ func TestQueueFails(t *testing.T) {
 	if err := q.Put("a\x00b", []byte("x")); err == nil {
 		t.Error("a name that is none")
 	}
-	if err := q.write(^uintptr(0), q.pad([]byte("x")), unix.RWF_DSYNC); !errors.Is(err, syscall.EBADF) {
+	if err := q.write(^uintptr(0), q.pad([]byte("x"))); !errors.Is(err, syscall.EBADF) {
 		t.Errorf("a closed file: %v", err)
 	}
 }

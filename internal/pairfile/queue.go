@@ -14,36 +14,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Queue writes as Put does, holds no thread, and tells Go's scheduler of as few system calls as it can: a process that has one of
-// Go's processors for all its work would stand still until the runtime notices, or see its work move to another thread. It
-// hands the kernel one write past the page cache that ends when it is on the disk (io_submit(2), O_DIRECT, RWF_DSYNC), and is told of
-// the end by a descriptor that the runtime polls like a socket.
+// Queue writes as Put does, holds no thread, and tells Go's scheduler of no system call: a process that has one of Go's
+// processors for all its work would stand still until the runtime notices, or see its work move to another thread, and for a
+// while be looked after every 20 µs. It hands the kernel one write past the page cache that ends when it is on the disk (O_DIRECT,
+// RWF_DSYNC), and is told of the end by a descriptor that the runtime polls like a socket.
 type Queue struct {
 	aside Put
 
 	mu     sync.Mutex // one at a time
-	queue  uintptr    // aio_context_t; 0: it is broken, and all goes aside
+	ring   *ring      // nil: it is broken, and all goes aside
 	done   *os.File   // an eventfd, counted up at each end
 	ends   syscall.RawConn
 	room   []byte // what is written, from a block's border on
 	number uint64 // of the write under way
-	waits  bool   // the file system does not know writes that never wait
 }
 
 // NewQueue fails where the kernel, or what this process may ask of it, does not have that; then there is Put. aside is called for
 // what cannot be written so: a file that must grow first, a file system that has a page cache only.
 func NewQueue(aside Put) (*Queue, error) {
-	q := &Queue{aside: aside}
-	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&q.queue)), 0); errno != 0 {
-		return nil, fmt.Errorf("set up asynchronous writes: %w", errno)
-	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		_, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, q.queue, 0, 0)
 		return nil, fmt.Errorf("set up asynchronous writes: %w", err)
 	}
-	q.done = os.NewFile(uintptr(fd), "eventfd")
-	if q.ends, err = q.done.SyscallConn(); err == nil {
+	q := &Queue{aside: aside, done: os.NewFile(uintptr(fd), "eventfd")}
+	if q.ring, err = newRing(fd); err == nil {
+		q.ends, err = q.done.SyscallConn()
+	}
+	if err == nil {
 		err = q.done.SetReadDeadline(time.Time{}) // fails where the runtime does not poll it
 	}
 	if err != nil {
@@ -59,11 +56,11 @@ func (q *Queue) Close() error {
 	return q.done.Close()
 }
 
-// end waits for what is under way, and takes no more.
+// end takes no more.
 func (q *Queue) end() {
-	if q.queue != 0 {
-		_, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, q.queue, 0, 0)
-		q.queue = 0
+	if q.ring != nil {
+		q.ring.close()
+		q.ring = nil
 	}
 }
 
@@ -71,7 +68,7 @@ func (q *Queue) end() {
 func (q *Queue) Put(name string, b []byte) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.queue == 0 {
+	if q.ring == nil {
 		return q.aside(name, b)
 	}
 	fd, err := openDirect(name)
@@ -87,26 +84,14 @@ func (q *Queue) Put(name string, b []byte) error {
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_FSTAT, fd, uintptr(unsafe.Pointer(&info)), 0); errno != 0 || info.Size < int64(len(padded)) {
 		return q.aside(name, b)
 	}
-	err = q.writeSoon(fd, padded)
+	err = q.write(fd, padded)
 	switch {
-	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, errShort):
+	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, errShort), errors.Is(err, errNotTaken):
 		return q.aside(name, b)
 	case err != nil:
 		spoil(name)
 	}
 	return err
-}
-
-// writeSoon asks for a write that never waits before it begins, and for another one where it would have to.
-func (q *Queue) writeSoon(fd uintptr, b []byte) error {
-	if !q.waits {
-		err := q.write(fd, b, unix.RWF_DSYNC|unix.RWF_NOWAIT)
-		q.waits = errors.Is(err, syscall.EOPNOTSUPP)
-		if !q.waits && !errors.Is(err, syscall.EAGAIN) {
-			return err
-		}
-	}
-	return q.write(fd, b, unix.RWF_DSYNC)
 }
 
 func openDirect(name string) (uintptr, error) {
@@ -141,51 +126,14 @@ func (q *Queue) pad(b []byte) []byte {
 	return q.room[:n]
 }
 
-// request is struct iocb of linux/aio_abi.h, for little-endian machines.
-type request struct {
-	number          uint64 // aio_data
-	_               uint32 // aio_key
-	flags           uint32 // aio_rw_flags
-	opcode          uint16
-	_               int16 // aio_reqprio
-	file            uint32
-	buffer, length  uint64
-	_               int64 // aio_offset
-	_               uint64
-	options, notify uint32
-}
-
-// end is struct io_event.
-type end struct {
-	number, request uint64
-	result, more    int64
-}
-
-const (
-	opWrite       = 1 // IOCB_CMD_PWRITE
-	optionsNotify = 1 // IOCB_FLAG_RESFD
-)
-
 // errShort is a write that took not all of its bytes.
 var errShort = errors.New("the file took less than was written")
 
 // write gives b to the kernel and waits for the end. A failure in between breaks the queue: when write returns, nothing is under way.
-func (q *Queue) write(fd uintptr, b []byte, flags uint32) error {
+func (q *Queue) write(fd uintptr, b []byte) error {
 	q.number++
-	var submitted error
-	if err := q.ends.Control(func(notify uintptr) {
-		r := request{
-			number: q.number, flags: flags, opcode: opWrite, file: uint32(fd), options: optionsNotify, notify: uint32(notify),
-			buffer: uint64(uintptr(unsafe.Pointer(&b[0]))), length: uint64(len(b)),
-		}
-		list := [1]*request{&r}
-		// Go's scheduler hears of this one: where the file system is frozen it waits, whatever the flags say.
-		if _, _, errno := syscall.Syscall(unix.SYS_IO_SUBMIT, q.queue, 1, uintptr(unsafe.Pointer(&list))); errno != 0 {
-			submitted = errno
-		}
-		runtime.KeepAlive(&r)
-	}); err != nil || submitted != nil {
-		return errors.Join(err, submitted)
+	if err := q.ring.write(fd, b, q.number); err != nil {
+		return err
 	}
 	e, err := q.await()
 	if err == nil && e.number != q.number {
@@ -200,34 +148,23 @@ func (q *Queue) write(fd uintptr, b []byte, flags uint32) error {
 		return err
 	case e.result < 0:
 		return syscall.Errno(-e.result)
-	case e.result != int64(len(b)):
+	case int(e.result) != len(b):
 		return errShort
 	}
 	return nil
 }
 
-// await waits for the end of the write under way.
-func (q *Queue) await() (e end, err error) {
+// await waits for the end of the write under way. Where it cannot be told of it, it waits as others do, and says so.
+func (q *Queue) await() (e completion, err error) {
 	var count [8]byte
-	var failed error
-	if err := q.ends.Read(func(fd uintptr) bool {
-		_, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&count)), uintptr(len(count)))
-		if errno == syscall.EAGAIN || errno == syscall.EINTR {
-			return false
-		}
-		if errno != 0 {
-			failed = errno
-		}
-		return true
-	}); err != nil || failed != nil {
-		return e, errors.Join(err, failed)
+	ended := false
+	err = q.ends.Read(func(fd uintptr) bool {
+		_, _, _ = syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&count)), uintptr(len(count)))
+		e, ended = q.ring.end()
+		return ended
+	})
+	if !ended {
+		e = q.ring.wait()
 	}
-	n, _, errno := syscall.RawSyscall6(unix.SYS_IO_GETEVENTS, q.queue, 1, 1, uintptr(unsafe.Pointer(&e)), 0, 0)
-	if errno != 0 {
-		return e, fmt.Errorf("ask how a write ended: %w", errno)
-	}
-	if n != 1 {
-		return e, errors.New("nobody says how a write ended")
-	}
-	return e, nil
+	return e, err
 }
