@@ -88,5 +88,5 @@ type Balance struct {
 	MaxInFlight int      `yaml:"max_in_flight,omitempty" json:"max_in_flight,omitempty" doc:"Requests that a node gets at a time; more wait. Default: no limit." minimum:"1" maximum:"1000000"`
 	MaxQueue    int      `yaml:"max_queue" json:"max_queue" doc:"Requests that may wait for a fleet's nodes; more are answered 503 at once." default:"1024" minimum:"1" maximum:"1000000"`
 	QueueWait   Duration `yaml:"queue_wait" json:"queue_wait" doc:"How long a request waits, then it is answered 503." default:"5s"`
-	Timeout     Duration `yaml:"timeout,omitempty" json:"timeout,omitempty" doc:"How long a node may take until its answer begins, then it is answered 504. Default: the router's own limit."`
+	Timeout     Duration `yaml:"timeout,omitempty" json:"timeout,omitempty" doc:"How long a node may take until its answer begins, then it is answered 504; a gRPC call to a node that speaks h2c may take as long as its client waits. Default: the router's own limit."`
 }

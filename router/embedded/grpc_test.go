@@ -1,12 +1,17 @@
 package embedded
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
+	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/routertest"
 )
 
@@ -144,5 +149,63 @@ func TestNoGRPCStream(t *testing.T) {
 		if b, err := io.ReadAll(c.answer(t).Body); err != nil || string(b) != "whole" {
 			t.Errorf("%s: %q, %v", kind, b, err)
 		}
+	}
+}
+
+// A stream whose node has nothing to say for longer than an answer may take stays, and nobody takes the node for ill.
+func TestGRPCStreamOfASilentNode(t *testing.T) {
+	e := startEngine(t, nil)
+	node, let := quietGRPC(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		_, _ = io.WriteString(w, "message")
+	})
+	listen := routertest.FreeListen(t)
+	route := h2cRoute(listen, routertest.FleetOf(1, 100, node))
+	route.Balance = router.Balance{EjectAfter: 1, Timeout: 100 * time.Millisecond}
+	e.mustApply(t, routertest.TableOf(1, route))
+	c := callGRPC(t, listen, "application/grpc")
+	_ = c.in.Close()
+	routertest.Eventually(t, "it counts as long", func() bool { return e.nodeTraffic("a").Long == 1 })
+	time.Sleep(500 * time.Millisecond)
+	if n := e.nodeTraffic("a"); n.Long != 1 || n.Ejected || n.Timeout > 0 {
+		t.Fatalf("after five times the limit: %+v", n)
+	}
+	let <- true
+	res := c.answer(t)
+	if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || string(b) != "message" {
+		t.Errorf("%d %q, %v", res.StatusCode, b, err)
+	}
+	if n := e.nodeTraffic("a"); n.Ejected || n.Timeout+n.Reset > 0 {
+		t.Errorf("node %+v", n)
+	}
+}
+
+// A node that hangs is noticed although none of its streams has a limit.
+func TestGRPCStreamOfANodeThatHangs(t *testing.T) {
+	e := startEngine(t, nil)
+	e.patience.ping, e.patience.pong = 100*time.Millisecond, 100*time.Millisecond
+	hung := make(chan struct{})
+	node := rawNode(t, "a", func(c net.Conn, br *bufio.Reader) {
+		serveFrames(c, br, func(_ *http2.Framer, frame http2.Frame) {
+			if frame.Header().StreamID > 0 {
+				<-hung
+			}
+		})
+	})
+	defer close(hung)
+	listen := routertest.FreeListen(t)
+	e.mustApply(t, routertest.TableOf(1, h2cRoute(listen, routertest.FleetOf(1, 100, node))))
+	if res := callGRPC(t, listen, "application/grpc").answer(t); res.StatusCode != 502 {
+		t.Errorf("status %d, want 502", res.StatusCode)
+	}
+	if n := e.nodeTraffic("a"); n.Reset != 1 || n.Long != 0 {
+		t.Errorf("node %+v", n)
+	}
+}
+
+// Servers of gRPC close the connection of whoever pings more often than each 5 minutes.
+func TestPingsAreRare(t *testing.T) {
+	if p := newPatience().ping; p <= 5*time.Minute {
+		t.Errorf("pings after %s", p)
 	}
 }

@@ -39,6 +39,7 @@ func (n *node) h2cTransport(e *engine) *http.Transport {
 		protocols.SetUnencryptedHTTP2(true)
 		n.h2c = &http.Transport{
 			Protocols: protocols, DisableCompression: true, MaxResponseHeaderBytes: maxAnswerHead, IdleConnTimeout: repeatableIdle,
+			HTTP2: &http.HTTP2Config{SendPingTimeout: e.patience.ping, PingTimeout: e.patience.pong},
 			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 				return e.dial(ctx, &net.Dialer{}, address)
 			},
@@ -59,9 +60,12 @@ func (x *exchange) tryH2C() (*answer, error) {
 		cancel()
 		return nil, errors.Join(errClient, err) // it is too large with what is added to it, or its body failed
 	}
-	limit := x.limitH2C(req, cancel)
-	wait := x.waitH2C(cancel)
 	long := x.longH2C(cancel)
+	var limit *h2cLimit
+	if long == nil { // a gRPC call is bounded by its client, which may say so in grpc-timeout
+		limit = x.limitH2C(req, cancel)
+	}
+	wait := x.waitH2C(cancel)
 	res, err := x.node.h2cTransport(x.e).RoundTrip(req)
 	failed := wait.end()
 	if err == nil && (res.StatusCode < 200 || res.StatusCode > 999) {
@@ -154,8 +158,11 @@ func (l *h2cLimit) expire() {
 	}
 }
 
-// end is called when the wait is over, and says whether that was because of the limit.
+// end is called when the wait is over, and says whether that was because of the limit. Without a limit it was not.
 func (l *h2cLimit) end() (expired bool) {
+	if l == nil {
+		return false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over = true

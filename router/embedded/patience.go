@@ -27,11 +27,16 @@ type patience struct {
 	// gone is how long a request waits, from its beginning and from the end of its body, before it is looked whether its client is
 	// still there.
 	gone time.Duration
+	// ping is how long a connection over h2c may bring nothing until the node is asked whether it is still there, and pong how long
+	// it may take to answer: nothing else ends a silent gRPC stream of a node that hangs. Servers of gRPC take pings that come
+	// sooner than 5 minutes after another one for an attack, and close the connection with all its streams.
+	ping, pong time.Duration
 }
 
 func newPatience() patience {
 	return patience{
 		handshake: 10 * time.Second, head: readHeadTimeout, stall: time.Minute, silent: 5 * time.Minute, goOn: time.Second,
 		broken: time.Second, pump: time.Second, close: 2 * time.Second, linger: time.Second, gone: time.Second,
+		ping: 6 * time.Minute, pong: 15 * time.Second,
 	}
 }
