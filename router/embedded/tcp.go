@@ -67,10 +67,10 @@ func (l *listener) serveTCP(c *net.TCPConn, peer netip.AddrPort, begun []byte) {
 	l.join(x, &tcpConn{client: c, node: node})
 }
 
-// dialTCP connects to one node after another.
+// dialTCP connects to one node after another, as far as a request would go: a fleet in trouble must not get more connections.
 func (x *exchange) dialTCP() (*net.TCPConn, error) {
 	last := errNoNode
-	for x.tries < maxConnectTries {
+	for {
 		if err := x.acquire(); err != nil {
 			return nil, last
 		}
@@ -82,11 +82,18 @@ func (x *exchange) dialTCP() (*net.TCPConn, error) {
 			return c, nil
 		}
 		last = err
-		x.countFailure(x.classify(err))
+		why := x.classify(err)
+		x.countFailure(why)
+		if why == causeLocal {
+			x.node.stats.requests.Add(^uint64(0)) // it never got there
+		}
+		if !x.mayRepeat(why) {
+			return nil, last
+		}
 		x.choice.tried = append(x.choice.tried, x.node)
 		x.release()
+		x.route.stats.retried.Add(1)
 	}
-	return nil, last
 }
 
 // join moves bytes both ways until both ends have closed.

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -110,4 +111,48 @@ func TestTCPAddressMoves(t *testing.T) {
 	defer none.Close()
 	_, _ = none.Read(make([]byte, 1))
 	routertest.Eventually(t, "it is counted", func() bool { o := e.routeTraffic(); return o.NoNode == 1 && o.Failed == 1 })
+}
+
+// A connection goes on to another node as a request does: once for nothing, then out of the budget, and each time is counted.
+func TestTCPConnectFailuresAndTheBudget(t *testing.T) {
+	for name, tt := range map[string]struct {
+		dead, drained int
+		retried       uint64
+		joined        bool
+	}{
+		"one dead node":                       {1, 0, 1, true},
+		"one dead node, no budget":            {1, budgetReserve, 1, true},
+		"two dead nodes":                      {2, 0, 2, true},
+		"two dead nodes, no budget":           {2, budgetReserve, 1, false},
+		"two dead nodes, budget for one more": {2, budgetReserve - budgetRetry, 2, true},
+		"more dead nodes than tries":          {maxConnectTries, 0, maxConnectTries - 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := startEngine(t, nil)
+			var dead []*routertest.TestNode
+			for i := range tt.dead {
+				dead = append(dead, routertest.DeadNode(t, fmt.Sprint("dead", i)))
+			}
+			good := rawNode(t, "good", func(c net.Conn, _ *bufio.Reader) { _, _ = io.WriteString(c, "hello") })
+			standby := routertest.FleetOf(2, 0, good)
+			standby.Standby = true
+			route := router.Route{Name: "db", Listen: routertest.FreeListen(t), Protocol: router.TCP, Fleets: []router.Fleet{routertest.FleetOf(1, 1, dead...), standby}}
+			e.mustApply(t, routertest.TableOf(1, route))
+			e.memory.routes["db"].budget.spent.Store(int64(tt.drained))
+			c, err := net.Dial("tcp", route.Listen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
+			if b, _ := io.ReadAll(c); (string(b) == "hello") != tt.joined {
+				t.Errorf("got %q, want that it reaches the good node: %v", b, tt.joined)
+			}
+			_ = c.Close()
+			routertest.Eventually(t, "it is over", func() bool { return e.inFlight.Load() == 0 })
+			if r := e.routeTraffic(); r.Retried != tt.retried || (r.Failed == 0) != tt.joined {
+				t.Errorf("route %+v, want %d retried", r, tt.retried)
+			}
+		})
+	}
 }
