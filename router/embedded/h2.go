@@ -319,7 +319,7 @@ func (f *h2front) pass(x *exchange, a *answer) error {
 	if a.over {
 		return nil
 	}
-	grpc := hasPrefixFold(view(a.head.Get(http1.ContentType)), grpcType) // now: the head's memory is used for the body
+	grpc := isGRPC(view(a.head.Get(http1.ContentType))) // now: the head's memory is used for the body
 	err := f.copyBody(x, a)
 	if err != nil && l != nil && l.cut.Load() && !errors.Is(err, errClient) {
 		if grpc {

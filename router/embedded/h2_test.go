@@ -115,6 +115,34 @@ func TestH2CToTheNode(t *testing.T) {
 	}
 }
 
+// A stream of gRPC-Web has its status in the body: at its end it gets no trailers.
+func TestGRPCWebStreamEndsWithoutTrailers(t *testing.T) {
+	e := startEngine(t, nil)
+	node := h2cNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc-web+proto")
+		_, _ = io.WriteString(w, "message")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	listen := routertest.FreeListen(t)
+	e.mustApply(t, routertest.TableOf(1, h2cRoute(listen, routertest.FleetOf(1, 100, node))))
+	res, err := h2cClient(t).Get("http://" + listen + "/svc/Watch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadFull(res.Body, make([]byte, 7)); err != nil {
+		t.Fatal(err)
+	}
+	if n := e.nodeTraffic("a"); n.Long != 1 {
+		t.Errorf("it does not count as long: %+v", n)
+	}
+	e.closing(t, 2, listen, node, 0)
+	if b, err := io.ReadAll(res.Body); err != nil || len(b) > 0 || len(res.Trailer) > 0 {
+		t.Errorf("%q, %v, trailers %v", b, err, res.Trailer)
+	}
+}
+
 // A gRPC stream whose node leaves ends with UNAVAILABLE, which clients take for trying again.
 func TestGRPCStreamEndsInOrder(t *testing.T) {
 	e := startEngine(t, nil)
