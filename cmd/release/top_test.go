@@ -93,6 +93,9 @@ func TestTopRoute(t *testing.T) {
 	if lines := (&output{}).topLines(s); s.Routes[0].InFlight != nil || s.Fleets[0].Long != nil || !strings.Contains(lines[1], "–  ") {
 		t.Errorf("what a router cannot tell is shown as known: %q", lines)
 	}
+	if f := s.Routes[2].topFigures; f.InFlight != nil || f.Long != nil {
+		t.Errorf("nor can it tell of a route without nodes: %s", asJSON(f))
+	}
 }
 
 func asJSON(v any) string {

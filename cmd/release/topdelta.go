@@ -9,8 +9,14 @@ import (
 
 // trafficDelta is what all edges counted between two readings.
 type trafficDelta struct {
-	routes []api.RouteTraffic
+	routes []routeDelta
 	nodes  []nodeDelta
+}
+
+// routeDelta is what was asked of a route between two readings.
+type routeDelta struct {
+	api.RouteTraffic
+	inFlightUnknown bool // at one edge at least, which has to be said of a route without nodes too
 }
 
 // nodeDelta is what a node was sent between two readings, or several nodes together.
@@ -33,21 +39,21 @@ func deltaOf(before, now api.Traffic) trafficDelta {
 	var d trafficDelta
 	for _, e := range now.Edges {
 		for _, r := range e.Routes {
-			d.addRoute(r, routes[e.Edge+" "+e.Instance+" "+r.Route])
+			d.addRoute(routeDelta{r, e.InFlightUnknown}, routes[e.Edge+" "+e.Instance+" "+r.Route])
 		}
 		for _, n := range e.Nodes {
 			d.addNode(nodeDelta{n, e.InFlightUnknown}, nodes[e.Edge+" "+e.Instance+" "+n.Node])
 		}
 	}
-	slices.SortFunc(d.routes, func(a, b api.RouteTraffic) int { return strings.Compare(a.Route, b.Route) })
+	slices.SortFunc(d.routes, func(a, b routeDelta) int { return strings.Compare(a.Route, b.Route) })
 	return d
 }
 
-func (d *trafficDelta) addRoute(r, was api.RouteTraffic) {
-	i := slices.IndexFunc(d.routes, func(o api.RouteTraffic) bool { return o.Route == r.Route })
+func (d *trafficDelta) addRoute(r routeDelta, was api.RouteTraffic) {
+	i := slices.IndexFunc(d.routes, func(o routeDelta) bool { return o.Route == r.Route })
 	if i < 0 {
 		i = len(d.routes)
-		d.routes = append(d.routes, api.RouteTraffic{Route: r.Route})
+		d.routes = append(d.routes, routeDelta{RouteTraffic: api.RouteTraffic{Route: r.Route}})
 	}
 	sum := &d.routes[i]
 	sum.Requests += less(r.Requests, was.Requests)
@@ -55,6 +61,7 @@ func (d *trafficDelta) addRoute(r, was api.RouteTraffic) {
 	sum.Retried += less(r.Retried, was.Retried)
 	sum.NoNode += less(r.NoNode, was.NoNode)
 	sum.Rejected += less(r.Rejected, was.Rejected)
+	sum.inFlightUnknown = sum.inFlightUnknown || r.inFlightUnknown
 }
 
 func (d *trafficDelta) addNode(n nodeDelta, was api.NodeTraffic) {

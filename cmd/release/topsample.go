@@ -102,8 +102,8 @@ func sampleOf(before, now api.Traffic, status api.Status) topSample {
 
 // routeOf is a route with what its fleets' nodes counted together: percentiles come from all latencies at once. A request that found
 // no node is an error that no node counts.
-func routeOf(r api.RouteTraffic, fleets map[string]*nodeDelta, seconds float64) topRoute {
-	var sum nodeDelta
+func routeOf(r routeDelta, fleets map[string]*nodeDelta, seconds float64) topRoute {
+	sum := nodeDelta{inFlightUnknown: r.inFlightUnknown}
 	for id, f := range fleets {
 		if isOfRoute(id, r.Route) {
 			sum.add(*f)
