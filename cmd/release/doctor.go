@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -227,18 +228,28 @@ func routerCheck(ctx context.Context, stateDir string) api.Check {
 	if err != nil {
 		return ok("router", "none runs; a starting agent starts it")
 	}
+	return checkOfRouter(s)
+}
+
+// checkOfRouter is what a router that runs says of itself.
+func checkOfRouter(s embedded.Status) api.Check {
 	for _, l := range s.Listeners {
 		if l.Error != "" {
 			return api.Check{Name: "router", State: "fail", Message: l.Listen + ": " + l.Error, Hint: "free the port or change route.listen"}
 		}
 	}
+	// All of it at once: a certificate that stays as it is for long must not hide that the router is an old one.
+	var found, hints []string
+	if s.Version != programVersion() {
+		found, hints = append(found, fmt.Sprintf("runs version %s, this is %s", s.Version, programVersion())), append(hints, "release router upgrade")
+	}
 	for _, l := range s.Listeners {
 		if l.Warning != "" {
-			return warn("router", "see docs/router.md, TLS", "%s: %s", l.Listen, l.Warning)
+			found, hints = append(found, l.Listen+": "+l.Warning), append(hints, "see docs/router.md, HTTPS")
 		}
 	}
-	if s.Version != programVersion() {
-		return warn("router", "release router upgrade", "runs version %s, this is %s", s.Version, programVersion())
+	if len(found) > 0 {
+		return warn("router", strings.Join(slices.Compact(hints), "; "), "%s", strings.Join(found, "; "))
 	}
 	return ok("router", "runs, pid %d, %s in flight", s.PID, human.Count(s.InFlight, "request"))
 }

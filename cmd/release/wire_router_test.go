@@ -51,3 +51,23 @@ func TestRouterStatusWarns(t *testing.T) {
 		}
 	}
 }
+
+// A certificate that somebody should look at and a router of another version are both told.
+func TestRouterCheckTellsAll(t *testing.T) {
+	s := embedded.Status{PID: 1, Version: "old", Listeners: []router.ListenerState{
+		{Listen: ":8443", Warning: "the certificate of shop.example has expired"}, {Listen: ":9443", Warning: "the certificate of a.example has expired"},
+	}}
+	check := checkOfRouter(s)
+	for _, want := range []string{"runs version old", ":8443: the certificate of shop.example has expired", ":9443: the certificate of a.example"} {
+		if check.State != "warn" || !strings.Contains(check.Message, want) {
+			t.Errorf("%+v, want %q", check, want)
+		}
+	}
+	if want := "release router upgrade; see docs/router.md, HTTPS"; check.Hint != want {
+		t.Errorf("hint %q, want %q", check.Hint, want)
+	}
+	s.Version, s.Listeners = programVersion(), nil
+	if check := checkOfRouter(s); check.State != "ok" {
+		t.Errorf("nothing is wrong: %+v", check)
+	}
+}
