@@ -71,8 +71,7 @@ func (k *keptRouter) renew(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	runs, err := os.Stat(fmt.Sprintf("/proc/%d/exe", s.PID))
-	if err != nil || os.SameFile(own, runs) {
+	if !runsOther(s, fmt.Sprintf("/proc/%d/exe", s.PID), own) {
 		return
 	}
 	next, err := k.Upgrade(ctx, exe)
@@ -81,6 +80,16 @@ func (k *keptRouter) renew(ctx context.Context) {
 		return
 	}
 	k.log.Info("the router was handed over to the agent's program", "from", s.PID, "to", next.PID, "version", next.Version)
+}
+
+// runsOther says whether the router runs another program than own. Its file tells; where that is hidden, as with file capabilities or
+// hidepid, its version does.
+func runsOther(s embedded.Status, exe string, own os.FileInfo) bool {
+	runs, err := os.Stat(exe)
+	if err != nil {
+		return s.Version != programVersion()
+	}
+	return !os.SameFile(own, runs)
 }
 
 // routerArgs is the command line of the router process.

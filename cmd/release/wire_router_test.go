@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,31 @@ func TestRouterStatusWarns(t *testing.T) {
 	for _, want := range []string{":8443 the certificate of shop.example has expired", ":8080 ok"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is missing in:\n%s", want, text.String())
+		}
+	}
+}
+
+// A router whose program file cannot be looked at is known by its version.
+func TestRouterOfAnotherProgram(t *testing.T) {
+	own, err := os.Stat(selfPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		exe, version string
+		want         bool
+	}{
+		"the same file":        {selfPath(), "old", false},
+		"another file":         {other, programVersion(), true},
+		"hidden, this version": {other + "/exe", programVersion(), false},
+		"hidden, another one":  {other + "/exe", "old", true},
+	} {
+		if got := runsOther(embedded.Status{Version: tt.version}, tt.exe, own); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}
 }
