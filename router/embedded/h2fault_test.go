@@ -497,16 +497,19 @@ func TestHeadTooLargeForAnH2CNode(t *testing.T) {
 // serveStatuses answers each stream with the status that its path names, and with a length but no body.
 func serveStatuses(c net.Conn, r *bufio.Reader) {
 	serveFrames(c, r, func(f *http2.Framer, frame http2.Frame) {
-		h, ok := frame.(*http2.MetaHeadersFrame)
-		if !ok {
-			return
+		if h, ok := frame.(*http2.MetaHeadersFrame); ok {
+			answerStatus(f, h)
 		}
-		var block bytes.Buffer
-		enc := hpack.NewEncoder(&block)
-		_ = enc.WriteField(hpack.HeaderField{Name: ":status", Value: h.PseudoValue("path")[1:]})
-		_ = enc.WriteField(hpack.HeaderField{Name: "content-length", Value: "5"})
-		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
 	})
+}
+
+// answerStatus answers with the status that the path names.
+func answerStatus(f *http2.Framer, h *http2.MetaHeadersFrame) {
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	_ = enc.WriteField(hpack.HeaderField{Name: ":status", Value: h.PseudoValue("path")[1:]})
+	_ = enc.WriteField(hpack.HeaderField{Name: "content-length", Value: "5"})
+	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
 }
 
 // serveFrames is an h2c node frame by frame.
@@ -522,4 +525,41 @@ func serveFrames(c net.Conn, r *bufio.Reader, each func(*http2.Framer, http2.Fra
 		}
 		each(f, frame)
 	}
+}
+
+// A stream whose client has said all that it has to say holds the memory of its answer alone.
+func TestH2BodyThatEndedHoldsNothing(t *testing.T) {
+	done := make(chan struct{})
+	node := h2cNode(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", grpcType)
+		_ = http.NewResponseController(w).Flush()
+		<-done
+	})
+	r := startRig(t, false)
+	defer r.settle()
+	defer close(done)
+	r.route = h2cRoute(r.listen, routertest.FleetOf(1, 1, node))
+	c := r.h2(1 << 20)
+	const calls = 5
+	for i := range uint32(calls) {
+		c.request(2*i+1, "POST", "/svc/Watch", false, "content-type", grpcType)
+		_ = c.WriteData(2*i+1, true, []byte("hello"))
+	}
+	answered := 0
+	for answered < calls {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				_ = c.WriteSettingsAck()
+			}
+		case *http2.MetaHeadersFrame:
+			answered++
+		}
+	}
+	routertest.Eventually(t, "a buffer a call is lent", func() bool { return r.e.bufs.audit.(*audit).out() == calls })
 }

@@ -45,6 +45,8 @@ func (r *h2reader) read(p []byte, stopped func() bool) (int, error) {
 	if r.rest = r.rest[n:]; n > 0 {
 		return n, nil
 	}
+	r.bufs.put(r.room) // the answer may go on for hours after the body
+	r.room = nil
 	return 0, r.err
 }
 
