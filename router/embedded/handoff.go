@@ -137,8 +137,8 @@ func (s *listeners) inherit(routes map[string]*net.TCPListener) {
 	}
 }
 
-// upgrade replaces this process by one of exe. Until the successor says that it serves, this one does; if it never
-// does, it is killed and nothing has changed.
+// upgrade replaces this process by one of exe. Until the successor says that it serves, this one does. One that does not say in time
+// that it could is killed, and nothing has changed; one that may serve is waited for as long as it lives.
 func (p *process) upgrade(ctx context.Context, exe string) (Status, error) {
 	if err := p.replace(ctx, exe); err != nil {
 		return Status{}, err

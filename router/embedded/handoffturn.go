@@ -9,8 +9,8 @@ import (
 )
 
 // Whose turn it is. A successor that could serve says turnByte and accepts nothing: its predecessor may give it up, and then kills nobody
-// that has users. With goByte the predecessor commits itself. It goes on accepting until the successor says readyByte: whichever of the
-// two dies, the other one serves. Connections wait at the sockets, which both have, while neither takes them.
+// that has users. With goByte the predecessor commits itself. It goes on accepting until the successor says readyByte, however long that
+// takes: whichever of the two dies meanwhile, the other one serves. Connections wait at the sockets, which both have, while neither takes them.
 //
 // Older programs know readyByte only: a successor that is not told of turns (inheritance.Turns) says it at once.
 const (
@@ -18,7 +18,7 @@ const (
 	goByte    = 'G'
 	readyByte = 'R'
 
-	readyPatience = 10 * time.Second
+	readyPatience = 10 * time.Second // for a successor that has no users yet
 )
 
 // await tells the predecessor that this process could serve, and returns when it is this one's turn: when the predecessor says so, or
@@ -38,10 +38,11 @@ func (in *inheritance) ready() { _, _ = in.peer.Write([]byte{readyByte}) }
 
 // awaitReady gives the successor its turn when it could serve, and waits until it does.
 func awaitReady(ctx context.Context, conn net.Conn, ended <-chan error) error {
-	said, err := hear(ctx, conn, ended)
+	said, err := hear(ctx, conn, ended, readyPatience)
 	if err == nil && said == turnByte {
 		if _, err = conn.Write([]byte{goByte}); err == nil {
-			said, err = hear(context.WithoutCancel(ctx), conn, ended) // it may have users: whoever asked for it does not end it by leaving
+			// It may have users from now on: neither time nor whoever asked for it and leaves ends it. Both processes serve meanwhile.
+			said, err = hear(context.WithoutCancel(ctx), conn, ended, 0)
 		}
 	}
 	if err == nil && said != readyByte {
@@ -53,12 +54,14 @@ func awaitReady(ctx context.Context, conn net.Conn, ended <-chan error) error {
 	return nil
 }
 
-// hear waits for a byte of the successor.
-func hear(ctx context.Context, conn net.Conn, ended <-chan error) (said byte, err error) {
+// hear waits for a byte of the successor, for as long as the patience; 0 is for as long as it lives.
+func hear(ctx context.Context, conn net.Conn, ended <-chan error, patience time.Duration) (said byte, err error) {
 	b := make([]byte, 1)
 	got := make(chan error, 1)
 	go func() {
-		_ = conn.SetReadDeadline(time.Now().Add(readyPatience))
+		if patience > 0 {
+			_ = conn.SetReadDeadline(time.Now().Add(patience))
+		}
 		_, err := conn.Read(b)
 		_ = conn.SetReadDeadline(time.Time{})
 		got <- err

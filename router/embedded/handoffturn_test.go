@@ -150,6 +150,36 @@ func TestSuccessorWithoutTurns(t *testing.T) {
 	}
 }
 
+// impatient is a socket whose reads have a short patience, where they have one.
+type impatient struct{ net.Conn }
+
+func (c impatient) SetReadDeadline(d time.Time) error {
+	if !d.IsZero() {
+		d = time.Now().Add(500 * time.Millisecond)
+	}
+	return c.Conn.SetReadDeadline(d)
+}
+
+// A successor that does not come up is not waited for. One that may have users already is, for as long as it takes.
+func TestSlowSuccessor(t *testing.T) {
+	for name, after := range map[string]bool{"before its turn": false, "after it": true} {
+		t.Run(name, func(t *testing.T) {
+			ends := socketPair(t)
+			done := make(chan error, 1)
+			go func() { done <- awaitReady(t.Context(), impatient{ends[0]}, nil) }()
+			if after {
+				_, _ = ends[1].Write([]byte{turnByte})
+				_, _ = ends[1].Read(make([]byte, 1))
+			}
+			time.Sleep(time.Second)
+			_, _ = ends[1].Write([]byte{readyByte})
+			if err := <-done; (err == nil) != after {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 // Until a successor has said that it accepts its predecessor goes on without it; once it may accept nobody who leaves ends it.
 func TestAwaitReady(t *testing.T) {
 	for name, c := range map[string]struct {
