@@ -54,7 +54,8 @@ func (p *process) finish(ctx context.Context, successor net.Conn) error {
 			awaitClosed(gone)
 			return err
 		case <-deadline.C:
-			err := p.shutdown(0)
+			// Not at once: clients of h2 are told that their connections go before streams begin to end, and telling takes goAwayGrace.
+			err := p.shutdown(2 * goAwayGrace)
 			awaitClosed(gone)
 			return err
 		case <-ctx.Done():

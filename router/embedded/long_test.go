@@ -23,7 +23,7 @@ func dialRaw(t *testing.T, address, text string) (net.Conn, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute)) // an upgrade alone may take 10 s
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)
 	}
