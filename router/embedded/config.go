@@ -29,7 +29,8 @@ type Config struct {
 	TraceSample float64
 	// IdleTimeout ends a client's idle keep-alive connection (default 2 m).
 	IdleTimeout time.Duration
-	// StopTimeout bounds how long requests may go on after a stop was asked for (default 30 s). Long connections are closed after it.
+	// StopTimeout is how long requests may go on after a stop was asked for (default 30 s). Long connections are closed after it; while
+	// they end, other requests may go on as well: for CloseWithin and 3 s more at most.
 	StopTimeout time.Duration
 	// CloseWithin is the time over which a process that ends closes the long connections that are left (default 10 s, as at a cutover).
 	CloseWithin time.Duration
