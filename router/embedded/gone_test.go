@@ -97,10 +97,15 @@ func TestClientGoes(t *testing.T) {
 // A client that has closed its sending side gets its answer as long as it can be told from one that is gone: with TLS's goodbye
 // alone at any time, with the connection's half too while its upload is being read.
 func TestHalfClosedClient(t *testing.T) {
-	const size = 24 << 20
+	const (
+		size = 24 << 20
+		gone = 5 * time.Second      // so long has the answer to be there when the body has ended, on a busy machine too
+		look = gone + 10*sweepEvery // by then it was looked whether the client is there
+	)
 	serve := func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(2 * newPatience().gone) // all that the kernels on the way take is there by now, and more waits
+		time.Sleep(look) // all that the kernels on the way take is there by now, and more waits
 		n, _ := io.Copy(io.Discard, r.Body)
+		time.Sleep(3 * sweepEvery) // it is looked again
 		_, _ = fmt.Fprint(w, n)
 	}
 	parts := map[string]func(*testing.T){}
@@ -120,7 +125,7 @@ func TestHalfClosedClient(t *testing.T) {
 		parts[tt.name] = func(t *testing.T) {
 			r := startRig(t, tt.secure, routertest.StartNode(t, "a", serve))
 			defer r.settle()
-			r.e.patience.gone = newPatience().gone // so long has the answer to be there when the body has ended
+			r.e.patience.gone = gone
 			c := r.dial(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", tt.size))
 			cut := tt.size
 			if tt.lastRecordIsTiny {
