@@ -274,7 +274,7 @@ func (x *exchange) take() error {
 // forgive lets the exchange try nodes again that could not be reached and have been since, and says whether there are any. While
 // a request waits, nodes come back.
 func (x *exchange) forgive() bool {
-	if x.connect < x.tries {
+	if x.seen() > 0 {
 		return false // one of them may have seen the request
 	}
 	before := len(x.choice.tried)

@@ -14,6 +14,8 @@ import (
 var (
 	// errRefused: the node did not process the request at all, and says so: it may be sent again, whatever it is. [RFC 9113, 8.7]
 	errRefused = errors.New("the node gave the request back")
+	// errUnreached: there was no connection that the request could have been sent on.
+	errUnreached = errors.New("the node could not be reached")
 	// errTooLargeForNode is the client's: the node says how large a head it takes.
 	errTooLargeForNode = &http1.Error{Status: 431, Reason: "head too large for the node"}
 )
@@ -29,9 +31,10 @@ func h2cError(err error) error {
 		return errTooLargeForNode
 	case may && strings.HasPrefix(cause, "stream error: ") && strings.Contains(cause, "; REFUSED_STREAM; "),
 		may && strings.HasPrefix(cause, "http2: Transport received Server's graceful shutdown GOAWAY"),
-		strings.HasPrefix(text, "http2: Transport received GOAWAY from server ErrCode:"),
-		text == "http2: client conn could not be established":
+		strings.HasPrefix(text, "http2: Transport received GOAWAY from server ErrCode:"):
 		return errRefused
+	case text == "http2: client conn could not be established": // it ended before the request could be sent
+		return errors.Join(errUnreached, err)
 	}
 	return err
 }

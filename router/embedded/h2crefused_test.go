@@ -6,12 +6,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
 
+	"github.com/bootandshoot/release/router"
 	"github.com/bootandshoot/release/router/routertest"
 )
 
@@ -122,6 +124,73 @@ func TestOnlyNodeGivesARequestBack(t *testing.T) {
 				t.Errorf("node %+v", n)
 			}
 		})
+	}
+}
+
+// A connection of h2c that ends before a request could be sent on it is one that could not be made: the node is skipped.
+func TestH2CConnectionThatEndsAtOnce(t *testing.T) {
+	e := startEngine(t, nil)
+	bad := rawNode(t, "bad", func(c net.Conn, _ *bufio.Reader) { _ = c.(*net.TCPConn).SetLinger(0) })
+	transport := newNode(nodeKey{name: "bad", address: bad.Address}, 0).h2cTransport(e)
+	x := &exchange{e: e, ctx: t.Context()}
+	for range 5000 { // net/http sees the end before it sends in some of them
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+bad.Address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = transport.RoundTrip(req); err == nil {
+			t.Fatal("an answer")
+		}
+		if strings.Contains(err.Error(), "could not be established") {
+			if why := x.classify(h2cError(err)); why != causeConnect {
+				t.Errorf("%v: %d", err, why)
+			}
+			return
+		}
+	}
+	t.Error("net/http has other words for it")
+}
+
+// A request that one node gave back, and that waits for another one, may go to the first when that has answered since, and not before.
+func TestNodeThatGaveARequestBackIsForgiven(t *testing.T) {
+	const wait = 30 * time.Second
+	var refuses atomic.Bool
+	refuses.Store(true)
+	busy := make(chan struct{})
+	bad := rawNode(t, "bad", func(c net.Conn, br *bufio.Reader) {
+		serveFrames(c, br, func(f *http2.Framer, frame http2.Frame) {
+			h, ok := frame.(*http2.MetaHeadersFrame)
+			switch {
+			case !ok:
+			case refuses.Load():
+				_ = f.WriteRSTStream(h.StreamID, http2.ErrCodeRefusedStream)
+			default:
+				answerStatus(f, h)
+			}
+		})
+	})
+	good := h2cNode(t, "good", func(http.ResponseWriter, *http.Request) { <-busy })
+	r := startRig(t, false)
+	defer r.settle()
+	defer close(busy)
+	r.route = h2cRoute(r.listen, routertest.FleetOf(1, 1, bad, good))
+	r.route.Balance = router.Balance{MaxInFlight: 1, QueueWait: wait}
+	text := "POST /204 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+	r.dial(text)
+	routertest.Eventually(t, "one node is busy", func() bool { return r.e.nodeTraffic("good").InFlight == 1 })
+	before := r.e.nodeTraffic("bad").Requests
+	first := r.dial(text)
+	gate := &r.e.memory.routes[r.route.Name].gate
+	routertest.Eventually(t, "a request waits that the other one gave back", func() bool { return gate.waiting.Load() == 1 })
+	if n := r.e.nodeTraffic("bad"); n.Requests != before+1 {
+		t.Errorf("it was sent %d times", n.Requests-before)
+	}
+	refuses.Store(false)
+	since := time.Now()
+	r.dial(text).want(204, "")
+	first.want(204, "")
+	if took := time.Since(since); took > wait/2 { // then it has a second chance anyway
+		t.Errorf("it waited for %s", took)
 	}
 }
 

@@ -120,6 +120,8 @@ func (x *exchange) classify(err error) cause {
 		return causeFailed
 	case errors.Is(err, errRefused):
 		return causeRefused
+	case errors.Is(err, errUnreached):
+		return causeConnect
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
@@ -151,6 +153,7 @@ func (x *exchange) countFailure(why cause) {
 		x.node.unreachable(instant(x.e.now()))
 	case causeRefused: // a node that goes away in order, or has enough to do: it is not ill
 		x.refused++
+		x.node.skipUntil.CompareAndSwap(0, instant(x.e.now())+int64(firstSkip)) // others get what comes next, where there are others
 	default:
 		x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now()))
 	}
