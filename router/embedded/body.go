@@ -71,6 +71,10 @@ func (x *exchange) takeBack() {
 	if !b.streamed() {
 		return
 	}
+	defer func() {
+		x.sending.over()
+		x.sending = nil
+	}()
 	mayGoOn := true
 	if b.mu.TryLock() {
 		b.latest = nil

@@ -71,9 +71,10 @@ type exchange struct {
 	connect   int // of those, tries that made no connection
 	refused   int // and tries that the node gave back unprocessed
 	begun     bool
-	conn      *nodeConn // of the last try
-	fresh     bool      // the next try needs a new connection
-	again     bool      // the only node got a second chance
+	conn      *nodeConn   // of the last try
+	sending   *h2cSending // of the last try, until it is taken back; nil: none
+	fresh     bool        // the next try needs a new connection
+	again     bool        // the only node got a second chance
 	lastCause cause
 
 	status  int

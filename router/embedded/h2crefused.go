@@ -65,7 +65,7 @@ type h2cSending struct {
 
 	mu      sync.Mutex
 	reading bool
-	closed  bool // nothing more is wanted
+	closed  bool // nothing more is wanted, or another one reads the connection
 }
 
 // Read is io.Reader's.
@@ -95,9 +95,23 @@ func (s *h2cSending) end() {
 func (s *h2cSending) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
 	s.closed = true
 	if s.reading { // until end, so that no other read of the connection is ended
 		s.body.interrupt(s.front.stopReading)
 	}
 	return nil
+}
+
+// over is called when the sending was taken back. net/http may close it later, in a goroutine of its own: that must not end another
+// read of the connection, as the one for the next request. nil is none.
+func (s *h2cSending) over() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed, s.reading = true, false
 }

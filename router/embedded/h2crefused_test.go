@@ -194,6 +194,45 @@ func TestNodeThatGaveARequestBackIsForgiven(t *testing.T) {
 	}
 }
 
+// stoppedReads is a client of which it is counted how often a read of it is ended.
+type stoppedReads struct {
+	front
+	n int
+}
+
+func (s *stoppedReads) stopReading() bool {
+	s.n++
+	return true
+}
+
+// net/http closes a body when it likes. What is read from the client by then may be its next request.
+func TestSendingThatIsClosedLate(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		b := &body{length: 5, src: strings.NewReader("hello")}
+		newest, err := b.attempt()
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := &stoppedReads{}
+		s := &h2cSending{attempt: newest, front: client}
+		x := &exchange{body: b, front: client, sending: s}
+		if !s.begin() { // and the end of this read comes last of all
+			t.Fatal("it does not begin")
+		}
+		if back {
+			x.takeBack()
+		}
+		_ = s.Close()
+		if (client.n == 0) != back {
+			t.Errorf("taken back %v: %d reads ended", back, client.n)
+		}
+		s.end()
+		if s.begin() {
+			t.Error("it goes on")
+		}
+	}
+}
+
 // sendAs sends a request over HTTP/1.1, with its body at once or in pieces, or over h2.
 func (r *rig) sendAs(how, method, body string) (status int, got string) {
 	r.t.Helper()

@@ -234,6 +234,7 @@ func (x *exchange) h2cBody(req *http.Request) error {
 		return err
 	}
 	from := &h2cSending{attempt: newest, front: x.front}
+	x.sending = from
 	req.Body, req.ContentLength = from, max(b.length, -1)
 	if names := x.announced(); len(names) > 0 {
 		req.Trailer = http.Header{}
