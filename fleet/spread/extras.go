@@ -61,59 +61,83 @@ func (d *Driver) CopyOut(ctx context.Context, id fleet.NodeID, path string) (io.
 	return m.CopyOut(ctx, id, path)
 }
 
-// Watch passes on the hints of all hosts, also of those that come later.
+// watchWithin is how long Watch waits for hosts: one that does not answer is watched when it does.
+const watchWithin = 2 * time.Second
+
+// Watch passes on the hints of all hosts, also of those that come later. It returns when those that answer are watched, so that what
+// happens from then on gives a hint.
 func (d *Driver) Watch(ctx context.Context) (<-chan fleet.FleetID, error) {
 	hints := make(chan fleet.FleetID)
+	r := relays{watched: map[*host]context.CancelFunc{}, hints: hints}
+	d.mu.Lock()
+	hosts, changed := d.sorted(), d.changed
+	d.mu.Unlock()
+	begun := r.follow(ctx, hosts)
 	go func() {
 		defer close(hints)
-		var group sync.WaitGroup
-		defer group.Wait()
-		watched := map[*host]context.CancelFunc{}
+		defer r.group.Wait()
 		for {
-			d.mu.Lock()
-			hosts, changed := d.sorted(), d.changed
-			d.mu.Unlock()
-			d.follow(ctx, hosts, watched, &group, hints)
 			select {
 			case <-ctx.Done():
 				return
 			case <-changed:
 			}
+			d.mu.Lock()
+			hosts, changed = d.sorted(), d.changed
+			d.mu.Unlock()
+			r.follow(ctx, hosts)
 		}
 	}()
+	limit := time.After(watchWithin)
+	for _, b := range begun {
+		select {
+		case <-b:
+		case <-limit:
+			return hints, nil
+		case <-ctx.Done():
+			return hints, nil
+		}
+	}
 	return hints, nil
 }
 
-// follow watches the hosts that are new, and leaves those that are not there any more.
-func (d *Driver) follow(ctx context.Context, hosts []*host, watched map[*host]context.CancelFunc, group *sync.WaitGroup, hints chan<- fleet.FleetID) {
+// relays are the watches of hosts.
+type relays struct {
+	watched map[*host]context.CancelFunc
+	group   sync.WaitGroup
+	hints   chan<- fleet.FleetID
+}
+
+// follow watches the hosts that are new, and leaves those that are not there any more. What it returns is closed one by one when the
+// new ones are watched, or could not be.
+func (r *relays) follow(ctx context.Context, hosts []*host) (begun []<-chan struct{}) {
 	stays := map[*host]bool{}
 	for _, h := range hosts {
 		stays[h] = true
 		w, ok := h.member.(fleet.Watcher)
-		if watched[h] != nil || !ok {
+		if r.watched[h] != nil || !ok {
 			continue
 		}
 		one, cancel := context.WithCancel(ctx)
-		watched[h] = cancel
-		group.Go(func() { relay(one, w, hints) })
+		r.watched[h] = cancel
+		begins := make(chan struct{})
+		begun = append(begun, begins)
+		r.group.Go(func() { relay(one, w, r.hints, sync.OnceFunc(func() { close(begins) })) })
 	}
-	for h, leave := range watched {
+	for h, leave := range r.watched {
 		if !stays[h] {
 			leave()
-			delete(watched, h)
+			delete(r.watched, h)
 		}
 	}
-	if ctx.Err() != nil {
-		for _, leave := range watched {
-			leave()
-		}
-	}
+	return begun
 }
 
-// relay passes on the hints of one host until ctx ends.
-func relay(ctx context.Context, w fleet.Watcher, hints chan<- fleet.FleetID) {
+// relay passes on the hints of one host until ctx ends. It calls begins when it has asked the host.
+func relay(ctx context.Context, w fleet.Watcher, hints chan<- fleet.FleetID, begins func()) {
 	for ctx.Err() == nil {
 		from, err := w.Watch(ctx)
+		begins()
 		if err == nil {
 			for id := range from {
 				select {

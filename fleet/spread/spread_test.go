@@ -218,6 +218,53 @@ func TestHostsChange(t *testing.T) {
 	t.Error("nodes on the new host give no hint")
 }
 
+// slowWatcher takes its time until it watches, and never does while stuck.
+type slowWatcher struct {
+	fleettest.HostFake
+	stuck bool
+}
+
+func (w slowWatcher) Watch(ctx context.Context) (<-chan fleet.FleetID, error) {
+	if w.stuck {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	time.Sleep(time.Second)
+	return w.HostFake.Watch(ctx)
+}
+
+// TestWatchHasBegun: what happens after Watch has returned gives a hint, and a host that does not answer holds nobody up for long.
+func TestWatchHasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fakes("alpha", "beta")
+		d := New(Options{Open: func(name, _ string) (Member, error) {
+			return slowWatcher{fleettest.HostFake{Fake: m[name], ID: "id-of-" + name}, name == "beta"}, nil
+		}})
+		d.Use(map[string]fleet.Engine{"alpha": {Where: "tcp://alpha"}, "beta": {Where: "tcp://beta"}})
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		hints, err := d.Watch(ctx)
+		if took := time.Since(began); err != nil || took < time.Second || took > watchWithin {
+			t.Errorf("it watches after %s: %v", took, err)
+		}
+		s := spec(fleet.NodeSpec{Name: "a", Host: "alpha"})
+		if _, err := d.Ensure(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case id := <-hints:
+			if id != s.Fleet {
+				t.Errorf("hint of %s", id)
+			}
+		case <-time.After(time.Minute):
+			t.Error("no hint")
+		}
+		cancel()
+		for range hints {
+		}
+	})
+}
+
 // TestProgressIsThatOfTheSlowest: it never goes back, and ends when all have the image.
 func TestProgressIsThatOfTheSlowest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
