@@ -32,7 +32,7 @@ route:
   preview: {from: [10.0.0.0/8, "::1"], key: env:PREVIEW}
   rules: [{header: {x-team: beta}, from: [10.0.0.0/8], to: candidate}, {cookie: {beta: ""}, path: [/beta], to: r8}]
   sticky: cookie
-  balance: {slow_start: 30s, eject_after: 0, max_in_flight: 100, max_queue: 10, queue_wait: 1s, timeout: 1m}
+  balance: {slow_start: 30s, eject_after: 0, max_in_flight: 100, max_queue: 10, queue_wait: 1s, timeout: 1m, hedge_after: 200ms}
 cutover:
   steps: [{percent: 10, hold: 2m}, {percent: 50, hold: 2m}, {percent: 100}]
   verdict: {false_alarms: 0.5%, missed: 2%, worse_from: {errors: 0.2%, latency: 2x}, good_within: {errors: 2%, slow: 5%}, enough: 1000, wait: 10m}
@@ -111,7 +111,7 @@ func TestFull(t *testing.T) {
 	}
 	want.Route.Sticky = &config.Sticky{Cookie: "release_shop"}
 	want.Route.NodeHTTP = "h2c"
-	want.Route.Balance = config.Balance{SlowStart: seconds(30), EjectAfter: 0, MaxInFlight: 100, MaxQueue: 10, QueueWait: seconds(1), Timeout: minutes(1)}
+	want.Route.Balance = config.Balance{SlowStart: seconds(30), EjectAfter: 0, MaxInFlight: 100, MaxQueue: 10, QueueWait: seconds(1), Timeout: minutes(1), HedgeAfter: config.Duration(200 * time.Millisecond)}
 	want.Cutover.Steps = []config.Step{{Percent: 10, Hold: minutes(2)}, {Percent: 50, Hold: minutes(2)}, {Percent: 100}}
 	want.Cutover.Drain.Sessions = config.Duration(time.Hour)
 	want.Cutover.Verdict = &config.Verdict{FalseAlarms: 0.5, Missed: 2, WorseFrom: config.WorseFrom{Errors: 0.2, Latency: 2},

@@ -663,7 +663,7 @@ func TestRouteOfConfiguration(t *testing.T) {
 		c.Route.Trusted, c.Route.ProxyProtocol = []string{"10.0.0.0/8"}, true
 		c.Route.Rules = []config.Rule{{Header: map[string]string{"X-Team": "beta"}, Cookie: map[string]string{"b": ""}, Path: []string{"/b"}, From: []string{"10.0.0.0/8"}, To: "r1"}}
 		c.Route.Sticky = &config.Sticky{Header: "X-User"}
-		c.Route.Balance = config.Balance{SlowStart: 1, EjectAfter: 2, MaxInFlight: 3, MaxQueue: 4, QueueWait: 5, Timeout: 6}
+		c.Route.Balance = config.Balance{SlowStart: 1, EjectAfter: 2, MaxInFlight: 3, MaxQueue: 4, QueueWait: 5, Timeout: 6, HedgeAfter: 7}
 	}
 	plain := func(c *config.App) {
 		c.Route.Protocol, c.Route.Sticky = config.ProtocolTCP, &config.Sticky{ClientAddress: true}
@@ -679,7 +679,7 @@ func TestRouteOfConfiguration(t *testing.T) {
 			Rules: []router.Rule{{Headers: map[string]string{"X-Team": "beta"}, Cookies: map[string]string{"b": ""}, Paths: []string{"/b"},
 				From: []string{"10.0.0.0/8"}, Fleet: "shop/production/web/r1/1"}},
 			Sticky:  &router.Sticky{By: router.StickyHeader, Header: "X-User"},
-			Balance: router.Balance{SlowStart: 1, EjectAfter: 2, MaxInFlight: 3, MaxQueue: 4, QueueWait: 5, Timeout: 6},
+			Balance: router.Balance{SlowStart: 1, EjectAfter: 2, MaxInFlight: 3, MaxQueue: 4, QueueWait: 5, Timeout: 6, HedgeAfter: 7},
 		}},
 		"tcp": {plain, router.Route{Protocol: router.TCP, Sticky: &router.Sticky{By: router.StickyAddress}}},
 	} {

@@ -111,7 +111,7 @@ func stickyOf(cfg *config.Sticky, key string) *router.Sticky {
 func balanceOf(cfg config.Balance) router.Balance {
 	return router.Balance{
 		SlowStart: cfg.SlowStart.Std(), EjectAfter: cfg.EjectAfter, MaxInFlight: cfg.MaxInFlight, MaxQueue: cfg.MaxQueue,
-		QueueWait: cfg.QueueWait.Std(), Timeout: cfg.Timeout.Std(),
+		QueueWait: cfg.QueueWait.Std(), Timeout: cfg.Timeout.Std(), HedgeAfter: cfg.HedgeAfter.Std(),
 	}
 }
 

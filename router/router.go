@@ -186,6 +186,9 @@ type Balance struct {
 	MaxQueue    int           `json:"max_queue,omitempty"`  // requests that wait for a fleet's nodes; more are 503 at once. 0: 1,024
 	QueueWait   time.Duration `json:"queue_wait,omitempty"` // then 503. 0: 5 s
 	Timeout     time.Duration `json:"timeout,omitempty"`    // to the end of an answer's header; 0: the edge's own setting
+	// HedgeAfter is how long a safe request without a body waits for the header of its answer until it goes to a second node as well;
+	// the first answer counts. It comes out of the budget for retries. 0: never.
+	HedgeAfter time.Duration `json:"hedge_after,omitempty"`
 }
 
 // Fleet is one target of a route's split.

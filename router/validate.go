@@ -203,7 +203,7 @@ func (c *checker) sticky(r *Route) {
 
 func (c *checker) balance(r *Route) {
 	b := r.Balance
-	if min(b.SlowStart, b.QueueWait, b.Timeout) < 0 || min(b.EjectAfter, b.MaxInFlight, b.MaxQueue) < 0 {
+	if min(b.SlowStart, b.QueueWait, b.Timeout, b.HedgeAfter) < 0 || min(b.EjectAfter, b.MaxInFlight, b.MaxQueue) < 0 {
 		c.add(r, "a limit of its balance is less than nothing")
 	}
 }

@@ -227,6 +227,7 @@ func TestUnsupported(t *testing.T) {
 		"trusted":       func(r *router.Route) { r.Trusted = []string{"10.0.0.0/8"} },
 		"sticky by":     func(r *router.Route) { r.Sticky = &router.Sticky{By: router.StickyAddress} },
 		"max_in_flight": func(r *router.Route) { r.Balance.MaxInFlight = 1 },
+		"hedge_after":   func(r *router.Route) { r.Balance.HedgeAfter = time.Second },
 		"slow_start":    func(r *router.Route) { r.Balance.SlowStart = time.Second },
 		"host":          func(r *router.Route) { r.Hosts = []string{"localhost"} },
 		"path":          func(r *router.Route) { r.Paths = []string{"/a*"} },

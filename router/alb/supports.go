@@ -47,6 +47,9 @@ func lacks(r *router.Route) (list []string) {
 	if r.Balance.MaxInFlight > 0 || r.Balance.Timeout > 0 {
 		add("max_in_flight, or a timeout for one route: the balancer has an idle timeout for all of them")
 	}
+	if r.Balance.HedgeAfter > 0 {
+		add("hedge_after: a request is at one target at a time")
+	}
 	if s := r.Balance.SlowStart; s > 0 && (s < 30*time.Second || s > 15*time.Minute) {
 		add("slow_start %s; 30s to 15m are possible", s)
 	}

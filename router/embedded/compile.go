@@ -118,6 +118,7 @@ func newLimits(b router.Balance) limits {
 	return limits{
 		slowStart: b.SlowStart, ejectAfter: b.EjectAfter, maxInFlight: int64(b.MaxInFlight),
 		maxQueue: cmp.Or(b.MaxQueue, defaultQueue), queueWait: cmp.Or(b.QueueWait, defaultQueueWait), timeout: b.Timeout,
+		hedgeAfter: b.HedgeAfter,
 	}
 }
 

@@ -137,11 +137,17 @@ func h2Head(r *http.Request) *http1.Head {
 			h.Fields = append(h.Fields, http1.Field{Name: []byte(name), Value: []byte(v), Known: known})
 		}
 	}
+	switch r.Method {
+	case "POST", "PUT", "PATCH": // HTTP/1.1 has no other way to say that nothing follows, and some servers want to be told [RFC 9110, 8.6]
+		if r.ContentLength == 0 && h.Get(http1.ContentLength) == nil {
+			h.Fields = append(h.Fields, http1.Field{Name: []byte("Content-Length"), Value: []byte("0"), Known: http1.ContentLength})
+		}
+	}
 	return h
 }
 
 func (f *h2front) body() *body {
-	if f.r.Body == nil || f.r.Body == http.NoBody {
+	if f.r.ContentLength == 0 {
 		return nil
 	}
 	length := f.r.ContentLength

@@ -318,3 +318,19 @@ func TestH2Host(t *testing.T) {
 		}
 	}
 }
+
+// A request over h2 without a body is one to the node too; only where a body might have been meant it is told that there is none.
+func TestNoBodyOverH2(t *testing.T) {
+	lengths := make(chan string, 1)
+	r := startRig(t, true, routertest.StartNode(t, "a", func(_ http.ResponseWriter, r *http.Request) {
+		lengths <- strings.Join(r.Header["Content-Length"], ",")
+	}))
+	client := r.client()
+	for method, want := range map[string]string{"GET": "", "HEAD": "", "DELETE": "", "POST": "0", "PUT": "0", "PATCH": "0"} {
+		r.ask(client, method, "/", "")
+		if got := <-lengths; got != want {
+			t.Errorf("%s: Content-Length %q, want %q", method, got, want)
+		}
+	}
+	r.settle()
+}

@@ -41,6 +41,7 @@ type limits struct {
 	maxQueue    int
 	queueWait   time.Duration
 	timeout     time.Duration // to the end of an answer's header
+	hedgeAfter  time.Duration // 0: never
 }
 
 // choice is what the picking of one request depends on.

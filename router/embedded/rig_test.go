@@ -3,6 +3,7 @@ package embedded
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -122,6 +123,46 @@ func (c *client) end() {
 	if b, err := io.ReadAll(c.r); err != nil || len(b) > 0 {
 		c.t.Fatalf("instead of the connection's end: %.200q, %v", b, err)
 	}
+}
+
+// client asks over HTTP/1.1, or over h2 when the rig has TLS. The connections are the rig's.
+func (r *rig) client() *http.Client {
+	r.serve()
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.clients = append(r.clients, c)
+		return c, err
+	}
+	tr := &http.Transport{
+		TLSClientConfig: &tls.Config{ServerName: "x", InsecureSkipVerify: true}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, DialContext: dial,
+	}
+	return &http.Client{Transport: tr, Timeout: time.Minute}
+}
+
+// ask gives the answer's body, or its status when that is not 200.
+func (r *rig) ask(c *http.Client, method, path, body string) string {
+	req, err := http.NewRequestWithContext(r.t.Context(), method, map[bool]string{false: "http://", true: "https://"}[r.secure]+r.listen+path, nil)
+	if err != nil {
+		return err.Error()
+	}
+	if body != "" {
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	switch {
+	case err != nil:
+		return err.Error()
+	case res.StatusCode != 200:
+		return fmt.Sprint(res.StatusCode)
+	}
+	return string(b)
 }
 
 // settle ends the clients and holds that nothing of them is left: no request, no connection, no goroutine, no memory.

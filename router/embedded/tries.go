@@ -29,7 +29,7 @@ func (x *exchange) send() (*answer, error) {
 			}
 			continue
 		}
-		a, err := x.try()
+		a, err := x.attempt()
 		if err == nil {
 			return a, nil
 		}
@@ -56,15 +56,10 @@ func (x *exchange) settle(failed error) (last, final error) {
 	if errors.Is(failed, errCut) {
 		return nil, failed
 	}
-	why := x.classify(failed)
-	if why == causeReset && x.stale() {
-		x.node.stats.requests.Add(^uint64(0)) // it never got there
+	why, stale := x.note(failed)
+	if stale {
 		x.release()
 		return failed, nil
-	}
-	x.countFailure(why)
-	if why == causeLocal || errors.Is(failed, errTooLargeForNode) {
-		x.node.stats.requests.Add(^uint64(0))
 	}
 	if why == causeClient {
 		return nil, errors.Join(errClient, x.body.failure(), failed)
@@ -77,6 +72,19 @@ func (x *exchange) settle(failed error) (last, final error) {
 	x.release()
 	x.route.stats.retried.Add(1)
 	return failed, nil
+}
+
+// note counts a failed try, and says why it failed; stale is no failure.
+func (x *exchange) note(failed error) (why cause, stale bool) {
+	if why = x.classify(failed); why == causeReset && x.stale() {
+		x.node.stats.requests.Add(^uint64(0)) // it never got there
+		return why, true
+	}
+	x.countFailure(why)
+	if why == causeLocal || errors.Is(failed, errTooLargeForNode) {
+		x.node.stats.requests.Add(^uint64(0))
+	}
+	return why, false
 }
 
 // stale says that the node closed an idle connection just before the request reached it: once, the request goes out again

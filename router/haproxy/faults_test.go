@@ -305,6 +305,7 @@ func TestPrecheck(t *testing.T) {
 		"acme":         {func(r *router.Route) { r.Hosts, r.TLS = []string{"a.example"}, &router.TLS{ACME: &router.ACME{}} }, fault.Unsupported},
 		"a name":       {func(r *router.Route) { r.Listen = "a.example:80" }, fault.Unsupported},
 		"a blank":      {func(r *router.Route) { r.Paths = []string{"/a b"} }, fault.Unsupported},
+		"hedging":      {func(r *router.Route) { r.Balance.HedgeAfter = time.Second }, fault.Unsupported},
 		"control": {func(r *router.Route) {
 			r.Rules = []router.Rule{{Headers: map[string]string{"X-A": "a\nb"}, Fleet: "f"}}
 		}, fault.Unsupported},

@@ -28,6 +28,9 @@ func lacks(r *router.Route) (list []string) {
 	if r.TLS != nil && r.TLS.ACME != nil {
 		add("tls by acme; get the certificate by other means and name its files")
 	}
+	if r.Balance.HedgeAfter > 0 {
+		add("hedge_after: a request is at one node at a time")
+	}
 	for _, listen := range []string{r.Listen, redirectOf(r)} {
 		host, _, _ := net.SplitHostPort(listen)
 		if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {

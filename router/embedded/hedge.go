@@ -1,0 +1,233 @@
+package embedded
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bootandshoot/release/router/embedded/http1"
+)
+
+// hedge is two tries of one request at the same time (router.Balance.HedgeAfter): the first in the request's own goroutine, the second
+// in the hedge's, once the first has been slow. The first of them that has an answer wins, and the other one is dropped.
+// [Dean, Barroso: The Tail at Scale, CACM 56(2), 2013]
+type hedge struct {
+	x             *exchange
+	ctx           context.Context // the request's
+	choice        choice          // of the first try; the exchange's own is not the hedge's to read while that goes on
+	timer         *time.Timer
+	first, second leg
+
+	mu     sync.Mutex
+	over   bool // no second try may begin any more
+	winner *leg // nil: none yet
+
+	y      *exchange     // the second try's; nil: there is none
+	answer *answer       // of it
+	err    error         // of it
+	done   chan struct{} // closed when it has ended
+}
+
+// leg is what a try has for a front while there may be two: only one of them ends when the client goes away, and speaks to it.
+type leg struct {
+	front
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	guard *guard // of the try's connection; nil: none
+	heard bool   // by the client
+	lost  bool
+}
+
+// newHedge is for the try that comes next; nil: it has none. A request gets a second one once.
+func (x *exchange) newHedge() *hedge {
+	after := x.route.limits.hedgeAfter
+	if after == 0 || x.hedge != nil || x.body != nil || x.req.Upgrade != nil || !safe(x.req.Method) {
+		return nil
+	}
+	h := &hedge{x: x, ctx: x.ctx, choice: x.choice}
+	h.choice.tried = append(slices.Clone(x.choice.tried), x.node)
+	h.first.front, h.first.heard = x.front, true
+	x.front = &h.first
+	x.ctx, h.first.cancel = context.WithCancel(h.ctx)
+	h.timer = time.AfterFunc(after, h.begin)
+	return h
+}
+
+// attempt is one try, or two at the same time.
+func (x *exchange) attempt() (*answer, error) {
+	h := x.newHedge()
+	a, err := x.try()
+	if h == nil {
+		return a, err
+	}
+	return h.settle(a, err)
+}
+
+// begin makes the second try, if there is a node for it that has room at once and the budget allows it.
+func (h *hedge) begin() {
+	if !h.enter() {
+		return
+	}
+	defer close(h.done)
+	a, err := h.y.try()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answer, h.err = a, err
+	if err == nil && h.winner == nil {
+		h.winner = &h.second
+		h.first.lose()
+	}
+}
+
+func (h *hedge) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return false
+	}
+	x := h.x
+	y := &exchange{
+		e: x.e, address: x.address, secure: x.secure, peer: x.peer, proto: x.proto, req: x.req, client: x.client, host: x.host, urlPath: x.urlPath,
+		start: x.start, visitor: x.visitor, span: x.span, choice: h.choice,
+	}
+	if y.take() != nil {
+		return false
+	}
+	if !y.route.stats.budget.spend() {
+		y.release()
+		return false
+	}
+	y.route.stats.retried.Add(1)
+	h.second.front = h.first.front
+	y.front = &h.second
+	y.ctx, h.second.cancel = context.WithCancel(h.ctx)
+	h.y, h.done = y, make(chan struct{})
+	return true
+}
+
+// settle gives the answer of the request, by whichever try, when the first one has ended.
+func (h *hedge) settle(a *answer, err error) (*answer, error) {
+	x := h.x
+	x.front, x.ctx = h.first.front, h.ctx
+	h.timer.Stop()
+	h.mu.Lock()
+	h.over = true
+	if err == nil && h.winner == nil {
+		h.winner = &h.first
+	}
+	won, beaten, before := h.winner == &h.first, h.winner == &h.second, h.err
+	h.mu.Unlock()
+	switch {
+	case h.y == nil:
+	case won:
+		h.drop(before)
+	case beaten:
+		if a != nil { // in the same moment
+			a.close(x, false)
+		}
+		a, err = h.adopt(), nil
+	default:
+		a, err = h.await(err)
+	}
+	if err != nil && h.y == nil {
+		h.close()
+		return nil, err
+	}
+	x.hedge = h
+	return a, err
+}
+
+// drop ends the second try, which had failed by itself before if there is an error.
+func (h *hedge) drop(failed error) {
+	if failed != nil {
+		h.y.note(failed)
+	}
+	h.second.lose()
+	<-h.done
+	if h.answer != nil {
+		h.answer.close(h.y, false)
+	}
+	h.y.release()
+}
+
+// await is for a first try that failed: the second one is the request's now.
+func (h *hedge) await(failed error) (*answer, error) {
+	x, y := h.x, h.y
+	h.second.hear()
+	<-h.done
+	if h.err == nil {
+		x.note(failed)
+		return h.adopt(), nil
+	}
+	y.note(h.err)
+	x.tries, x.connect, x.refused = x.tries+y.tries, x.connect+y.connect, x.refused+y.refused
+	x.choice.tried = append(x.choice.tried, y.node)
+	y.release()
+	return nil, failed
+}
+
+// adopt makes the second try's node the request's.
+func (h *hedge) adopt() *answer {
+	x, y := h.x, h.y
+	h.second.hear()
+	<-h.done
+	x.release()
+	x.route, x.choice, x.ruled, x.node, x.target, x.conn = y.route, y.choice, y.ruled, y.node, y.target, y.conn
+	x.tries += y.tries
+	return h.answer
+}
+
+// close is called when the request is over.
+func (h *hedge) close() {
+	if h == nil {
+		return
+	}
+	h.first.cancel()
+	if h.y != nil {
+		h.second.cancel()
+	}
+}
+
+// lose ends a try that nobody waits for any more.
+func (l *leg) lose() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = true
+	if l.guard != nil {
+		l.guard.kill()
+	}
+	l.cancel()
+}
+
+// hear gives the second try what the first one had of the client.
+func (l *leg) hear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard = true
+	l.front.watch(l.guard)
+}
+
+// watch is front's.
+func (l *leg) watch(g *guard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.guard = g
+	if g != nil && l.lost {
+		g.kill()
+	}
+	if l.heard {
+		l.front.watch(g)
+	}
+}
+
+// inform is front's.
+func (l *leg) inform(h *http1.Head) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.heard {
+		return nil
+	}
+	return l.front.inform(h)
+}
