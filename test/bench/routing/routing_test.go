@@ -100,7 +100,7 @@ func openFiles(t *testing.T, n uint64) uint64 {
 	}
 	raised := syscall.Rlimit{Cur: max(limit.Cur, n), Max: max(limit.Max, n)}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err != nil {
-		t.Logf("raise the limit of open files from %d to %d: %v; type ulimit -Hn %d as root before", limit.Max, n, err, n)
+		t.Logf("raise the limit of open files from %d to %d: %v; type ulimit -Hn %d as root before, or run TestMemoryInAMachine", limit.Max, n, err, n)
 		return limit.Max
 	}
 	return n
