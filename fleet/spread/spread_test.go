@@ -206,16 +206,25 @@ func TestHostsChange(t *testing.T) {
 		if _, err := d.Ensure(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case id := <-hints:
-			if id != s.Fleet {
-				t.Errorf("hint of %s", id)
-			}
+		if hinted(t, hints, s.Fleet, 50*time.Millisecond) {
 			return
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	t.Error("nodes on the new host give no hint")
+}
+
+// hinted waits for a hint, which is to be of the fleet, and says whether one came.
+func hinted(t *testing.T, hints <-chan fleet.FleetID, want fleet.FleetID, within time.Duration) bool {
+	t.Helper()
+	select {
+	case id := <-hints:
+		if id != want {
+			t.Errorf("hint of %s", id)
+		}
+		return true
+	case <-time.After(within):
+		return false
+	}
 }
 
 // slowWatcher takes its time until it watches, and never does while stuck.
@@ -251,12 +260,7 @@ func TestWatchHasBegun(t *testing.T) {
 		if _, err := d.Ensure(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case id := <-hints:
-			if id != s.Fleet {
-				t.Errorf("hint of %s", id)
-			}
-		case <-time.After(time.Minute):
+		if !hinted(t, hints, s.Fleet, time.Minute) {
 			t.Error("no hint")
 		}
 		cancel()
