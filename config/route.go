@@ -89,5 +89,5 @@ type Balance struct {
 	MaxQueue    int      `yaml:"max_queue" json:"max_queue" doc:"Requests that may wait for a fleet's nodes; more are answered 503 at once." default:"1024" minimum:"1" maximum:"1000000"`
 	QueueWait   Duration `yaml:"queue_wait" json:"queue_wait" doc:"How long a request waits, then it is answered 503." default:"5s"`
 	Timeout     Duration `yaml:"timeout,omitempty" json:"timeout,omitempty" doc:"How long a node may take until its answer begins, then it is answered 504; a gRPC call to a node that speaks h2c may take as long as its client waits. Default: the router's own limit."`
-	HedgeAfter  Duration `yaml:"hedge_after,omitempty" json:"hedge_after,omitempty" doc:"How long a GET, HEAD or OPTIONS without a body waits for the beginning of its answer until it goes to a second node as well; the first answer counts. Default: never."`
+	HedgeAfter  Duration `yaml:"hedge_after,omitempty" json:"hedge_after,omitempty" doc:"How long a GET, HEAD, OPTIONS or TRACE without a body waits for the beginning of its answer until it goes to a second node of its release as well; the first answer counts. Default: never."`
 }

@@ -186,7 +186,7 @@ type Balance struct {
 	MaxQueue    int           `json:"max_queue,omitempty"`  // requests that wait for a fleet's nodes; more are 503 at once. 0: 1,024
 	QueueWait   time.Duration `json:"queue_wait,omitempty"` // then 503. 0: 5 s
 	Timeout     time.Duration `json:"timeout,omitempty"`    // to the end of an answer's header; 0: the edge's own setting
-	// HedgeAfter is how long a safe request without a body waits for the header of its answer until it goes to a second node as well;
+	// HedgeAfter is how long a safe request without a body waits for the header of its answer until it goes to a second node of its fleet as well;
 	// the first answer counts. It comes out of the budget for retries. 0: never.
 	HedgeAfter time.Duration `json:"hedge_after,omitempty"`
 }
@@ -249,7 +249,7 @@ type RouteTraffic struct {
 	Route    string `json:"route"`
 	NoNode   uint64 `json:"no_node"`  // requests that found no node at all (503)
 	Requests uint64 `json:"requests"` // requests from users, each once however often it was tried
-	Retried  uint64 `json:"retried"`  // repeated on another node
+	Retried  uint64 `json:"retried"`  // repeated on another node, or sent to a second one (HedgeAfter)
 	Failed   uint64 `json:"failed"`   // answered 502, 503 or 504 by the router itself, or cut in the middle
 	Rejected uint64 `json:"rejected"` // refused for a body that is malformed or a head that is too large for the node (4xx of the router itself)
 }

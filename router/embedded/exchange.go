@@ -75,7 +75,7 @@ type exchange struct {
 	sending   *h2cSending // of the last try, until it is taken back; nil: none
 	fresh     bool        // the next try needs a new connection
 	again     bool        // the only node got a second chance
-	hedge     *hedge      // that a second try came of, or the answer; nil: none
+	hedge     *hedge      // whose contexts end with the request; nil: none
 	lastCause cause
 
 	status  int

@@ -39,8 +39,8 @@ func h2cError(err error) error {
 	return err
 }
 
-// h2cOnce ends an idempotent request without a body when net/http is about to send it a second time, to the same node and with ever
-// longer pauses: another node may take it. Others without a body are left to net/http, which does not tell why it sends them again.
+// h2cOnce ends a request without a body when net/http is about to send it a second time, to the same node and with ever longer pauses:
+// another node may take it. net/http does so only with what the node has not processed, or may get twice.
 type h2cOnce struct {
 	cancel      context.CancelFunc
 	sent, again atomic.Bool

@@ -42,6 +42,7 @@ func TestRefusedByAnH2CNode(t *testing.T) {
 		"refused":                               {"POST", small, 0, reset(http2.ErrCodeRefusedStream), false, 200},
 		"refused after the body":                {"POST", small, len(small), reset(http2.ErrCodeRefusedStream), false, 200},
 		"refused, no body":                      {"GET", "", 0, reset(http2.ErrCodeRefusedStream), false, 200},
+		"refused, no body, no repeating":        {"POST", "", 0, reset(http2.ErrCodeRefusedStream), false, 200},
 		"refused, no budget":                    {"POST", small, 0, reset(http2.ErrCodeRefusedStream), true, 200},
 		"refused, no body, no budget":           {"GET", "", 0, reset(http2.ErrCodeRefusedStream), true, 200},
 		"refused after more than is kept of it": {"POST", large, replayLimit + 1, reset(http2.ErrCodeRefusedStream), false, 502},

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ type hedge struct {
 	x             *exchange
 	ctx           context.Context // the request's
 	choice        choice          // of the first try; the exchange's own is not the hedge's to read while that goes on
+	fleet         string          // of the first try, which the second one stays in
 	timer         *time.Timer
 	first, second leg
 
@@ -24,10 +26,14 @@ type hedge struct {
 	winner *leg // nil: none yet
 
 	y      *exchange     // the second try's; nil: there is none
+	other  *node         // of it
 	answer *answer       // of it
 	err    error         // of it
 	done   chan struct{} // closed when it has ended
 }
+
+// errWorse: the second try has the answer of a node that is ill.
+var errWorse = errors.New("the answer of the second node is an error")
 
 // leg is what a try has for a front while there may be two: only one of them ends when the client goes away, and speaks to it.
 type leg struct {
@@ -43,10 +49,10 @@ type leg struct {
 // newHedge is for the try that comes next; nil: it has none. A request gets a second one once.
 func (x *exchange) newHedge() *hedge {
 	after := x.route.limits.hedgeAfter
-	if after == 0 || x.hedge != nil || x.body != nil || x.req.Upgrade != nil || !safe(x.req.Method) {
+	if after == 0 || x.hedge != nil || x.body != nil || x.req.Upgrade != nil || !safe(x.req.Method) || x.seen()+2 > maxTries {
 		return nil
 	}
-	h := &hedge{x: x, ctx: x.ctx, choice: x.choice}
+	h := &hedge{x: x, ctx: x.ctx, choice: x.choice, fleet: x.target.id}
 	h.choice.tried = append(slices.Clone(x.choice.tried), x.node)
 	h.first.front, h.first.heard = x.front, true
 	x.front = &h.first
@@ -74,10 +80,24 @@ func (h *hedge) begin() {
 	a, err := h.y.try()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err == nil && h.winner == nil && a.head.Status >= 500 { // the first one may do better
+		h.other.ill(h.y.target, h.y.route.limits.ejectAfter, instant(h.y.e.now()))
+		a.close(h.y, false)
+		h.err = errWorse
+		h.y.release()
+		return
+	}
 	h.answer, h.err = a, err
-	if err == nil && h.winner == nil {
+	switch {
+	case h.winner != nil: // nobody waits for it any more
+	case err == nil:
 		h.winner = &h.second
 		h.first.lose()
+	default:
+		if !errors.Is(err, errCut) {
+			h.y.note(err)
+		}
+		h.y.release() // the first may go on for long
 	}
 }
 
@@ -92,7 +112,7 @@ func (h *hedge) enter() bool {
 		e: x.e, address: x.address, secure: x.secure, peer: x.peer, proto: x.proto, req: x.req, client: x.client, host: x.host, urlPath: x.urlPath,
 		start: x.start, visitor: x.visitor, span: x.span, choice: h.choice,
 	}
-	if y.take() != nil {
+	if !y.takeOf(h.fleet) {
 		return false
 	}
 	if !y.route.stats.budget.spend() {
@@ -100,10 +120,34 @@ func (h *hedge) enter() bool {
 		return false
 	}
 	y.route.stats.retried.Add(1)
-	h.second.front = h.first.front
+	h.other, h.second.front = y.node, h.first.front
 	y.front = &h.second
 	y.ctx, h.second.cancel = context.WithCancel(h.ctx)
 	h.y, h.done = y, make(chan struct{})
+	return true
+}
+
+// takeOf takes another node of a fleet, one that is in order and has room while nobody waits for that.
+func (x *exchange) takeOf(fleet string) bool {
+	c := x.e.current.Load()
+	if !x.matchIn(c) || x.route.stats.gate.waiting.Load() > 0 {
+		return false
+	}
+	i := slices.IndexFunc(x.route.targets, func(t *target) bool { return t.id == fleet })
+	if i < 0 {
+		return false
+	}
+	x.choice.now = instant(x.e.now())
+	t := x.route.targets[i]
+	n := t.pick(x.route, &x.choice, func(n *node) bool { return n.skipUntil.Load() == 0 })
+	if n == nil || !n.enterFlight(x.route.limits.maxInFlight) {
+		return false
+	}
+	x.target, x.node = t, n
+	if x.e.current.Load() != c { // see take
+		x.release()
+		return false
+	}
 	return true
 }
 
@@ -117,15 +161,17 @@ func (h *hedge) settle(a *answer, err error) (*answer, error) {
 	if err == nil && h.winner == nil {
 		h.winner = &h.first
 	}
-	won, beaten, before := h.winner == &h.first, h.winner == &h.second, h.err
+	won, beaten := h.winner == &h.first, h.winner == &h.second
 	h.mu.Unlock()
 	switch {
 	case h.y == nil:
 	case won:
-		h.drop(before)
+		h.drop()
 	case beaten:
 		if a != nil { // in the same moment
 			a.close(x, false)
+		} else {
+			x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now())) // no failure, but as late as one if it goes on
 		}
 		a, err = h.adopt(), nil
 	default:
@@ -139,17 +185,15 @@ func (h *hedge) settle(a *answer, err error) (*answer, error) {
 	return a, err
 }
 
-// drop ends the second try, which had failed by itself before if there is an error.
-func (h *hedge) drop(failed error) {
-	if failed != nil {
-		h.y.note(failed)
-	}
+// drop ends the second try.
+func (h *hedge) drop() {
 	h.second.lose()
 	<-h.done
 	if h.answer != nil {
 		h.answer.close(h.y, false)
 	}
 	h.y.release()
+	h.x.tries += h.y.tries
 }
 
 // await is for a first try that failed: the second one is the request's now.
@@ -158,13 +202,13 @@ func (h *hedge) await(failed error) (*answer, error) {
 	h.second.hear()
 	<-h.done
 	if h.err == nil {
-		x.note(failed)
+		if !errors.Is(failed, errCut) {
+			x.note(failed)
+		}
 		return h.adopt(), nil
 	}
-	y.note(h.err)
 	x.tries, x.connect, x.refused = x.tries+y.tries, x.connect+y.connect, x.refused+y.refused
-	x.choice.tried = append(x.choice.tried, y.node)
-	y.release()
+	x.choice.tried = append(x.choice.tried, h.other)
 	return nil, failed
 }
 
@@ -174,7 +218,7 @@ func (h *hedge) adopt() *answer {
 	h.second.hear()
 	<-h.done
 	x.release()
-	x.route, x.choice, x.ruled, x.node, x.target, x.conn = y.route, y.choice, y.ruled, y.node, y.target, y.conn
+	x.node, x.target, x.conn = y.node, y.target, y.conn
 	x.tries += y.tries
 	return h.answer
 }

@@ -232,6 +232,114 @@ func TestHedgeOfAClientThatGoes(t *testing.T) {
 	}
 }
 
+// sleepy is a node that answers with its name after a while, or not at all when the router gives up.
+func sleepy(t *testing.T, name string, after time.Duration) *routertest.TestNode {
+	return routertest.StartNode(t, name, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(after):
+			fmt.Fprint(w, name)
+		case <-r.Context().Done():
+		}
+	})
+}
+
+// A slow node is no reason to leave the fleet that the weights or a rule chose.
+func TestHedgeStaysInItsFleet(t *testing.T) {
+	for name, change := range map[string]func(*router.Route){
+		"standby": func(r *router.Route) { r.Fleets[1].Standby = true },
+		"split":   func(r *router.Route) { r.Fleets[1].Weight = 1 },
+		"rule": func(r *router.Route) {
+			r.Rules = []router.Rule{{Paths: []string{"/"}, Fleet: r.Fleets[0].ID}}
+			r.Fleets[0].Weight, r.Fleets[1].Weight = 0, 100
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startRig(t, false, sleepy(t, "new", 3*soon))
+			r.route.Fleets = append(r.route.Fleets, routertest.FleetOf(9, 0, sleepy(t, "old", 0)))
+			r.route.Balance.HedgeAfter = soon
+			change(&r.route)
+			client := r.client()
+			for range 10 {
+				if got := r.ask(client, "GET", "/", ""); got != "new" {
+					t.Errorf("answer %q", got)
+				}
+			}
+			if n := r.e.routeTraffic().Retried; n > 0 {
+				t.Errorf("%d second tries", n)
+			}
+			r.settle()
+		})
+	}
+}
+
+// A node that hangs is out after so many requests that another node had to answer.
+func TestHedgedNodeIsEjected(t *testing.T) {
+	r := startRig(t, false, sleepy(t, "hangs", time.Hour), sleepy(t, "b", 0), sleepy(t, "c", 0))
+	r.route.Balance = router.Balance{HedgeAfter: soon, EjectAfter: ejectedAfter}
+	client := r.client()
+	for range 60 {
+		if got := r.ask(client, "GET", "/", ""); got != "b" && got != "c" {
+			t.Errorf("answer %q", got)
+		}
+	}
+	if n := r.e.nodeTraffic("hangs"); !n.Ejected || n.Requests != ejectedAfter || n.Timeout+n.Reset+n.Connect != 0 {
+		t.Errorf("%+v", n)
+	}
+	r.settle()
+}
+
+// An answer of 5xx is none that the first node's would be given up for, and a second try that ended holds no place.
+func TestHedgeThatFails(t *testing.T) {
+	for name, second := range map[string]func(*arrivals, http.ResponseWriter, *http.Request){
+		"5xx":    func(_ *arrivals, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"breaks": breaks,
+	} {
+		t.Run(name, func(t *testing.T) {
+			everyHedge(t, func(t *testing.T, nodes string, secure bool) {
+				goOn := make(chan struct{})
+				a := &arrivals{try: map[int]func(*arrivals, http.ResponseWriter, *http.Request){2: second}}
+				a.try[1] = func(_ *arrivals, w http.ResponseWriter, _ *http.Request) {
+					<-goOn
+					fmt.Fprint(w, 1)
+				}
+				r := a.start(t, nodes, secure)
+				client, done := r.client(), make(chan string)
+				go func() { done <- r.ask(client, "GET", "/x", "") }()
+				routertest.Eventually(t, "the second try to have left its node", func() bool {
+					return a.of("/x") == 2 && r.e.nodeTraffic("a").InFlight+r.e.nodeTraffic("b").InFlight == 1
+				})
+				close(goOn)
+				if got := <-done; got != "1" {
+					t.Errorf("answer %q", got)
+				}
+				r.settle()
+				if log := r.logged(); len(log) != 1 || log[0].Tries != 2 {
+					t.Errorf("logged %+v", log)
+				}
+			})
+		})
+	}
+}
+
+// With room for more a slow node does not get its request twice.
+func TestHedgeGoesToAnotherNode(t *testing.T) {
+	a := &arrivals{try: map[int]func(*arrivals, http.ResponseWriter, *http.Request){1: late, 2: tells(2)}}
+	r := a.start(t, "", false)
+	r.route.Balance.MaxInFlight = 2
+	client := r.client()
+	r.e.mu.Lock()
+	for k, n := range r.e.memory.nodes {
+		if k.name == "b" { // full
+			n.inFlight.Add(2)
+			defer n.inFlight.Add(-2)
+		}
+	}
+	r.e.mu.Unlock()
+	if got := r.ask(client, "GET", "/x", ""); got != "late" || a.of("/x") != 1 {
+		t.Errorf("answer %q after %d tries", got, a.of("/x"))
+	}
+}
+
 // Many requests whose tries answer at about the same time all have one answer, whole, and nothing is left of the others.
 func TestHedgesAtTheSameTime(t *testing.T) {
 	large := pattern(200 << 10)

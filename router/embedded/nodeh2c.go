@@ -52,7 +52,7 @@ func (n *node) h2cTransport(e *engine) *http.Transport {
 func (x *exchange) tryH2C() (*answer, error) {
 	ctx, cancel := context.WithCancel(x.ctx)
 	once := h2cOnce{cancel: cancel}
-	if x.body == nil && idempotent(x.req.Method) {
+	if x.body == nil {
 		ctx = once.trace(ctx)
 	}
 	req, err := x.h2cRequest(ctx)

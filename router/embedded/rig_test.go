@@ -130,10 +130,13 @@ func (r *rig) client() *http.Client {
 	r.serve()
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.clients = append(r.clients, c)
-		return c, err
+		return c, nil
 	}
 	tr := &http.Transport{
 		TLSClientConfig: &tls.Config{ServerName: "x", InsecureSkipVerify: true}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, DialContext: dial,

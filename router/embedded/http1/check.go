@@ -8,8 +8,8 @@ import "bytes"
 //
 // Method, Target, Host and the fields' names and values are to be set, and Host is no field. Check sets Path, Query,
 // Form, Trailers and the fields' Known, and cuts blanks off their values. What frames and connects (Length, Close,
-// Upgrade) is the other protocol's and stays as it is; such fields are still there, to be told apart by Known. The
-// error is an *Error.
+// Upgrade) is the other protocol's and stays as it is, but that a Content-Length must be one; such fields are still there, to be told
+// apart by Known. The error is an *Error.
 func (h *Head) Check() error {
 	switch end, _ := tokenEnd(h.Method, 0); {
 	case end == 0, end < len(h.Method):
@@ -86,6 +86,8 @@ func (h *Head) checkField(f *Field) (err error) {
 	switch f.Known {
 	case Host:
 		return errTwoHosts
+	case ContentLength:
+		return h.noteLength(f.Value)
 	case TE:
 		h.noteTE(f.Value)
 	case Trailer:
