@@ -21,6 +21,9 @@ func (c *checker) protocol(r *Route) {
 		}
 	}
 	r.NodeHTTP = ""
+	if c.has("route", "balance", "hedge_after") {
+		c.fail(c.at("route", "balance", "hedge_after"), "route.balance.hedge_after: a tcp route has none; who knows whether its bytes may be sent twice")
+	}
 	if r.Sticky != nil && !r.Sticky.ClientAddress {
 		c.fail(c.at("route", "sticky"), "route.sticky: a tcp route can only be sticky by client-address")
 	}
@@ -158,10 +161,13 @@ func (c *checker) balance(b *Balance) {
 	for _, d := range []struct {
 		key   string
 		value Duration
-	}{{"queue_wait", b.QueueWait}, {"timeout", b.Timeout}} {
+	}{{"queue_wait", b.QueueWait}, {"timeout", b.Timeout}, {"hedge_after", b.HedgeAfter}} {
 		if d.value < Duration(time.Millisecond) && c.decodes(new(Duration), "route", "balance", d.key) {
 			c.fail(c.at("route", "balance", d.key), "route.balance.%s must be at least 1ms, not %s", d.key, d.value)
 		}
+	}
+	if b.Timeout > 0 && b.HedgeAfter >= b.Timeout {
+		c.fail(c.at("route", "balance", "hedge_after"), "route.balance.hedge_after must be below route.balance.timeout, after which nobody waits for an answer")
 	}
 }
 

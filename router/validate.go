@@ -203,6 +203,9 @@ func (c *checker) sticky(r *Route) {
 
 func (c *checker) balance(r *Route) {
 	b := r.Balance
+	if b.HedgeAfter > 0 && r.Protocol == TCP {
+		c.add(r, "connections of tcp are not hedged")
+	}
 	if min(b.SlowStart, b.QueueWait, b.Timeout, b.HedgeAfter) < 0 || min(b.EjectAfter, b.MaxInFlight, b.MaxQueue) < 0 {
 		c.add(r, "a limit of its balance is less than nothing")
 	}

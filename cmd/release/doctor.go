@@ -116,7 +116,7 @@ func (c *cli) examine(ctx context.Context) []api.Check {
 	if settings.Router.Backend == config.RouterConsul {
 		return checks // its edges are among those of Consul
 	}
-	return append(checks, routerCheck(ctx, stateDir))
+	return append(checks, c.routerCheck(ctx, stateDir))
 }
 
 func sandboxChecks(s sandbox.Support) []api.Check {
@@ -223,9 +223,12 @@ func (c *cli) agentCheck(ctx context.Context) api.Check {
 	return ok("agent", "runs, pid %d, since %s", a.PID, a.Since.Local().Format(time.DateTime))
 }
 
-func routerCheck(ctx context.Context, stateDir string) api.Check {
+func (c *cli) routerCheck(ctx context.Context, stateDir string) api.Check {
 	s, err := embedded.NewClient(filepath.Join(stateDir, routerDir)).Status(ctx)
 	if err != nil {
+		if _, _, err := c.reach(ctx); err == nil {
+			return api.Check{Name: "router", State: "fail", Message: "none runs beside the agent: users get no answers", Hint: routerHint}
+		}
 		return ok("router", "none runs; a starting agent starts it")
 	}
 	return checkOfRouter(s)

@@ -152,7 +152,7 @@ func (c *cli) routerResult(dir string, s embedded.Status, running bool) error {
 	}
 	return c.out.result(r, func(w io.Writer) {
 		if !running {
-			fmt.Fprintf(w, "no router runs in %s\n", dir)
+			fmt.Fprintf(w, "no router runs in %s\n  → %s\n", dir, routerHint)
 			return
 		}
 		fmt.Fprintf(w, "router %s runs: pid %d, since %s, %s, %s in flight\n", s.Version, s.PID,
@@ -221,9 +221,12 @@ func (c *cli) tryUpgrade(ctx context.Context, client *embedded.Client, exe strin
 		human.Count(len(s.Listeners), "listener"), human.Count(s.Connections, "connection"), exe))
 }
 
+// routerHint is how to get a router where none runs.
+const routerHint = "release router run, or release agent stop: the agent that the next verb starts starts one"
+
 func noRouter(dir string, err error) error {
 	if errors.Is(err, router.ErrUnavailable) {
-		e := fault.New(fault.Unavailable, "no router runs in %s", dir).WithHint("a starting agent starts one: release agent run")
+		e := fault.New(fault.Unavailable, "no router runs in %s", dir).WithHint(routerHint)
 		e.Cause = err
 		return e
 	}

@@ -117,14 +117,28 @@ func TestQueueLetsOthersPass(t *testing.T) {
 	b := routertest.StartNode(t, "b", nil)
 	c := newCrowd(t, func(r *router.Route) {
 		r.Preview.From = []string{"127.0.0.0/8"}
-		r.Fleets = append(r.Fleets, routertest.FleetOf(2, 0, b))
-		r.Fleets[1].Standby = true
+		r.Fleets = append(r.Fleets, routertest.FleetOf(2, 1, b))
 	})
 	c.ask(1, func(r *http.Request) { r.Header.Set("X-Release", "r1") })
 	c.waiting(1)
 	c.ask(1, nil)
 	c.answered(1, "b")
 	c.waiting(1)
+}
+
+// Who finds the nodes full waits for them: the release on standby is there for nodes that are down.
+func TestQueueDoesNotSpillToStandby(t *testing.T) {
+	c := newCrowd(t, func(r *router.Route) {
+		r.Fleets = append(r.Fleets, routertest.FleetOf(2, 0, routertest.StartNode(t, "b", nil)))
+		r.Fleets[1].Standby = true
+	})
+	c.ask(3, nil)
+	c.waiting(3)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.answers) > 0 {
+		t.Errorf("answers %v", c.answers)
+	}
 }
 
 // A node that was down and is back takes requests that had tried it and wait since.

@@ -49,7 +49,7 @@ func newCollector(p *process) *collector {
 		queued:        desc("queued_requests", "Requests that wait for a node that may take one more.", "route"),
 		rejected:      desc("rejected_total", "Requests and connections refused for what the client sent, by reason.", "reason"),
 		routeRequests: desc("route_requests_total", "Requests from users, each once.", "route"),
-		retries:       desc("retries_total", "Requests repeated on another node.", "route"),
+		retries:       desc("retries_total", "Requests repeated on another node, or hedged.", "route"),
 		noNode:        desc("no_node_total", "Requests that found no node.", "route"),
 		failed:        desc("failed_total", "Requests that the router answered 502, 503 or 504 itself, or that were cut.", "route"),
 		weight:        desc("fleet_weight", "Weight of the fleet in the applied table.", fleet()...),

@@ -58,8 +58,8 @@ type choice struct {
 }
 
 // pick finds a node for a request. Nodes that failed a moment ago come last, nodes that this request tried never. Order of
-// fleets: the one that a rule or session names, the one whose turn it is, the other weighted ones, those on standby; for a
-// preview only fleets of its release.
+// fleets: the one that a rule or session names, the one whose turn it is, the other weighted ones, those on standby unless one of
+// these has a node that is merely full; for a preview only fleets of its release.
 func (p *path) pick(c *choice) (*target, *node) {
 	c.full = false
 	if t, n := p.pickReady(c); n != nil {
@@ -103,7 +103,7 @@ func (p *path) each(c *choice, try func(*target) *node) (*target, *node) {
 			return t, n
 		}
 	}
-	if k := len(p.standby); k > 0 {
+	if k := len(p.standby); k > 0 && !c.full { // a fleet that has all it may have makes its users wait, not go back to a release that is left
 		first := int(c.random() % uint64(k))
 		for i := range k {
 			t := p.standby[(first+i)%k]

@@ -231,11 +231,12 @@ func ending(t *testing.T, in *harness.Installation) {
 	if s := in.Status(); len(s.Fleets) != 0 || s.Operation != nil {
 		t.Errorf("after destroy: %+v", s)
 	}
+	in.Must("router", "stop")
+	wants(t, in.Run("doctor"), 1, "users get no answers", "release router run")
 	in.Must("agent", "stop")
 	if a := in.Agent(); a.Running {
 		t.Error("the agent runs after agent stop")
 	}
-	in.Must("router", "stop")
 	if out := in.Must("router", "status").Stdout; !strings.Contains(out, "no router runs") {
 		t.Errorf("after router stop: %s", out)
 	}
