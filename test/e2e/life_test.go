@@ -232,7 +232,11 @@ func ending(t *testing.T, in *harness.Installation) {
 		t.Errorf("after destroy: %+v", s)
 	}
 	in.Must("router", "stop")
-	wants(t, in.Run("doctor"), 1, "users get no answers", "release router run")
+	doctor := in.Run("doctor")
+	wants(t, doctor, 1, "router")
+	if !strings.Contains(doctor.Stdout, "users get no answers") || !strings.Contains(doctor.Stdout, "release router run") {
+		t.Errorf("doctor while the router is stopped:\n%s", doctor.Stdout)
+	}
 	in.Must("agent", "stop")
 	if a := in.Agent(); a.Running {
 		t.Error("the agent runs after agent stop")
