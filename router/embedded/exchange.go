@@ -243,8 +243,7 @@ func (x *exchange) acquire() error {
 	}
 }
 
-// take picks a node by the effective table and counts the request in flight there. It looks again whether the table
-// is still effective after counting: so whoever swaps the table and then sees a node empty knows that it stays empty.
+// take picks a node by the effective table and counts the request in flight there.
 func (x *exchange) take() error {
 	for {
 		c := x.e.current.Load()
@@ -263,15 +262,24 @@ func (x *exchange) take() error {
 			}
 			return errFull
 		}
-		if !n.enterFlight(x.route.limits.maxInFlight) {
-			continue
-		}
-		if x.e.current.Load() == c {
-			x.target, x.node = t, n
+		if x.enter(c, t, n) {
 			return nil
 		}
-		n.inFlight.Add(-1)
 	}
+}
+
+// enter counts the request in flight at a node of the table, if that has room. It looks again whether the table is still effective
+// after counting: so whoever swaps the table and then sees a node empty knows that it stays empty.
+func (x *exchange) enter(c *compiled, t *target, n *node) bool {
+	if !n.enterFlight(x.route.limits.maxInFlight) {
+		return false
+	}
+	if x.e.current.Load() == c {
+		x.target, x.node = t, n
+		return true
+	}
+	n.inFlight.Add(-1)
+	return false
 }
 
 // forgive lets the exchange try nodes again that could not be reached and have been since, and says whether there are any. While

@@ -138,7 +138,7 @@ func h2Head(r *http.Request) *http1.Head {
 		}
 	}
 	switch r.Method {
-	case "POST", "PUT", "PATCH": // HTTP/1.1 has no other way to say that nothing follows, and some servers want to be told [RFC 9110, 8.6]
+	case "POST", "PUT", "PATCH": // some servers want to be told that nothing follows [RFC 9110, 8.6]
 		if r.ContentLength == 0 && h.Get(http1.ContentLength) == nil {
 			h.Fields = append(h.Fields, http1.Field{Name: []byte("Content-Length"), Value: []byte("0"), Known: http1.ContentLength})
 		}

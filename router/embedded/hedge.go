@@ -80,25 +80,27 @@ func (h *hedge) begin() {
 	a, err := h.y.try()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err == nil && h.winner == nil && a.head.Status >= 500 { // the first one may do better
-		h.other.ill(h.y.target, h.y.route.limits.ejectAfter, instant(h.y.e.now()))
-		a.close(h.y, false)
-		h.err = errWorse
-		h.y.release()
-		return
-	}
 	h.answer, h.err = a, err
 	switch {
 	case h.winner != nil: // nobody waits for it any more
-	case err == nil:
+	case err == nil && a.head.Status < 500:
 		h.winner = &h.second
 		h.first.lose()
 	default:
-		if !errors.Is(err, errCut) {
-			h.y.note(err)
-		}
-		h.y.release() // the first may go on for long
+		h.yield()
 	}
+}
+
+// yield ends a second try that does not help: the first may go on for long, and do better than an error of its node.
+func (h *hedge) yield() {
+	if h.answer != nil {
+		h.y.ill()
+		h.answer.close(h.y, false)
+		h.answer, h.err = nil, errWorse
+	} else {
+		h.y.note(h.err)
+	}
+	h.y.release()
 }
 
 func (h *hedge) enter() bool {
@@ -140,15 +142,7 @@ func (x *exchange) takeOf(fleet string) bool {
 	x.choice.now = instant(x.e.now())
 	t := x.route.targets[i]
 	n := t.pick(x.route, &x.choice, func(n *node) bool { return n.skipUntil.Load() == 0 })
-	if n == nil || !n.enterFlight(x.route.limits.maxInFlight) {
-		return false
-	}
-	x.target, x.node = t, n
-	if x.e.current.Load() != c { // see take
-		x.release()
-		return false
-	}
-	return true
+	return n != nil && x.enter(c, t, n)
 }
 
 // settle gives the answer of the request, by whichever try, when the first one has ended.
@@ -167,15 +161,8 @@ func (h *hedge) settle(a *answer, err error) (*answer, error) {
 	case h.y == nil:
 	case won:
 		h.drop()
-	case beaten:
-		if a != nil { // in the same moment
-			a.close(x, false)
-		} else {
-			x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now())) // no failure, but as late as one if it goes on
-		}
-		a, err = h.adopt(), nil
 	default:
-		a, err = h.await(err)
+		a, err = h.await(a, err, beaten)
 	}
 	if err != nil && h.y == nil {
 		h.close()
@@ -196,31 +183,27 @@ func (h *hedge) drop() {
 	h.x.tries += h.y.tries
 }
 
-// await is for a first try that failed: the second one is the request's now.
-func (h *hedge) await(failed error) (*answer, error) {
+// await gives what comes of the second try: the first one is beaten, or has failed.
+func (h *hedge) await(a *answer, err error, beaten bool) (*answer, error) {
 	x, y := h.x, h.y
 	h.second.hear()
 	<-h.done
-	if h.err == nil {
-		if !errors.Is(failed, errCut) {
-			x.note(failed)
-		}
-		return h.adopt(), nil
+	x.tries += y.tries
+	switch {
+	case h.err != nil:
+		x.connect, x.refused = x.connect+y.connect, x.refused+y.refused
+		x.choice.tried = append(x.choice.tried, h.other)
+		return nil, err
+	case a != nil: // in the same moment
+		a.close(x, false)
+	case beaten:
+		x.ill() // no failure, but as late as one if it goes on
+	default:
+		x.note(err)
 	}
-	x.tries, x.connect, x.refused = x.tries+y.tries, x.connect+y.connect, x.refused+y.refused
-	x.choice.tried = append(x.choice.tried, h.other)
-	return nil, failed
-}
-
-// adopt makes the second try's node the request's.
-func (h *hedge) adopt() *answer {
-	x, y := h.x, h.y
-	h.second.hear()
-	<-h.done
 	x.release()
 	x.node, x.target, x.conn = y.node, y.target, y.conn
-	x.tries += y.tries
-	return h.answer
+	return h.answer, nil
 }
 
 // close is called when the request is over.

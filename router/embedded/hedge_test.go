@@ -23,11 +23,16 @@ type arrivals struct {
 	mu    sync.Mutex
 	tries map[string]int
 	ended map[string]int // tries that the router gave up
-	try   map[int]func(a *arrivals, w http.ResponseWriter, r *http.Request)
+	try   tries
 }
 
+// tries says what the first, the second and so on does.
+type tries map[int]try
+
+type try func(a *arrivals, w http.ResponseWriter, r *http.Request)
+
 // tells answers which try it is.
-func tells(n int) func(*arrivals, http.ResponseWriter, *http.Request) {
+func tells(n int) try {
 	return func(_ *arrivals, w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, n) }
 }
 
@@ -40,7 +45,7 @@ func hangs(a *arrivals, _ http.ResponseWriter, r *http.Request) {
 }
 
 // after does something when so many tries have come.
-func after(tries int, do func(*arrivals, http.ResponseWriter, *http.Request)) func(*arrivals, http.ResponseWriter, *http.Request) {
+func after(tries int, do try) try {
 	return func(a *arrivals, w http.ResponseWriter, r *http.Request) {
 		for a.of(r.URL.Path) < tries && r.Context().Err() == nil {
 			time.Sleep(time.Millisecond)
@@ -63,6 +68,12 @@ func (a *arrivals) of(path string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.tries[path]
+}
+
+func (a *arrivals) gaveUp(path string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ended[path]
 }
 
 func (a *arrivals) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -99,7 +110,6 @@ func everyHedge(t *testing.T, test func(t *testing.T, nodes string, secure bool)
 // A safe request that has no answer for a while goes to the other node too. Whichever try answers first is the request's; the other one
 // ends, and is no failure of its node. One that fails leaves it to the other.
 func TestHedge(t *testing.T) {
-	type tries = map[int]func(*arrivals, http.ResponseWriter, *http.Request)
 	for name, c := range map[string]struct {
 		try           tries
 		want          string
@@ -123,11 +133,7 @@ func TestHedge(t *testing.T) {
 					t.Errorf("answer %q, want %q", got, c.want)
 				}
 				r.settle()
-				routertest.Eventually(t, "the try that lost has ended", func() bool {
-					a.mu.Lock()
-					defer a.mu.Unlock()
-					return a.ended["/x"] == c.ended
-				})
+				routertest.Eventually(t, "the try that lost has ended", func() bool { return a.gaveUp("/x") == c.ended })
 				traffic, resets := r.e.routeTraffic(), uint64(0)
 				for _, n := range []string{"a", "b"} {
 					resets += r.e.nodeTraffic(n).Reset
@@ -157,7 +163,7 @@ func TestNoHedge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			everyHedge(t, func(t *testing.T, nodes string, secure bool) {
-				a := &arrivals{try: map[int]func(*arrivals, http.ResponseWriter, *http.Request){1: late, 2: tells(2)}}
+				a := &arrivals{try: tries{1: late, 2: tells(2)}}
 				r := a.start(t, nodes, secure)
 				if c.change != nil {
 					c.change(&r.route)
@@ -176,7 +182,7 @@ func TestNoHedge(t *testing.T) {
 
 // A node that has all it may have gets no second tries.
 func TestNoHedgeToFullNodes(t *testing.T) {
-	a := &arrivals{try: map[int]func(*arrivals, http.ResponseWriter, *http.Request){1: late, 2: tells(2)}}
+	a := &arrivals{try: tries{1: late, 2: tells(2)}}
 	r := a.start(t, "", false)
 	r.route.Balance.MaxInFlight = 1
 	client := r.client()
@@ -198,7 +204,7 @@ func TestHedgeOfAClientThatGoes(t *testing.T) {
 	for _, first := range []string{"hangs", "breaks"} {
 		t.Run(first, func(t *testing.T) {
 			everyHedge(t, func(t *testing.T, nodes string, secure bool) {
-				a := &arrivals{try: map[int]func(*arrivals, http.ResponseWriter, *http.Request){1: hangs, 2: hangs}}
+				a := &arrivals{try: tries{1: hangs, 2: hangs}}
 				want := 2
 				if first == "breaks" {
 					a.try[1], want = after(2, breaks), 1
@@ -206,7 +212,7 @@ func TestHedgeOfAClientThatGoes(t *testing.T) {
 				r := a.start(t, nodes, secure)
 				client := r.client()
 				ctx, cancel := context.WithCancel(t.Context())
-				req, err := http.NewRequestWithContext(ctx, "GET", map[bool]string{false: "http://", true: "https://"}[secure]+r.listen+"/x", nil)
+				req, err := http.NewRequestWithContext(ctx, "GET", r.url("/x"), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -221,11 +227,7 @@ func TestHedgeOfAClientThatGoes(t *testing.T) {
 					t.Errorf("answer %s", res.Status)
 					_ = res.Body.Close()
 				}
-				routertest.Eventually(t, "both tries to end", func() bool {
-					a.mu.Lock()
-					defer a.mu.Unlock()
-					return a.ended["/x"] == want
-				})
+				routertest.Eventually(t, "both tries to end", func() bool { return a.gaveUp("/x") == want })
 				r.settle()
 			})
 		})
@@ -290,14 +292,14 @@ func TestHedgedNodeIsEjected(t *testing.T) {
 
 // An answer of 5xx is none that the first node's would be given up for, and a second try that ended holds no place.
 func TestHedgeThatFails(t *testing.T) {
-	for name, second := range map[string]func(*arrivals, http.ResponseWriter, *http.Request){
+	for name, second := range map[string]try{
 		"5xx":    func(_ *arrivals, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 		"breaks": breaks,
 	} {
 		t.Run(name, func(t *testing.T) {
 			everyHedge(t, func(t *testing.T, nodes string, secure bool) {
 				goOn := make(chan struct{})
-				a := &arrivals{try: map[int]func(*arrivals, http.ResponseWriter, *http.Request){2: second}}
+				a := &arrivals{try: tries{2: second}}
 				a.try[1] = func(_ *arrivals, w http.ResponseWriter, _ *http.Request) {
 					<-goOn
 					fmt.Fprint(w, 1)
@@ -323,7 +325,7 @@ func TestHedgeThatFails(t *testing.T) {
 
 // With room for more a slow node does not get its request twice.
 func TestHedgeGoesToAnotherNode(t *testing.T) {
-	a := &arrivals{try: map[int]func(*arrivals, http.ResponseWriter, *http.Request){1: late, 2: tells(2)}}
+	a := &arrivals{try: tries{1: late, 2: tells(2)}}
 	r := a.start(t, "", false)
 	r.route.Balance.MaxInFlight = 2
 	client := r.client()
@@ -355,7 +357,7 @@ func TestHedgesAtTheSameTime(t *testing.T) {
 			_, _ = w.Write(large[:rand.IntN(2)*rand.IntN(len(large))])
 			_, _ = io.WriteString(w, r.URL.Path)
 		}
-		a := &arrivals{try: map[int]func(*arrivals, http.ResponseWriter, *http.Request){}}
+		a := &arrivals{try: tries{}}
 		for i := range 8 {
 			a.try[i+1] = any
 		}

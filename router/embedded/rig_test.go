@@ -144,9 +144,16 @@ func (r *rig) client() *http.Client {
 	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
+func (r *rig) url(path string) string {
+	if r.secure {
+		return "https://" + r.listen + path
+	}
+	return "http://" + r.listen + path
+}
+
 // ask gives the answer's body, or its status when that is not 200.
 func (r *rig) ask(c *http.Client, method, path, body string) string {
-	req, err := http.NewRequestWithContext(r.t.Context(), method, map[bool]string{false: "http://", true: "https://"}[r.secure]+r.listen+path, nil)
+	req, err := http.NewRequestWithContext(r.t.Context(), method, r.url(path), nil)
 	if err != nil {
 		return err.Error()
 	}

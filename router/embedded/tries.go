@@ -74,8 +74,11 @@ func (x *exchange) settle(failed error) (last, final error) {
 	return failed, nil
 }
 
-// note counts a failed try, and says why it failed; stale is no failure.
+// note counts a failed try, and says why it failed; stale is no failure, nor is what was ended in order.
 func (x *exchange) note(failed error) (why cause, stale bool) {
+	if errors.Is(failed, errCut) {
+		return why, false
+	}
 	if why = x.classify(failed); why == causeReset && x.stale() {
 		x.node.stats.requests.Add(^uint64(0)) // it never got there
 		return why, true
@@ -163,9 +166,12 @@ func (x *exchange) countFailure(why cause) {
 		x.refused++
 		x.node.skipUntil.CompareAndSwap(0, instant(x.e.now())+int64(firstSkip)) // others get what comes next, where there are others
 	default:
-		x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now()))
+		x.ill()
 	}
 }
+
+// ill counts against the node's health.
+func (x *exchange) ill() { x.node.ill(x.target, x.route.limits.ejectAfter, instant(x.e.now())) }
 
 // seen is how many nodes may have seen the request.
 func (x *exchange) seen() int { return x.tries - x.connect - x.refused }
